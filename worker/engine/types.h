@@ -1,0 +1,140 @@
+// The engine's values: what IMAGE, LATENT, CONDITIONING, MODEL, CLIP, VAE and UPSCALE_MODEL are between nodes.
+// Source: spec engine.md 4.1. Data tensors between nodes live on the CPU in float32; models on their own device.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/graph/node.h"
+
+namespace atelier::engine {
+
+/// pixels: f32 [B,H,W,C], 0..1, C = 3 (4 with alpha).
+struct Image {
+  at::Tensor pixels;
+};
+
+/// values: f32 [B,H,W] (or [H,W]), 1 = to be changed.
+struct Mask {
+  at::Tensor values;
+};
+
+/// samples: f32 [B,C,h,w], unscaled VAE latents. noise_mask: f32 [B,1,H,W] of any resolution, or undefined.
+struct Latent {
+  at::Tensor samples;
+  at::Tensor noise_mask;
+  std::optional<std::vector<int64_t>> batch_index;  // noise index of each item
+};
+
+/// One entry of a CONDITIONING list. cond: f32 [1,T,D]. Tensors and plain options under the reference's key names
+/// (pooled_output, mask, ...; area, strength, start_percent, ...). Source: spec engine.md 4.1.
+struct CondEntry {
+  at::Tensor cond;
+  std::map<std::string, at::Tensor> tensors;
+  Json options = Json::object();
+};
+struct Conditioning {
+  std::vector<CondEntry> entries;
+};
+
+/// Inputs of one network call beside x and t.
+struct ModelCallInputs {
+  at::Tensor context;   // f32 [B,T,D] text conditioning, or undefined
+  at::Tensor y;         // f32 [B,A] vector conditioning, or undefined
+  at::Tensor c_concat;  // f32 [B,C',h,w] joined to x on the channels, or undefined
+};
+
+/// A diffusion network on its device. Thread: one at a time.
+class DiffusionNetwork {
+ public:
+  virtual ~DiffusionNetwork() = default;
+  /// Raw network output F in float32. x: f32 [B,C,h,w] already scaled by the parameterisation; t: f32 [B] model timesteps.
+  virtual at::Tensor Forward(const at::Tensor& x, const at::Tensor& t, const ModelCallInputs& inputs) const = 0;
+  virtual at::Device device() const = 0;
+};
+
+/// Scale and shift between VAE latents and model latents. Source: spec engine.md 4.7.
+struct LatentFormat {
+  int64_t channels = 4;
+  int64_t dims = 2;  // 2: [B,C,h,w]; 3: [B,C,T,h,w]
+  double scale = 0.18215;
+  double shift = 0.0;
+  at::Tensor ProcessIn(const at::Tensor& latent) const { return (latent - shift) * scale; }
+  at::Tensor ProcessOut(const at::Tensor& latent) const { return latent / scale + shift; }
+};
+
+class ModelSampling;  // worker/sampling/model_sampling.h
+
+/// A MODEL handle: clones share the network. Nodes that alter a model copy the handle and replace parts.
+struct Model {
+  std::shared_ptr<const DiffusionNetwork> network;
+  std::shared_ptr<const ModelSampling> sampling;
+  LatentFormat latent_format;
+};
+
+/// A text encoder with its tokenizer. Thread: one at a time.
+class TextEncoder {
+ public:
+  virtual ~TextEncoder() = default;
+  /// Encodes one prompt with the weights grammar of spec 4.3. layer: 0 = the family's default, else -1..-24 (CLIPSetLastLayer).
+  /// Returns one entry: cond f32 [1,77 n,D] on the CPU and pooled_output f32 [1,D].
+  virtual StatusOr<Conditioning> Encode(const std::string& text, int64_t layer) const = 0;
+};
+
+/// A CLIP handle.
+struct Clip {
+  std::shared_ptr<const TextEncoder> encoder;
+  int64_t layer = 0;
+};
+
+/// An image autoencoder. Thread: one at a time.
+class Autoencoder {
+ public:
+  virtual ~Autoencoder() = default;
+  /// pixels f32 [B,H,W,3] (cropped to a multiple of the ratio, centred) to latents f32 [B,C,h,w], both on the CPU. The mean of
+  /// the Gaussian. Source: spec engine.md 6.2.
+  virtual StatusOr<at::Tensor> Encode(const at::Tensor& pixels) const = 0;
+  /// latents f32 [B,C,h,w] to pixels f32 [B,H,W,3] clamped to 0..1.
+  virtual StatusOr<at::Tensor> Decode(const at::Tensor& latents) const = 0;
+  /// The average of three tilings, sizes in pixels for Encode and in latents for Decode. Source: spec engine.md 6.3.
+  virtual StatusOr<at::Tensor> EncodeTiled(const at::Tensor& pixels, int64_t tile, int64_t overlap) const = 0;
+  virtual StatusOr<at::Tensor> DecodeTiled(const at::Tensor& latents, int64_t tile, int64_t overlap) const = 0;
+  virtual int64_t ratio() const = 0;  // pixels per latent, 8 for SD
+};
+
+/// A VAE handle.
+struct Vae {
+  std::shared_ptr<const Autoencoder> autoencoder;
+};
+
+/// A single-image super-resolution network. Thread: one at a time.
+class UpscaleNetwork {
+ public:
+  virtual ~UpscaleNetwork() = default;
+  /// f32 [B,3,H,W] 0..1 to f32 [B,3,H*scale,W*scale], on device().
+  virtual at::Tensor Forward(const at::Tensor& x) const = 0;
+  virtual int64_t scale() const = 0;
+  virtual at::Device device() const = 0;
+};
+struct UpscaleModel {
+  std::shared_ptr<const UpscaleNetwork> network;
+};
+
+}  // namespace atelier::engine
+
+namespace atelier {
+template <> struct SocketTraits<engine::Image> { static constexpr std::string_view kName = "IMAGE"; };
+template <> struct SocketTraits<engine::Mask> { static constexpr std::string_view kName = "MASK"; };
+template <> struct SocketTraits<engine::Latent> { static constexpr std::string_view kName = "LATENT"; };
+template <> struct SocketTraits<engine::Conditioning> { static constexpr std::string_view kName = "CONDITIONING"; };
+template <> struct SocketTraits<engine::Model> { static constexpr std::string_view kName = "MODEL"; };
+template <> struct SocketTraits<engine::Clip> { static constexpr std::string_view kName = "CLIP"; };
+template <> struct SocketTraits<engine::Vae> { static constexpr std::string_view kName = "VAE"; };
+template <> struct SocketTraits<engine::UpscaleModel> { static constexpr std::string_view kName = "UPSCALE_MODEL"; };
+}  // namespace atelier
