@@ -1,0 +1,132 @@
+// The settings of a master and of the workers that it starts, read from one YAML file (config/cluster.yaml documents
+// every key). Each key is declared once, in settings.cc; its default is the initialiser here. No file of this module
+// but yaml_*.cc sees yaml-cpp.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "common/base/limits.h"
+#include "common/base/status.h"
+
+namespace atelier {
+
+/// One worker that the cluster is configured to have. The number of enabled ones is the default number of replicas of a
+/// job.
+struct WorkerConfig {
+  std::string name;              // unique; letters, digits, '.', '_', '-'
+  std::string device = "auto";   // auto, cpu, cuda:N
+  bool start = true;             // the master starts and watches it; false: it dials in from elsewhere under this name
+  bool enabled = true;           // gets work and counts as a replica
+  int64_t threads = 0;           // CPU threads of one task; 0: the cores of the machine, shared by the local workers
+  int64_t models_bytes_max = 0;  // bytes of models kept loaded; 0: what the device has free, less a reserve
+  bool operator==(const WorkerConfig&) const = default;
+};
+
+struct ClusterConfig {
+  struct Master {
+    std::string listen = "127.0.0.1:50188";  // HOST:PORT of the gRPC services
+    std::string state_dir;                   // database and blobs; "": StateDir()
+    std::string output_dir = "output";       // relative paths: below the working folder
+    std::string input_dir = "input";
+    bool operator==(const Master&) const = default;
+  } master;
+
+  struct Models {
+    std::vector<std::string> roots = {"models"};  // folders in the reference's layout, searched in this order
+    bool operator==(const Models&) const = default;
+  } models;
+
+  struct Workers {
+    std::string local =
+        "auto";  // auto: one per GPU, or one on the CPU; a number: so many on the CPU; ignored if list is set
+    std::vector<WorkerConfig> list;  // the workers by name
+    bool operator==(const Workers&) const = default;
+  } workers;
+
+  struct Scheduling {
+    double lease_seconds = 60;     // a worker that reports nothing for so long loses its tasks
+    double heartbeat_seconds = 2;  // how often a worker reports
+    double hung_factor = 8;        // a step that takes so many times its learned time is hung
+    double hung_seconds_min = 60;  // but never earlier than this
+    int64_t attempts_max = limits::kAttemptsMax;
+    int64_t poison_workers = limits::kPoisonWorkers;
+    int64_t drain_after_failures = 3;  // tasks that a worker fails and others complete before it is drained
+    bool tail_duplication = true;      // idle workers repeat the slowest running task when that can end it sooner
+    double tail_factor = 1.5;          // ... when it has run so many times its expected time
+    std::string tiles = "exact";       // order of tiled upscales: exact or independent
+    bool operator==(const Scheduling&) const = default;
+  } scheduling;
+
+  struct Limits {
+    int64_t json_bytes_max = limits::kJsonBytesMax;
+    int64_t prompt_nodes_max = limits::kPromptNodesMax;
+    int64_t image_pixels_max = limits::kImagePixelsMax;
+    int64_t blob_bytes_max = limits::kBlobBytesMax;
+    int64_t replicas_max = limits::kReplicasMax;
+    int64_t tiles_max = limits::kTilesMax;
+    int64_t jobs_waiting_max = 10'000;          // jobs accepted and not ended; more are refused
+    int64_t disk_free_bytes_min = 256LL << 20;  // below this the master accepts no new job
+    int64_t log_lines_max = limits::kLogLinesMax;
+    bool operator==(const Limits&) const = default;
+  } limits;
+
+  struct Log {
+    std::string level = "info";  // debug, info, warning, error
+    bool operator==(const Log&) const = default;
+  } log;
+
+  bool operator==(const ClusterConfig&) const = default;
+};
+
+/// What a master runs with when no file is given. Thread: any.
+ClusterConfig DefaultClusterConfig();
+
+/// Reads and checks a file; keys that it leaves out keep their defaults. Errors: NOT_FOUND, or INVALID_ARGUMENT with
+/// every fault on a line of its own as `cluster.yaml:12: unknown key "wrokers", did you mean "workers"?`. Thread: any.
+StatusOr<ClusterConfig> LoadClusterConfig(const std::string& path);
+
+/// The same of a text; `name` stands in the errors. Thread: any.
+StatusOr<ClusterConfig> ParseClusterConfig(std::string_view text, std::string_view name);
+
+/// One declared key.
+struct SettingInfo {
+  std::string key;            // "master.listen"; keys of a worker: "workers.list.NAME.device"
+  std::string type;           // text, number, integer, bytes, yes/no, list of texts, list of workers
+  std::string default_value;  // as it would stand in the file
+  std::string range;          // "1 to 100", "debug | info", or ""
+  std::string unit;           // "seconds", or ""
+  std::string help;
+};
+
+/// Every key in the order of the file. Thread: any.
+std::vector<SettingInfo> ClusterSettings();
+
+/// The value of one key as it would stand in the file. Errors: INVALID_ARGUMENT for an unknown key. Thread: any.
+StatusOr<std::string> GetSetting(const ClusterConfig& config, std::string_view key);
+
+/// The whole configuration as YAML without comments. Thread: any.
+std::string ShowClusterConfig(const ClusterConfig& config);
+
+/// The same with type, range, unit and help of every key as comments: config/cluster.yaml is this of the defaults.
+/// Thread: any.
+std::string DocumentedClusterConfig(const ClusterConfig& config);
+
+/// `text` with one key set, everything else (comments, order, spacing) kept. `value` is YAML: 12, 2GiB, [a, b]. Errors:
+/// INVALID_ARGUMENT for an unknown key, a value out of range, a file with faults, or a place that only a person can
+/// edit. Thread: any.
+StatusOr<std::string> SetSettingInText(std::string_view text, std::string_view key, std::string_view value,
+                                       std::string_view name);
+
+/// The same in a file, which is replaced as a whole (temporary name, fsync, rename) and made when absent. Thread: one
+/// caller per file.
+Status SetSettingInFile(const std::string& path, std::string_view key, std::string_view value);
+
+/// $ATELIER_STATE_DIR, else /var/lib/atelier for root's daemon when that folder exists, else $XDG_STATE_HOME/atelier,
+/// else
+/// ~/.local/state/atelier. Thread: any that does not race setenv.
+std::string StateDir();
+
+}  // namespace atelier
