@@ -7,6 +7,7 @@ namespace atelier::limits {
 
 inline constexpr int64_t kJsonBytesMax = 64 << 20;       // a workflow with embedded data; larger is refused unread
 inline constexpr int kJsonDepthMax = 200;                // deeper nesting is no workflow
+inline constexpr int64_t kJsonValuesMax = 4'000'000;    // values of one JSON text; bounds memory at some 200 MB
 inline constexpr int64_t kPromptNodesMax = 20'000;       // nodes of one prompt after expansion
 inline constexpr int kGraphDepthMax = 5'000;             // longest chain of links (the reference fails at about 1,000)
 inline constexpr int kSubgraphDepthMax = 32;             // nested subgraph instances
@@ -15,6 +16,8 @@ inline constexpr int64_t kTensorBytesMax = 16LL << 30;   // of one tensor betwee
 inline constexpr int64_t kMessageBytesMax = 4 << 20;     // one gRPC message; bulk travels in chunks
 inline constexpr int64_t kChunkBytes = 1 << 20;          // one chunk of a blob stream
 inline constexpr int64_t kBlobBytesMax = 16LL << 30;     // one blob
+inline constexpr int64_t kSafetensorsHeaderBytesMax = 100'000'000;  // as the format itself has it; checked before it is parsed
+inline constexpr int64_t kPromptTextBytesMax = 1 << 20;  // one text to encode; longer is refused
 inline constexpr int kReplicasMax = 1024;                // of one job
 inline constexpr int kTilesMax = 65'536;                 // of one tiled upscale
 inline constexpr int kAttemptsMax = 6;                   // tries of one task before its job fails
