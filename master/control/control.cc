@@ -1,0 +1,763 @@
+#include "master/control/control.h"
+
+#include <algorithm>
+
+#include "common/base/check.h"
+
+namespace atelier {
+namespace {
+
+constexpr int kEpochShift = 24;  // attempts of one epoch before numbers would meet: 16 million
+
+Attempt* FindAttempt(Task& task, const std::string& worker, uint64_t number) {
+  for (Attempt& attempt : task.attempts)
+    if (attempt.number == number && attempt.worker == worker) return &attempt;
+  return nullptr;
+}
+
+bool HasLive(const Task& task) {
+  return std::any_of(task.attempts.begin(), task.attempts.end(), [](const Attempt& a) { return !a.lost; });
+}
+
+void EraseAttempt(Task& task, uint64_t number) {
+  std::erase_if(task.attempts, [number](const Attempt& a) { return a.number == number; });
+}
+
+}  // namespace
+
+const char* Name(TaskState state) {
+  switch (state) {
+    case TaskState::kWaiting: return "waiting";
+    case TaskState::kReady: return "ready";
+    case TaskState::kLeased: return "leased";
+    case TaskState::kDone: return "done";
+    case TaskState::kFailed: return "failed";
+  }
+  return "?";
+}
+
+const char* Name(JobState state) {
+  switch (state) {
+    case JobState::kQueued: return "queued";
+    case JobState::kRunning: return "running";
+    case JobState::kSaving: return "saving";
+    case JobState::kDone: return "done";
+    case JobState::kFailed: return "failed";
+    case JobState::kCancelled: return "cancelled";
+  }
+  return "?";
+}
+
+// ---- jobs ----
+
+Effects Control::AddJob(NewJob made, int64_t now_ms) {
+  Effects out;
+  auto [it, added] = jobs_.emplace(made.id, Job{});
+  ATELIER_CHECK(added);
+  Job& job = it->second;
+  job.id = made.id;
+  job.submitter = std::move(made.submitter);
+  job.priority = made.priority;
+  job.sequence = next_sequence_++;
+  job.plan.replicas = made.plan.replicas;
+  job.plan.tiles = made.plan.tiles;
+  job.inputs = std::move(made.inputs);
+  job.output_order = std::move(made.output_order);
+  job.accepted_ms = now_ms;
+  for (TaskSpec& spec : made.plan.tasks) {
+    Task task;
+    const std::string id = spec.id;
+    task.spec = std::move(spec);
+    task.place = job.task_order.size();
+    auto restored = made.restored.find(id);
+    if (restored != made.restored.end()) {
+      task.state = TaskState::kDone;
+      task.results = std::move(restored->second.results);
+      task.files = std::move(restored->second.files);
+      made.restored.erase(restored);
+    }
+    job.task_order.push_back(id);
+    job.tasks.emplace(id, std::move(task));
+  }
+  for (StageSpec& spec : made.plan.stages) {
+    Stage stage;
+    const std::string id = spec.id;
+    stage.spec = std::move(spec);
+    auto restored = made.restored.find(id);
+    if (restored != made.restored.end() && restored->second.results.size() == 1) {
+      stage.state = Stage::State::kDone;
+      stage.result = restored->second.results[0];
+      made.restored.erase(restored);
+    }
+    job.stages.emplace(id, std::move(stage));
+  }
+  for (auto& [id, restored] : made.restored) job.restored[id] = {std::move(restored.results), std::move(restored.files)};
+  Advance(job, out, now_ms);
+  out.push_back(effect::Changed{job.id, ""});
+  Schedule(out, now_ms);
+  return out;
+}
+
+Effects Control::CancelJob(const std::string& id, int64_t now_ms) {
+  Effects out;
+  auto it = jobs_.find(id);
+  if (it == jobs_.end() || it->second.ended() || it->second.state == JobState::kSaving) return out;
+  Fail(it->second, "cancelled", JobState::kCancelled, out);
+  Schedule(out, now_ms);
+  return out;
+}
+
+void Control::ForgetJob(const std::string& id) { jobs_.erase(id); }
+
+void Control::Fail(Job& job, const std::string& message, JobState state, Effects& out) {
+  if (job.ended()) return;
+  job.state = state;
+  job.error = message;
+  job.ready.clear();
+  for (auto& [id, task] : job.tasks) {
+    for (const Attempt& attempt : task.attempts) {
+      if (!attempt.lost) out.push_back(effect::SendCancel{attempt.worker, WireId(job.id, id), attempt.number, message});
+      RemoveHeld(attempt.worker, job.id, id);
+    }
+    task.attempts.clear();
+  }
+  for (auto& [id, stage] : job.stages)
+    if (stage.state == Stage::State::kOpening || stage.state == Stage::State::kRunning)
+      out.push_back(effect::CloseCanvas{job.id, id, false});
+  out.push_back(effect::EndJob{job.id, Name(state), message});
+  out.push_back(effect::Changed{job.id, ""});
+}
+
+Effects Control::JobBroke(const std::string& id, const std::string& message, int64_t now_ms) {
+  Effects out;
+  auto it = jobs_.find(id);
+  if (it == jobs_.end() || it->second.ended()) return out;
+  Fail(it->second, message, JobState::kFailed, out);
+  Schedule(out, now_ms);
+  return out;
+}
+
+Effects Control::JobSaved(const std::string& id, int64_t) {
+  Effects out;
+  auto it = jobs_.find(id);
+  if (it == jobs_.end() || it->second.state != JobState::kSaving) return out;
+  it->second.state = JobState::kDone;
+  out.push_back(effect::Changed{id, ""});
+  return out;
+}
+
+// ---- results and dependencies ----
+
+Control::Found Control::Find(const std::string& wire_id) {
+  const size_t slash = wire_id.find('/');
+  if (slash == std::string::npos) return {};
+  auto job = jobs_.find(wire_id.substr(0, slash));
+  if (job == jobs_.end()) return {};
+  const std::string id = wire_id.substr(slash + 1);
+  auto task = job->second.tasks.find(id);
+  if (task == job->second.tasks.end()) return {};
+  return {&job->second, &task->second, id};
+}
+
+bool Control::IsDone(const Job& job, const std::string& source) const {
+  auto stage = job.stages.find(source);
+  if (stage != job.stages.end()) return stage->second.state == Stage::State::kDone;
+  auto task = job.tasks.find(source);
+  return task != job.tasks.end() && task->second.state == TaskState::kDone;
+}
+
+Blob Control::ResultOf(const Job& job, const Source& source) const {
+  auto stage = job.stages.find(source.task);
+  if (stage != job.stages.end()) return stage->second.result;
+  const Task& task = job.tasks.at(source.task);
+  return source.output < task.results.size() ? task.results[source.output] : Blob{};
+}
+
+bool Control::BindingsDone(const Job& job, const std::vector<Binding>& bindings) const {
+  for (const Binding& binding : bindings)
+    for (const Source& source : binding.sources)
+      if (!IsDone(job, source.task)) return false;
+  return true;
+}
+
+void Control::SetReady(Job& job, Task& task) {
+  task.state = TaskState::kReady;
+  job.ready.insert(task.place);
+}
+
+void Control::Advance(Job& job, Effects& out, int64_t) {
+  if (job.ended() || job.state == JobState::kSaving) return;
+  bool all_done = true;
+  for (const std::string& id : job.task_order) {
+    Task& task = job.tasks.at(id);
+    if (task.state == TaskState::kWaiting && task.stage.empty() && BindingsDone(job, task.spec.bindings)) SetReady(job, task);
+    all_done &= task.state == TaskState::kDone;
+  }
+  for (auto& [id, stage] : job.stages) {
+    all_done &= stage.state == Stage::State::kDone;
+    if (stage.state != Stage::State::kWaiting || !BindingsDone(job, stage.spec.bindings) ||
+        !BindingsDone(job, stage.spec.tile.bindings))
+      continue;
+    effect::OpenCanvas open{job.id, id, job.plan.tiles, {}, stage.spec.tile.nodes.at(stage.spec.node).at("inputs"), {}};
+    for (const Binding& binding : stage.spec.bindings) {
+      if (binding.input == stage.spec.image_input)
+        open.image = ResultOf(job, binding.sources[0]);
+      else
+        open.linked.emplace_back(binding.input, ResultOf(job, binding.sources[0]));
+    }
+    stage.state = Stage::State::kOpening;
+    out.push_back(std::move(open));
+  }
+  if (!all_done) return;
+  job.state = JobState::kSaving;
+  effect::SaveOutputs save{job.id, {}};
+  for (const std::string& node : job.output_order)
+    for (const std::string& id : job.task_order)
+      for (const MadeFile& file : job.tasks.at(id).files)
+        if (file.node == node) save.files.push_back(file);
+  out.push_back(std::move(save));
+  out.push_back(effect::Changed{job.id, ""});
+}
+
+// ---- tiles ----
+
+Effects Control::CanvasOpened(const std::string& job_id, const std::string& stage_id, TileGraph graph, int64_t now_ms) {
+  Effects out;
+  auto it = jobs_.find(job_id);
+  if (it == jobs_.end() || it->second.ended()) return out;
+  Job& job = it->second;
+  Stage& stage = job.stages.at(stage_id);
+  if (stage.state != Stage::State::kOpening) return out;
+  stage.state = Stage::State::kRunning;
+  stage.graph = std::move(graph);
+  const size_t count = stage.graph.tiles.size();
+  stage.tiles.resize(count);
+  stage.waits.resize(count);
+  std::deque<int> all;
+  for (size_t t = 0; t < count; ++t) {
+    const TileGraph::Tile& tile = stage.graph.tiles[t];
+    for (const auto* earlier : {&tile.cut_after, &tile.paste_after_cut, &tile.paste_after})
+      for (int e : *earlier) stage.waits[static_cast<size_t>(e)].push_back(static_cast<int>(t));
+    Task task;
+    const std::string id = Cat(stage_id, ".", t);
+    task.spec = stage.spec.tile;
+    task.spec.id = id;
+    task.spec.label = Cat("tile ", t + 1, "/", count, " of node ", stage.spec.node);
+    for (const auto& [name, value] : tile.hidden.items()) task.spec.nodes[stage.spec.node]["inputs"][name] = value;
+    for (const Binding& binding : stage.spec.bindings)
+      if (binding.input != stage.spec.image_input) task.spec.bindings.push_back(binding);
+    task.stage = stage_id;
+    task.tile = static_cast<int>(t);
+    task.place = job.task_order.size();
+    auto restored = job.restored.find(id);
+    if (restored != job.restored.end()) {
+      task.state = TaskState::kDone;
+      task.results = std::move(restored->second.first);
+      stage.tiles[t].cut_asked = true;
+      job.restored.erase(restored);
+    }
+    stage.tiles[t].task = id;
+    job.task_order.push_back(id);
+    job.tasks.emplace(id, std::move(task));
+    all.push_back(static_cast<int>(t));
+  }
+  CheckTiles(job, stage, std::move(all), out);
+  out.push_back(effect::Changed{job.id, ""});
+  Schedule(out, now_ms);
+  return out;
+}
+
+// Asks for every cut that is due, then for every paste that is due, until nothing more follows. The canvas's one thread works in
+// the order of asking, so "asked" is as good as "done" for what is asked later.
+void Control::CheckTiles(Job& job, Stage& stage, std::deque<int> check, Effects& out) {
+  if (stage.state != Stage::State::kRunning) return;
+  auto cut = [&](int e) { return stage.tiles[static_cast<size_t>(e)].cut_asked; };
+  auto pasted = [&](int e) { return stage.tiles[static_cast<size_t>(e)].paste_asked; };
+  while (!check.empty()) {
+    std::deque<int> next;
+    auto wake = [&](size_t t) { next.insert(next.end(), stage.waits[t].begin(), stage.waits[t].end()); };
+    for (int n : check) {
+      const size_t t = static_cast<size_t>(n);
+      const TileGraph::Tile& tile = stage.graph.tiles[t];
+      if (stage.tiles[t].cut_asked || !std::all_of(tile.cut_after.begin(), tile.cut_after.end(), pasted)) continue;
+      stage.tiles[t].cut_asked = true;
+      out.push_back(effect::CutTile{job.id, stage.spec.id, n});
+      wake(t);
+    }
+    for (int n : check) {
+      const size_t t = static_cast<size_t>(n);
+      const TileGraph::Tile& tile = stage.graph.tiles[t];
+      const Task& task = job.tasks.at(stage.tiles[t].task);
+      if (stage.tiles[t].paste_asked || task.state != TaskState::kDone ||
+          !std::all_of(tile.paste_after_cut.begin(), tile.paste_after_cut.end(), cut) ||
+          !std::all_of(tile.paste_after.begin(), tile.paste_after.end(), pasted))
+        continue;
+      stage.tiles[t].paste_asked = true;
+      ++stage.pasted;
+      out.push_back(effect::PasteTile{job.id, stage.spec.id, n, task.results.at(0)});
+      wake(t);
+    }
+    check = std::move(next);
+  }
+  if (stage.pasted == stage.tiles.size()) {
+    stage.state = Stage::State::kClosing;
+    out.push_back(effect::CloseCanvas{job.id, stage.spec.id, true});
+  }
+}
+
+Effects Control::TileCut(const std::string& job_id, const std::string& stage_id, int tile, Blob crop, int64_t now_ms) {
+  Effects out;
+  auto it = jobs_.find(job_id);
+  if (it == jobs_.end() || it->second.ended()) return out;
+  Stage& stage = it->second.stages.at(stage_id);
+  Stage::Tile& cut = stage.tiles.at(static_cast<size_t>(tile));
+  cut.crop = std::move(crop);
+  Task& task = it->second.tasks.at(cut.task);
+  if (task.state == TaskState::kWaiting) SetReady(it->second, task);
+  Schedule(out, now_ms);
+  return out;
+}
+
+Effects Control::CanvasClosed(const std::string& job_id, const std::string& stage_id, Blob result, int64_t now_ms) {
+  Effects out;
+  auto it = jobs_.find(job_id);
+  if (it == jobs_.end() || it->second.ended()) return out;
+  Job& job = it->second;
+  Stage& stage = job.stages.at(stage_id);
+  if (stage.state != Stage::State::kClosing) return out;
+  stage.state = Stage::State::kDone;
+  stage.result = result;
+  out.push_back(effect::RecordAccepted{job.id, stage_id, "", 0, 0, {result}, {}});
+  Advance(job, out, now_ms);
+  Schedule(out, now_ms);
+  return out;
+}
+
+// ---- workers ----
+
+void Control::RemoveHeld(const std::string& worker, const std::string& job, const std::string& task) {
+  auto it = workers_.find(worker);
+  if (it != workers_.end()) std::erase(it->second.held, std::pair(job, task));
+}
+
+Effects Control::WorkerAttached(WorkerInfo info, const std::vector<Held>& held, int64_t now_ms) {
+  Effects out;
+  const std::string name = info.name;
+  Worker& worker = workers_[name];
+  worker.info = std::move(info);
+  worker.connected = true;
+  worker.draining = false;
+  worker.credit = 0;
+  worker.held.clear();
+  for (const Held& one : held) {
+    Found found = Find(one.task);
+    if (found.task == nullptr || found.job->ended() || found.task->state == TaskState::kDone) {
+      if (!one.finished) out.push_back(effect::SendCancel{name, one.task, one.attempt, "no longer needed"});
+      continue;
+    }
+    Attempt* known = FindAttempt(*found.task, name, one.attempt);
+    const bool earlier_epoch = (one.attempt >> kEpochShift) < options_.epoch;
+    if (known == nullptr && !earlier_epoch) {
+      if (!one.finished) out.push_back(effect::SendCancel{name, one.task, one.attempt, "the lease had ended"});
+      continue;
+    }
+    if (known == nullptr) {
+      found.task->attempts.push_back({});
+      known = &found.task->attempts.back();
+      known->number = one.attempt;
+      known->worker = name;
+      known->started_ms = now_ms;
+    }
+    known->lost = false;
+    known->running = true;
+    known->progress_ms = now_ms;
+    found.task->killed.erase(name);
+    if (found.task->state == TaskState::kReady || found.task->state == TaskState::kWaiting) {
+      found.job->ready.erase(found.task->place);
+      found.task->state = TaskState::kLeased;
+    }
+    if (found.job->state == JobState::kQueued) found.job->state = JobState::kRunning;
+    worker.held.emplace_back(found.job->id, found.id);
+  }
+  Schedule(out, now_ms);
+  return out;
+}
+
+Effects Control::WorkerLost(const std::string& name, const std::string& instance, int64_t now_ms) {
+  Effects out;
+  auto it = workers_.find(name);
+  if (it == workers_.end() || !it->second.connected || it->second.info.instance != instance) return out;
+  Worker& worker = it->second;
+  worker.connected = false;
+  worker.credit = 0;
+  const auto held = std::move(worker.held);
+  worker.held.clear();
+  for (const auto& [job_id, task_id] : held) {
+    auto job = jobs_.find(job_id);
+    if (job == jobs_.end() || job->second.ended()) continue;
+    Task& task = job->second.tasks.at(task_id);
+    for (Attempt& attempt : task.attempts) {
+      if (attempt.worker != name || attempt.lost) continue;
+      attempt.lost = true;
+      if (attempt.running && !worker.draining) task.killed.insert(name);
+    }
+    task.last_error = Cat("worker \"", name, "\" was lost while it worked on it");
+    Requeue(job->second, task, out);
+    out.push_back(effect::Changed{job_id, task_id});
+  }
+  Schedule(out, now_ms);
+  return out;
+}
+
+Effects Control::WorkerPulls(const std::string& name, uint32_t count, int64_t now_ms) {
+  Effects out;
+  auto it = workers_.find(name);
+  if (it == workers_.end() || !it->second.connected) return out;
+  it->second.credit += std::min<uint32_t>(count, 64);
+  Schedule(out, now_ms);
+  return out;
+}
+
+Effects Control::WorkerInventory(const std::string& name, std::shared_ptr<const Inventory> inventory, int64_t now_ms) {
+  Effects out;
+  auto it = workers_.find(name);
+  if (it == workers_.end()) return out;
+  it->second.info.inventory = std::move(inventory);
+  Schedule(out, now_ms);
+  return out;
+}
+
+Effects Control::WorkerCatalog(const std::string& name, std::shared_ptr<const Catalog> catalog, int64_t now_ms) {
+  Effects out;
+  auto it = workers_.find(name);
+  if (it == workers_.end()) return out;
+  it->second.info.catalog = std::move(catalog);
+  Schedule(out, now_ms);
+  return out;
+}
+
+Effects Control::SetWorkerEnabled(const std::string& name, bool enabled, int64_t now_ms) {
+  Effects out;
+  workers_[name].info.name = name;
+  workers_[name].enabled = enabled;
+  if (enabled) workers_[name].failures_in_row = 0;
+  Schedule(out, now_ms);
+  return out;
+}
+
+Effects Control::DrainWorker(const std::string& name, const std::string& reason, int64_t) {
+  Effects out;
+  auto it = workers_.find(name);
+  if (it == workers_.end() || !it->second.connected) return out;
+  it->second.draining = true;
+  out.push_back(effect::SendDrain{name, reason});
+  return out;
+}
+
+// ---- attempts ----
+
+Effects Control::TaskProgress(const std::string& worker, const std::string& wire_id, uint64_t number, uint32_t step, uint32_t total,
+                              int64_t now_ms) {
+  Effects out;
+  Found found = Find(wire_id);
+  Attempt* attempt = found.task == nullptr ? nullptr : FindAttempt(*found.task, worker, number);
+  if (attempt == nullptr) {
+    out.push_back(effect::SendCancel{worker, wire_id, number, "the lease had ended"});
+    return out;
+  }
+  if (attempt->running && step > 0) {
+    const std::string kind = Cat(worker, "|", found.job->id, "|", found.task->stage.empty() ? found.id : found.task->stage);
+    int64_t& longest = step_ms_[kind];
+    longest = std::max(longest, now_ms - attempt->progress_ms);
+  }
+  attempt->running = true;
+  attempt->progress_ms = now_ms;
+  attempt->step = step;
+  attempt->total = total;
+  out.push_back(effect::Changed{found.job->id, found.id});
+  return out;
+}
+
+Effects Control::TaskDone(const std::string& worker, const std::string& wire_id, uint64_t number, std::vector<Blob> results,
+                          std::vector<MadeFile> files, double seconds, int64_t now_ms) {
+  Effects out;
+  Found found = Find(wire_id);
+  if (found.task == nullptr || found.job->ended()) {
+    out.push_back(effect::SendAck{worker, wire_id, number, false, "the job has ended"});
+    return out;
+  }
+  Task& task = *found.task;
+  if (task.state == TaskState::kDone) {
+    const bool same = std::equal(results.begin(), results.end(), task.results.begin(), task.results.end());
+    out.push_back(effect::SendAck{worker, wire_id, number, false,
+                                  same ? "another attempt was first" : "another attempt was first and gave other bytes"});
+    return out;
+  }
+  if (FindAttempt(task, worker, number) == nullptr) {
+    out.push_back(effect::SendAck{worker, wire_id, number, false, "the lease had ended"});
+    return out;
+  }
+  if (results.size() != task.spec.wanted.size()) {
+    out.push_back(effect::SendAck{worker, wire_id, number, false, "wrong number of results"});
+    EraseAttempt(task, number);
+    RemoveHeld(worker, found.job->id, found.id);
+    task.failed_on.insert(worker);
+    task.last_error = Cat("worker \"", worker, "\" sent ", results.size(), " results, expected ", task.spec.wanted.size());
+    Requeue(*found.job, task, out);
+    Schedule(out, now_ms);
+    return out;
+  }
+  task.state = TaskState::kDone;
+  found.job->ready.erase(task.place);
+  task.results = std::move(results);
+  task.files = std::move(files);
+  task.done_by = worker;
+  task.seconds = seconds;
+  RemoveHeld(worker, found.job->id, found.id);
+  auto it = workers_.find(worker);
+  if (it != workers_.end()) {
+    ++it->second.tasks_done;
+    it->second.failures_in_row = 0;
+  }
+  out.push_back(effect::RecordAccepted{found.job->id, found.id, worker, number, seconds, task.results, task.files});
+  out.push_back(effect::SendAck{worker, wire_id, number, true, ""});
+  for (const Attempt& other : task.attempts) {
+    if (other.number == number) continue;
+    if (!other.lost) out.push_back(effect::SendCancel{other.worker, wire_id, other.number, "another attempt was first"});
+    RemoveHeld(other.worker, found.job->id, found.id);
+  }
+  task.attempts.clear();
+  out.push_back(effect::Changed{found.job->id, found.id});
+  if (!task.stage.empty()) CheckTiles(*found.job, found.job->stages.at(task.stage), {task.tile}, out);
+  Advance(*found.job, out, now_ms);
+  Schedule(out, now_ms);
+  return out;
+}
+
+Effects Control::TaskFailed(const std::string& worker, const std::string& wire_id, uint64_t number, const std::string& message,
+                            bool retry_elsewhere, int64_t now_ms) {
+  Effects out;
+  out.push_back(effect::SendAck{worker, wire_id, number, false, "noted"});
+  Found found = Find(wire_id);
+  if (found.task == nullptr || FindAttempt(*found.task, worker, number) == nullptr) return out;
+  Task& task = *found.task;
+  EraseAttempt(task, number);
+  RemoveHeld(worker, found.job->id, found.id);
+  task.last_error = message;
+  if (!retry_elsewhere) {
+    task.state = TaskState::kFailed;
+    Fail(*found.job, message, JobState::kFailed, out);
+  } else {
+    task.failed_on.insert(worker);
+    Worker& failed = workers_[worker];
+    const bool others = std::any_of(workers_.begin(), workers_.end(), [&](const auto& entry) {
+      return entry.first != worker && entry.second.connected && entry.second.enabled;
+    });
+    if (++failed.failures_in_row >= 3 && others && !failed.draining) {
+      failed.draining = true;
+      out.push_back(effect::SendDrain{worker, Cat("three tasks in a row failed here: ", message)});
+    }
+    Requeue(*found.job, task, out);
+  }
+  Schedule(out, now_ms);
+  return out;
+}
+
+Effects Control::TaskReturned(const std::string& worker, const std::string& wire_id, uint64_t number, int64_t now_ms) {
+  Effects out;
+  out.push_back(effect::SendAck{worker, wire_id, number, false, "taken back"});
+  Found found = Find(wire_id);
+  if (found.task == nullptr || FindAttempt(*found.task, worker, number) == nullptr) return out;
+  EraseAttempt(*found.task, number);
+  RemoveHeld(worker, found.job->id, found.id);
+  --found.task->attempts_made;
+  Requeue(*found.job, *found.task, out);
+  Schedule(out, now_ms);
+  return out;
+}
+
+void Control::Requeue(Job& job, Task& task, Effects& out) {
+  if (job.ended() || task.state == TaskState::kDone || HasLive(task)) return;
+  SetReady(job, task);
+  if (static_cast<int>(task.killed.size()) >= options_.poison_workers)
+    Fail(job, Cat(task.spec.label, ": ", task.killed.size(), " workers died over it (the last: ", *task.killed.rbegin(),
+                  "); see their logs, then submit again"), JobState::kFailed, out);
+  else if (task.attempts_made >= options_.attempts_max)
+    Fail(job, Cat(task.spec.label, ": given up after ", task.attempts_made, " attempts: ", task.last_error), JobState::kFailed, out);
+  else if (NobodyCan(task))
+    Fail(job, Cat(task.spec.label, ": ", task.last_error), JobState::kFailed, out);
+}
+
+// True when somebody failed at it and nobody connected is left to try.
+bool Control::NobodyCan(const Task& task) const {
+  if (task.failed_on.empty()) return false;
+  return std::none_of(workers_.begin(), workers_.end(), [&](const auto& entry) {
+    return entry.second.connected && entry.second.enabled && !task.failed_on.contains(entry.first);
+  });
+}
+
+Effects Control::Tick(int64_t now_ms) {
+  Effects out;
+  for (const auto& [name, worker] : workers_) {  // what waited behind another task runs now
+    if (!worker.connected || worker.held.empty()) continue;
+    Task& first = jobs_.at(worker.held[0].first).tasks.at(worker.held[0].second);
+    for (Attempt& attempt : first.attempts) {
+      if (attempt.worker != name || attempt.running) continue;
+      attempt.running = true;
+      attempt.progress_ms = now_ms;
+    }
+  }
+  for (auto& [job_id, job] : jobs_) {
+    if (job.ended()) continue;
+    for (auto& [task_id, task] : job.tasks) {
+      if (task.state != TaskState::kLeased) continue;
+      for (size_t i = 0; i < task.attempts.size();) {
+        const Attempt attempt = task.attempts[i];
+        auto learned = step_ms_.find(Cat(attempt.worker, "|", job_id, "|", task.stage.empty() ? task_id : task.stage));
+        const int64_t limit =
+            learned == step_ms_.end()
+                ? options_.first_step_ms_max
+                : std::max(options_.hung_ms_min, static_cast<int64_t>(options_.hung_factor * static_cast<double>(learned->second)));
+        if (attempt.lost || !attempt.running || now_ms - attempt.progress_ms <= limit) {
+          ++i;
+          continue;
+        }
+        task.last_error = Cat("worker \"", attempt.worker, "\" made no progress for ", (now_ms - attempt.progress_ms) / 1000, " s");
+        task.failed_on.insert(attempt.worker);
+        out.push_back(effect::SendCancel{attempt.worker, WireId(job_id, task_id), attempt.number, "no progress"});
+        EraseAttempt(task, attempt.number);
+        RemoveHeld(attempt.worker, job_id, task_id);
+      }
+      Requeue(job, task, out);
+      if (job.ended()) break;
+    }
+  }
+  Schedule(out, now_ms);
+  return out;
+}
+
+// ---- leasing ----
+
+std::string Control::Unfit(const Worker& worker, const Task& task) const {
+  if (!worker.connected) return "is not connected";
+  if (!worker.enabled) return "is disabled";
+  if (worker.draining) return "is draining";
+  if (task.failed_on.contains(worker.info.name)) return Cat("failed at it: ", task.last_error);
+  if (worker.info.catalog == nullptr) return "has not told its node types yet";
+  for (const std::string& type : task.spec.needs.node_types)
+    if (worker.info.catalog->Find(type) == nullptr) return Cat("does not offer the node type \"", type, "\"");
+  for (const auto& [folder, name] : task.spec.needs.models) {
+    if (worker.info.inventory == nullptr) return "has not told its models yet";
+    auto files = worker.info.inventory->files.find(folder);
+    if (files == worker.info.inventory->files.end() ||
+        !std::binary_search(files->second.begin(), files->second.end(), name))
+      return Cat("has no file \"", name, "\" in its folder ", folder);
+  }
+  return "";
+}
+
+std::vector<Job*> Control::JobsByPriority() {
+  std::vector<Job*> order;
+  for (auto& [id, job] : jobs_)
+    if (!job.ready.empty() && !job.ended()) order.push_back(&job);
+  std::sort(order.begin(), order.end(), [](const Job* a, const Job* b) {
+    return std::pair(-a->priority, a->sequence) < std::pair(-b->priority, b->sequence);
+  });
+  return order;
+}
+
+void Control::Schedule(Effects& out, int64_t now_ms) {
+  bool credit = std::any_of(workers_.begin(), workers_.end(), [](const auto& w) { return w.second.connected && w.second.credit > 0; });
+  for (Job* job : JobsByPriority()) {
+    if (!credit) return;
+    const std::set<size_t> ready = job->ready;
+    for (size_t place : ready) {
+      const std::string& id = job->task_order[place];
+      Task& task = job->tasks.at(id);
+      Worker* best = nullptr;
+      credit = false;
+      for (auto& [name, worker] : workers_) {
+        if (!worker.connected || worker.credit == 0) continue;
+        credit = true;
+        if ((best == nullptr || worker.held.size() < best->held.size()) && Unfit(worker, task).empty()) best = &worker;
+      }
+      if (!credit) return;
+      if (best != nullptr) Lease(*job, task, id, *best, out, now_ms);
+    }
+  }
+  if (!options_.steal_queued) return;
+  for (auto& [name, worker] : workers_)
+    if (worker.connected && worker.credit > 0 && worker.held.empty()) StealFor(worker, out, now_ms);
+}
+
+void Control::Lease(Job& job, Task& task, const std::string& id, Worker& worker, Effects& out, int64_t now_ms) {
+  job.ready.erase(task.place);
+  task.state = TaskState::kLeased;
+  if (job.state == JobState::kQueued) job.state = JobState::kRunning;
+  Attempt attempt;
+  attempt.number = (options_.epoch << kEpochShift) + next_attempt_++;
+  attempt.worker = worker.info.name;
+  attempt.started_ms = attempt.progress_ms = now_ms;
+  attempt.running = worker.held.empty();
+  ++task.attempts_made;
+  effect::SendLease lease{worker.info.name, job.id, WireId(job.id, id), attempt.number, &task.spec, {}, {}};
+  task.attempts.push_back(std::move(attempt));
+  --worker.credit;
+  worker.held.emplace_back(job.id, id);
+  for (const Binding& binding : task.spec.bindings) {
+    ResolvedBinding resolved{binding.node, binding.input, {}, binding.gather};
+    for (const Source& source : binding.sources) resolved.blobs.push_back(ResultOf(job, source));
+    lease.bindings.push_back(std::move(resolved));
+  }
+  if (!task.stage.empty()) {
+    const Stage& stage = job.stages.at(task.stage);
+    lease.bindings.push_back(
+        {stage.spec.node, stage.spec.image_input, {stage.tiles[static_cast<size_t>(task.tile)].crop}, false});
+  }
+  for (const std::string& name : task.spec.input_files) {
+    auto input = job.inputs.find(name);
+    if (input != job.inputs.end()) lease.inputs.emplace_back(name, input->second);
+  }
+  out.push_back(std::move(lease));
+  out.push_back(effect::Changed{job.id, id});
+}
+
+// Takes a task that waits behind another on a busy worker.
+bool Control::StealFor(Worker& idle, Effects& out, int64_t now_ms) {
+  for (auto& [name, busy] : workers_) {
+    for (size_t i = busy.held.size(); i-- > 1;) {
+      const auto [job_id, task_id] = busy.held[i];
+      Job& job = jobs_.at(job_id);
+      Task& task = job.tasks.at(task_id);
+      if (job.ended() || task.attempts.size() != 1 || task.attempts[0].running || !Unfit(idle, task).empty()) continue;
+      out.push_back(effect::SendCancel{name, WireId(job_id, task_id), task.attempts[0].number, "an idle worker takes it"});
+      task.attempts.clear();
+      --task.attempts_made;
+      RemoveHeld(name, job_id, task_id);
+      Lease(job, task, task_id, idle, out, now_ms);
+      return true;
+    }
+  }
+  return false;
+}
+
+std::string Control::WhyWaiting(const std::string& id) const {
+  auto it = jobs_.find(id);
+  if (it == jobs_.end() || it->second.ended()) return "";
+  const Job& job = it->second;
+  for (const auto& [task_id, task] : job.tasks)
+    if (HasLive(task)) return "";
+  if (job.state == JobState::kSaving) return "";
+  if (job.ready.empty()) return "";
+  const Task& task = job.tasks.at(job.task_order[*job.ready.begin()]);
+  if (workers_.empty()) return "no worker has ever attached: start one with `atelier-worker --master HOST:PORT`";
+  std::string why;
+  for (const auto& [name, worker] : workers_) {
+    std::string unfit = Unfit(worker, task);
+    if (unfit.empty()) unfit = worker.held.empty() ? "is about to take it" : Cat("is busy with ", worker.held.size(), " tasks of other jobs");
+    why += Cat(why.empty() ? "" : "; ", "worker \"", name, "\" ", unfit);
+  }
+  return why;
+}
+
+}  // namespace atelier

@@ -1,0 +1,105 @@
+// What the reducer asks its surroundings to do. Plain data; the shell (master/gateway/server.cc) carries effects out in order.
+#pragma once
+
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "common/base/status.h"
+#include "master/state/plan.h"
+
+namespace atelier {
+
+/// A file that a task made, waiting to be named and written.
+struct MadeFile {
+  std::string node;
+  std::string type;
+  std::string prefix;
+  std::string extension;
+  int64_t batch_index = 0;
+  int64_t width = 0, height = 0;
+  bool embed_workflow = true;
+  Blob blob;
+};
+
+struct ResolvedBinding {
+  std::string node;
+  std::string input;
+  std::vector<Blob> blobs;
+  bool gather = false;
+};
+
+namespace effect {
+
+struct SendLease {
+  std::string worker, job, task;
+  uint64_t attempt = 0;
+  const TaskSpec* spec = nullptr;  // owned by the state; valid until the next event
+  std::vector<ResolvedBinding> bindings;
+  std::vector<std::pair<std::string, Blob>> inputs;
+};
+struct SendCancel {
+  std::string worker, task;
+  uint64_t attempt = 0;
+  std::string reason;
+};
+/// Sent after every earlier effect of the same step is durable.
+struct SendAck {
+  std::string worker, task;
+  uint64_t attempt = 0;
+  bool accepted = false;
+  std::string note;
+};
+struct SendDrain {
+  std::string worker, reason;
+};
+/// To be durable before the acknowledgement that follows.
+struct RecordAccepted {
+  std::string job, task, worker;
+  uint64_t attempt = 0;
+  double seconds = 0;
+  std::vector<Blob> results;
+  std::vector<MadeFile> files;
+};
+struct OpenCanvas {
+  std::string job, stage;
+  std::string order;  // "exact" or "independent"
+  Blob image;
+  Json settings;      // the tiled node's literal inputs, by name
+  std::vector<std::pair<std::string, Blob>> linked;  // those that are values of other tasks
+};
+struct CutTile {
+  std::string job, stage;
+  int tile = 0;
+};
+struct PasteTile {
+  std::string job, stage;
+  int tile = 0;
+  Blob pixels;
+};
+struct CloseCanvas {
+  std::string job, stage;
+  bool keep = false;  // hand the canvas over as a blob; else it is only dropped
+};
+/// All tasks are accepted: write the files in this order, then report JobSaved.
+struct SaveOutputs {
+  std::string job;
+  std::vector<MadeFile> files;
+};
+/// The job ended otherwise.
+struct EndJob {
+  std::string job, state, error;
+};
+/// Something that watchers see changed. Empty task: the job itself.
+struct Changed {
+  std::string job, task;
+};
+
+}  // namespace effect
+
+using Effect = std::variant<effect::SendLease, effect::SendCancel, effect::SendAck, effect::SendDrain, effect::RecordAccepted,
+                            effect::OpenCanvas, effect::CutTile, effect::PasteTile, effect::CloseCanvas, effect::SaveOutputs,
+                            effect::EndJob, effect::Changed>;
+using Effects = std::vector<Effect>;
+
+}  // namespace atelier

@@ -1,0 +1,383 @@
+#include "master/planner/planner.h"
+
+#include <algorithm>
+#include <deque>
+#include <map>
+#include <optional>
+#include <set>
+
+#include "common/base/hash.h"
+#include "common/base/limits.h"
+
+namespace atelier {
+namespace {
+
+constexpr int kShared = -1;  // the replica number of what all replicas have in common
+
+struct Link {
+  std::string input;
+  std::string source;
+  size_t slot = 0;
+};
+
+/// One node of the prompt with what the cuts depend on.
+struct Node {
+  const NodeSpec* spec = nullptr;
+  const Json* inputs = nullptr;
+  std::vector<Link> links;
+  bool varies = false;         // one instance a replica
+  bool gathers = false;        // ends the replicated part here (and is no pass-through)
+  bool below_tiles = false;    // a tiled node stands upstream
+  bool cheap_closed = false;   // cheap, as all above it
+  int gather_replicas = 1;
+  int level = 0;               // cuts on the longest way from a source
+};
+
+/// A node, run for one replica or for all.
+struct Instance {
+  std::string node;
+  int replica = kShared;
+  auto operator<=>(const Instance&) const = default;
+};
+
+using GroupKey = std::pair<int, int>;  // level, replica
+
+struct Group {
+  TaskSpec task;
+  std::set<std::string> included;
+  std::map<std::pair<std::string, size_t>, std::map<std::string, size_t>> wanted_index;  // (node, slot) -> encoding -> index
+};
+
+bool IsLink(const Json& value) {
+  return value.is_array() && value.size() == 2 && value[0].is_string() && value[1].is_number_integer();
+}
+
+bool IsTrue(const Json& value) { return value.is_boolean() && value.get<bool>(); }
+
+class Planner {
+ public:
+  Planner(const Json& prompt, const Catalog& catalog, const PlanOptions& options)
+      : prompt_(prompt), catalog_(catalog), options_(options) {}
+
+  StatusOr<Plan> Make(const std::vector<std::string>& outputs) {
+    if (options_.replicas < 1 || options_.replicas > limits::kReplicasMax)
+      return InvalidArgument("replicas: ", options_.replicas, " is outside 1..", limits::kReplicasMax);
+    if (options_.tiles != "exact" && options_.tiles != "independent")
+      return InvalidArgument("tiles: \"", options_.tiles, "\" is neither \"exact\" nor \"independent\"");
+    RETURN_IF_ERROR(ReadNodes(outputs));
+    Classify();
+    for (const std::string& output : outputs) Include(Home({output, Replica(output)}), {output, Replica(output)});
+    Drain();
+    return Finish(outputs);
+  }
+
+ private:
+  // Reads the ancestors of the outputs and puts them in topological order, without recursion.
+  Status ReadNodes(const std::vector<std::string>& outputs) {
+    std::vector<std::pair<std::string, size_t>> stack;
+    std::map<std::string, int> mark;  // 1: on the stack, 2: done
+    for (const std::string& output : outputs) {
+      if (mark[output] == 2) continue;
+      RETURN_IF_ERROR(ReadNode(output));
+      stack.emplace_back(output, 0);
+      mark[output] = 1;
+      while (!stack.empty()) {
+        auto& [id, next] = stack.back();
+        const Node& node = nodes_.at(id);
+        if (next == node.links.size()) {
+          mark[id] = 2;
+          order_.push_back(id);
+          stack.pop_back();
+          continue;
+        }
+        const std::string source = node.links[next++].source;
+        if (mark[source] == 1) return InvalidArgument("node \"", source, "\" depends on itself: remove the cycle");
+        if (mark[source] == 2) continue;
+        RETURN_IF_ERROR(ReadNode(source));
+        mark[source] = 1;
+        stack.emplace_back(source, 0);
+      }
+    }
+    return OkStatus();
+  }
+
+  Status ReadNode(const std::string& id) {
+    auto found = prompt_.find(id);
+    if (found == prompt_.end() || !found->is_object() || !found->contains("class_type"))
+      return InvalidArgument("node \"", id, "\" is linked to but not in the prompt");
+    const std::string type = (*found)["class_type"].is_string() ? (*found)["class_type"].get<std::string>() : "";
+    Node node;
+    node.spec = catalog_.Find(type);
+    if (node.spec == nullptr)
+      return InvalidArgument("node \"", id, "\": no worker offers the type \"", type, "\"; see `atelier nodes`");
+    static const Json kNone = Json::object();
+    auto inputs = found->find("inputs");
+    node.inputs = inputs != found->end() && inputs->is_object() ? &*inputs : &kNone;
+    for (const auto& [name, value] : node.inputs->items()) {
+      if (!IsLink(value) || node.spec->FindInput(name) == nullptr) continue;
+      node.links.push_back({name, value[0].get<std::string>(), value[1].get<size_t>()});
+    }
+    nodes_.emplace(id, std::move(node));
+    return OkStatus();
+  }
+
+  void Classify() {
+    for (const std::string& id : order_) {
+      Node& node = nodes_.at(id);
+      bool varies = node.spec->per_replica;
+      node.cheap_closed = node.spec->cheap && !node.spec->gathers && !node.spec->tiles;
+      for (const Link& link : node.links) {
+        const Node& source = nodes_.at(link.source);
+        varies |= source.varies;
+        node.below_tiles |= source.below_tiles || source.spec->tiles.has_value();
+        node.cheap_closed &= source.cheap_closed;
+        node.level = std::max(node.level, source.level + (source.spec->tiles ? 1 : 0));
+      }
+      node.gathers = node.spec->gathers && !node.below_tiles;
+      if (node.gathers) {
+        auto flag = node.inputs->find(node.spec->single_replica_if);
+        node.gather_replicas = flag != node.inputs->end() && IsTrue(*flag) ? 1 : options_.replicas;
+        node.level += 1;
+      } else {
+        node.varies = varies;
+        if (node.spec->tiles) node.level += 1;
+      }
+    }
+  }
+
+  int Replica(const std::string& node) const { return nodes_.at(node).varies ? 0 : kShared; }
+
+  GroupKey Home(const Instance& instance) const { return {nodes_.at(instance.node).level, instance.replica}; }
+
+  static std::string GroupId(const GroupKey& key) {
+    std::string id = key.second == kShared ? "shared" : Cat("replica-", key.second);
+    return key.first == 0 ? id : Cat(id, "-", key.first);
+  }
+  static std::string StageId(const Instance& instance) {
+    return instance.replica == kShared ? Cat("tiles-", instance.node) : Cat("tiles-", instance.node, "-", instance.replica);
+  }
+
+  bool IsHandle(const Link& link, const Node& consumer) const {
+    return !CrossesAsData(catalog_, prompt_, link.source, link.slot, consumer.spec->FindInput(link.input)->type);
+  }
+
+  // Puts an instance into a group's fragment, once, and queues what it needs.
+  void Include(const GroupKey& key, const Instance& instance) {
+    if (nodes_.at(instance.node).spec->tiles) {
+      IncludeStage(instance);
+      return;
+    }
+    Group& group = groups_[key];
+    if (!group.included.insert(instance.node).second) return;
+    work_.emplace_back(key, instance);
+  }
+
+  void Drain() {
+    while (!work_.empty()) {
+      auto [key, instance] = work_.front();
+      work_.pop_front();
+      Group& group = groups_[key];
+      const Node& node = nodes_.at(instance.node);
+      Json inputs = Json::object();
+      for (const auto& [name, value] : node.inputs->items()) {
+        const InputSpec* input = node.spec->FindInput(name);
+        if (input == nullptr || input->hidden) continue;
+        if (!IsLink(value)) inputs[name] = value;
+      }
+      if (node.spec->per_replica) inputs["replica_index"] = std::max(instance.replica, 0);
+      for (const Link& link : node.links) {
+        const bool gather = node.gathers && node.spec->FindInput(link.input)->gather;
+        if (gather) {
+          Binding binding{instance.node, link.input, {}, true};
+          for (int r = 0; r < node.gather_replicas; ++r) binding.sources.push_back(Want(SourceOf(link, r), link.slot, ""));
+          group.task.bindings.push_back(std::move(binding));
+          continue;
+        }
+        const Instance source = SourceOf(link, instance.replica);
+        const bool inside = !nodes_.at(source.node).spec->tiles &&
+                            (IsHandle(link, node) || nodes_.at(source.node).cheap_closed || Home(source) == key);
+        if (inside) {
+          inputs[link.input] = Json::array({link.source, link.slot});
+          Include(key, source);
+        } else {
+          group.task.bindings.push_back({instance.node, link.input, {Want(source, link.slot, "")}, false});
+        }
+      }
+      AddNode(group.task, instance.node, node, std::move(inputs));
+    }
+  }
+
+  Instance SourceOf(const Link& link, int replica) const {
+    return {link.source, nodes_.at(link.source).varies ? std::max(replica, 0) : kShared};
+  }
+
+  static void AddNode(TaskSpec& task, const std::string& id, const Node& node, Json inputs) {
+    task.needs.node_types.insert(node.spec->type);
+    for (const InputSpec& input : node.spec->inputs) {
+      auto value = inputs.find(input.name);
+      if (input.folder.empty() || value == inputs.end() || !value->is_string()) continue;
+      if (input.folder == "input")
+        task.input_files.insert(value->get<std::string>());
+      else
+        task.needs.models.emplace(input.folder, value->get<std::string>());
+    }
+    task.nodes[id] = {{"class_type", node.spec->type}, {"inputs", std::move(inputs)}};
+  }
+
+  // Asks the home group of an instance for one of its outputs as a blob.
+  Source Want(const Instance& instance, size_t slot, const std::string& encoding) {
+    const Node& node = nodes_.at(instance.node);
+    if (node.spec->tiles) {
+      IncludeStage(instance);
+      return {StageId(instance), 0};
+    }
+    const GroupKey key = Home(instance);
+    Include(key, instance);
+    Group& group = groups_[key];
+    auto& by_encoding = group.wanted_index[{instance.node, slot}];
+    auto [it, added] = by_encoding.emplace(encoding, group.task.wanted.size());
+    if (added) group.task.wanted.push_back({instance.node, slot, encoding});
+    return {GroupId(key), it->second};
+  }
+
+  void IncludeStage(const Instance& instance) {
+    const std::string id = StageId(instance);
+    if (!stage_ids_.insert(id).second) return;
+    const Node& node = nodes_.at(instance.node);
+    const TileSplit& split = *node.spec->tiles;
+    StageSpec stage;
+    stage.id = id;
+    stage.label = Cat("tiles of node ", instance.node);
+    stage.node = instance.node;
+    stage.tile_node = split.tile_node;
+    stage.image_input = split.image_input;
+    Json inputs = Json::object();
+    for (const InputSpec& input : node.spec->inputs) {
+      auto value = node.inputs->find(input.name);
+      if (value != node.inputs->end() && !IsLink(*value) && !input.hidden)
+        inputs[input.name] = *value;
+      else if (value == node.inputs->end() && !input.default_value.is_null() && !input.hidden)
+        inputs[input.name] = input.default_value;
+    }
+    // The handle chain of a tile lies in a group of its own that no task is made of.
+    const GroupKey key{-static_cast<int>(stage_ids_.size()), instance.replica};
+    std::vector<Binding> image;
+    for (const Link& link : node.links) {
+      const Instance source = SourceOf(link, instance.replica);
+      if (!nodes_.at(source.node).spec->tiles && IsHandle(link, node)) {
+        inputs[link.input] = Json::array({link.source, link.slot});
+        Include(key, source);
+        continue;
+      }
+      const bool is_image = link.input == split.image_input;
+      Binding binding{instance.node, link.input, {Want(source, link.slot, is_image ? "u8" : "")}, false};
+      (is_image ? image : stage.bindings).push_back(std::move(binding));
+    }
+    stage.bindings.insert(stage.bindings.begin(), image.begin(), image.end());
+    stage.tile.nodes[instance.node] = {{"class_type", split.tile_node}, {"inputs", std::move(inputs)}};
+    stage.tile.needs.node_types.insert(split.tile_node);
+    stage.tile.wanted.push_back({instance.node, 0, "u8"});
+    stages_.emplace_back(key, std::move(stage));
+  }
+
+  Plan Finish(const std::vector<std::string>& outputs) {
+    Plan plan;
+    plan.replicas = options_.replicas;
+    plan.tiles = options_.tiles;
+    for (const std::string& output : outputs)
+      groups_[Home({output, Replica(output)})].task.output_nodes.push_back(output);
+    for (auto& [key, stage] : stages_) {
+      auto chain = groups_.find(key);
+      if (chain != groups_.end()) {
+        TaskSpec& from = chain->second.task;
+        for (auto& [id, node] : from.nodes.items()) stage.tile.nodes[id] = node;
+        stage.tile.bindings = std::move(from.bindings);
+        stage.tile.input_files.merge(from.input_files);
+        stage.tile.needs.node_types.merge(from.needs.node_types);
+        stage.tile.needs.models.merge(from.needs.models);
+        groups_.erase(chain);
+      }
+      plan.stages.push_back(std::move(stage));
+    }
+    for (auto& [key, group] : groups_) {
+      group.task.id = GroupId(key);
+      if (key.second != kShared)
+        group.task.label = Cat("replica ", key.second);
+      else
+        group.task.label = groups_.size() == 1 && plan.stages.empty() ? "whole prompt" : key.first == 0 ? "shared part" : "assembly";
+      plan.tasks.push_back(std::move(group.task));
+    }
+    return plan;
+  }
+
+  const Json& prompt_;
+  const Catalog& catalog_;
+  const PlanOptions& options_;
+  std::map<std::string, Node> nodes_;
+  std::vector<std::string> order_;
+  std::map<GroupKey, Group> groups_;
+  std::vector<std::pair<GroupKey, StageSpec>> stages_;
+  std::set<std::string> stage_ids_;
+  std::deque<std::pair<GroupKey, Instance>> work_;
+};
+
+Json ToJson(const TaskSpec& task) {
+  Json json{{"id", task.id}, {"nodes", task.nodes}, {"outputs", task.output_nodes}};
+  for (const Binding& b : task.bindings) {
+    Json sources = Json::array();
+    for (const Source& s : b.sources) sources.push_back(Json::array({s.task, s.output}));
+    json["bindings"].push_back(Json::array({b.node, b.input, sources, b.gather}));
+  }
+  for (const Wanted& w : task.wanted) json["wanted"].push_back(Json::array({w.node, w.slot, w.encoding}));
+  return json;
+}
+
+}  // namespace
+
+bool CrossesAsData(const Catalog& catalog, const Json& prompt, const std::string& source, size_t slot,
+                   const std::string& consumer_type) {
+  const NodeSpec* spec = catalog.Find(prompt.at(source).at("class_type").get<std::string>());
+  const std::string& type = spec != nullptr && slot < spec->outputs.size() ? spec->outputs[slot].type : consumer_type;
+  return IsDataType(type == "*" ? consumer_type : type);
+}
+
+std::string Plan::Digest() const {
+  Json json{{"replicas", replicas}, {"tiles", tiles}};
+  for (const TaskSpec& task : tasks) json["tasks"].push_back(ToJson(task));
+  for (const StageSpec& stage : stages) {
+    Json one = ToJson(stage.tile);
+    one["stage"] = stage.id;
+    for (const Binding& b : stage.bindings) one["from"].push_back(Json::array({b.input, b.sources[0].task, b.sources[0].output}));
+    json["stages"].push_back(std::move(one));
+  }
+  return Sha256Hex(DumpJson(json));
+}
+
+StatusOr<Plan> MakePlan(const Json& prompt, const std::vector<std::string>& outputs, const Catalog& catalog,
+                        const PlanOptions& options) {
+  return Planner(prompt, catalog, options).Make(outputs);
+}
+
+std::string ExplainPlan(const Plan& plan) {
+  std::string text = Cat(plan.tasks.size(), " tasks, ", plan.stages.size(), " tiled stages, ", plan.replicas, " replicas, tiles ",
+                         plan.tiles, "\n");
+  auto describe = [&text](const TaskSpec& task, const std::vector<Binding>& more) {
+    for (const auto& [id, node] : task.nodes.items()) text += Cat("    ", id, " ", node["class_type"].get<std::string>(), "\n");
+    std::set<std::string> after;
+    for (const auto* list : {&task.bindings, &more})
+      for (const Binding& binding : *list)
+        for (const Source& source : binding.sources) after.insert(source.task);
+    for (const std::string& id : after) text += Cat("    after ", id, "\n");
+  };
+  for (const TaskSpec& task : plan.tasks) {
+    text += Cat("  task ", task.id, " (", task.label, ")\n");
+    describe(task, {});
+  }
+  for (const StageSpec& stage : plan.stages) {
+    text += Cat("  stage ", stage.id, " (", stage.label, ", one task a tile)\n");
+    describe(stage.tile, stage.bindings);
+  }
+  return text;
+}
+
+}  // namespace atelier

@@ -1,0 +1,31 @@
+// Prompt to plan: a pure function of the prompt, the catalogue and the options, never of who is online.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "common/base/status.h"
+#include "common/graph/schema.h"
+#include "master/state/plan.h"
+
+namespace atelier {
+
+struct PlanOptions {
+  int replicas = 1;             // >= 1
+  std::string tiles = "exact";  // or "independent"
+};
+
+/// Cuts a validated prompt (API form, defaults filled in or not) into tasks. `outputs`: the output nodes to run, in the order in
+/// which their files are to be listed. Errors: INVALID_ARGUMENT for a cycle, an unknown type or an option out of range.
+/// Source: docs/architecture.md "Plan"; spec distributed.md 1, 2. Thread: any.
+StatusOr<Plan> MakePlan(const Json& prompt, const std::vector<std::string>& outputs, const Catalog& catalog,
+                        const PlanOptions& options);
+
+/// Text for people: tasks, what each runs and waits for. Thread: any.
+std::string ExplainPlan(const Plan& plan);
+
+/// The wire type of an output; "*" outputs take the consumer's type. Used by the planner and its tests.
+bool CrossesAsData(const Catalog& catalog, const Json& prompt, const std::string& source, size_t slot,
+                   const std::string& consumer_type);
+
+}  // namespace atelier

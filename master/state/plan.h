@@ -1,0 +1,81 @@
+// The plan of a job, as plain data. docs/architecture.md, "Plan".
+#pragma once
+
+#include <cstdint>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "common/json/json.h"
+
+namespace atelier {
+
+/// Bytes named by their SHA-256.
+struct Blob {
+  std::string hash;
+  uint64_t size = 0;
+  bool operator==(const Blob&) const = default;
+};
+
+/// The `output`-th result of a task, or (output 0) of a stage.
+struct Source {
+  std::string task;
+  size_t output = 0;
+  bool operator==(const Source&) const = default;
+};
+
+/// Binds one input of one node of a fragment to results of earlier tasks: one, or for a gather input one a replica.
+struct Binding {
+  std::string node;
+  std::string input;
+  std::vector<Source> sources;
+  bool gather = false;
+};
+
+/// A value that a task has to hand over as a blob. encoding: "" or "u8" (an IMAGE in canvas form).
+struct Wanted {
+  std::string node;
+  size_t slot = 0;
+  std::string encoding;
+};
+
+/// What a task asks of a worker.
+struct Requirements {
+  std::set<std::string> node_types;
+  std::set<std::pair<std::string, std::string>> models;  // folder, name
+};
+
+/// A fragment of the graph with its cut inputs and wanted outputs.
+struct TaskSpec {
+  std::string id;     // unique in the job
+  std::string label;  // for people: "replica 2"
+  Json nodes = Json::object();
+  std::vector<Binding> bindings;
+  std::vector<Wanted> wanted;
+  std::vector<std::string> output_nodes;
+  std::set<std::string> input_files;  // names in the input folder
+  Requirements needs;
+};
+
+/// A tiled node: the master cuts crops of the canvas, each tile is a task, the pasted canvas is the result.
+struct StageSpec {
+  std::string id;
+  std::string label;
+  std::string node;       // the tiled node's id
+  std::string tile_node;  // node type that redraws one tile
+  std::string image_input;
+  TaskSpec tile;          // what every tile has in common: handle chain, literal inputs, bindings but for the crop
+  std::vector<Binding> bindings;  // the tiled node's own linked data inputs, the image first
+};
+
+struct Plan {
+  int replicas = 1;
+  std::string tiles;  // "exact" or "independent"
+  std::vector<TaskSpec> tasks;
+  std::vector<StageSpec> stages;
+  /// Hash over everything above: a restart continues a job only under the same plan.
+  std::string Digest() const;
+};
+
+}  // namespace atelier
