@@ -1,0 +1,148 @@
+#include "common/rpc/blob_client.h"
+
+#include <algorithm>
+
+#include "atelier/v1/blobs.grpc.pb.h"
+#include "common/base/hash.h"
+#include "common/base/limits.h"
+#include "common/rpc/channel.h"
+
+namespace atelier {
+namespace {
+
+constexpr int64_t kDeadlineMs = 15'000;    // of a call that moves little
+constexpr int64_t kBytesPerMsMin = 1000;   // slower than 1 MB/s counts as lost
+constexpr size_t kHaveHashesMax = 10'000;  // of one Have call, as the service bounds it
+
+int64_t DeadlineFor(int64_t bytes) { return kDeadlineMs + bytes / kBytesPerMsMin; }
+
+}  // namespace
+
+struct BlobClient::Stub {
+  std::unique_ptr<v1::BlobService::Stub> service;
+};
+
+// One call's context, known to CancelAll while it lives.
+class BlobClient::Call {
+ public:
+  Call(BlobClient& client, int64_t deadline_ms) : client_(client) {
+    SetDeadline(context_, deadline_ms);
+    const std::lock_guard lock(client_.mutex_);
+    client_.calls_.insert(&context_);
+    if (client_.cancelled_) context_.TryCancel();
+  }
+  ~Call() {
+    const std::lock_guard lock(client_.mutex_);
+    client_.calls_.erase(&context_);
+  }
+  Call(const Call&) = delete;
+  Call& operator=(const Call&) = delete;
+  grpc::ClientContext& context() { return context_; }
+
+ private:
+  BlobClient& client_;
+  grpc::ClientContext context_;
+};
+
+BlobClient::BlobClient(std::shared_ptr<grpc::Channel> channel)
+    : stub_(std::make_unique<Stub>(Stub{v1::BlobService::NewStub(channel)})) {}
+
+BlobClient::~BlobClient() = default;
+
+Status BlobClient::GetTo(const std::string& hash, int64_t bytes_max,
+                         const std::function<Status(std::string_view)>& sink) {
+  // The size is not known before the first chunk; the bound sets the deadline, at most an hour.
+  Call call(*this, DeadlineFor(std::min<int64_t>(bytes_max, 3'600'000 * kBytesPerMsMin)));
+  v1::GetBlob request;
+  request.set_hash(hash);
+  const auto reader = stub_->service->Get(&call.context(), request);
+  Sha256 digest;
+  v1::BlobChunk chunk;
+  Status failure;
+  int64_t received = 0;
+  bool first = true;
+  uint64_t size = 0;
+  while (reader->Read(&chunk)) {
+    if (first) {
+      size = chunk.size();
+      first = false;
+      if (size > static_cast<uint64_t>(bytes_max))
+        failure = ResourceExhausted("blob ", hash, " has ", size, " bytes, at most ", bytes_max, " are allowed here");
+    }
+    received += static_cast<int64_t>(chunk.data().size());
+    if (failure.ok() && received > bytes_max)
+      failure = ResourceExhausted("blob ", hash, " has more than the ", bytes_max, " bytes that are allowed here");
+    if (failure.ok()) {
+      digest.Update(chunk.data());
+      failure = sink(chunk.data());
+    }
+    if (!failure.ok()) {
+      call.context().TryCancel();
+      break;
+    }
+  }
+  while (reader->Read(&chunk)) continue;
+  const grpc::Status end = reader->Finish();
+  if (!failure.ok()) return failure;
+  if (!end.ok()) return Annotate(FromGrpc(end), Cat("blob ", hash));
+  if (static_cast<uint64_t>(received) != size || digest.HexDigest() != hash)
+    return DataLoss("blob ", hash, " arrived damaged: ", received, " of ", size,
+                    " bytes, or other bytes than its name says");
+  return OkStatus();
+}
+
+StatusOr<std::string> BlobClient::Get(const std::string& hash, int64_t bytes_max) {
+  std::string bytes;
+  RETURN_IF_ERROR(GetTo(hash, bytes_max, [&](std::string_view data) {
+    bytes.append(data);
+    return OkStatus();
+  }));
+  return bytes;
+}
+
+Status BlobClient::Put(const std::string& hash, std::string_view bytes) {
+  if (bytes.size() > static_cast<uint64_t>(limits::kBlobBytesMax))
+    return ResourceExhausted("a blob of ", bytes.size(), " bytes, at most ", limits::kBlobBytesMax, " are allowed");
+  Call call(*this, DeadlineFor(static_cast<int64_t>(bytes.size())));
+  v1::PutReply reply;
+  const auto writer = stub_->service->Put(&call.context(), &reply);
+  size_t sent = 0;
+  do {
+    v1::BlobChunk chunk;
+    if (sent == 0) {
+      chunk.set_hash(hash);
+      chunk.set_size(bytes.size());
+    }
+    const size_t n = std::min(bytes.size() - sent, static_cast<size_t>(limits::kChunkBytes));
+    chunk.set_data(bytes.data() + sent, n);
+    sent += n;
+    if (!writer->Write(chunk)) break;  // the server answered early (it has the blob) or is gone: Finish() tells
+  } while (sent < bytes.size());
+  writer->WritesDone();
+  return Annotate(FromGrpc(writer->Finish()), Cat("blob ", hash));
+}
+
+StatusOr<std::vector<bool>> BlobClient::Have(const std::vector<std::string>& hashes) {
+  std::vector<bool> have;
+  for (size_t begin = 0; begin < hashes.size(); begin += kHaveHashesMax) {
+    const size_t end = std::min(hashes.size(), begin + kHaveHashesMax);
+    v1::HaveBlobs request;
+    for (size_t i = begin; i < end; ++i) request.add_hashes(hashes[i]);
+    Call call(*this, kDeadlineMs);
+    v1::HaveReply reply;
+    const grpc::Status status = stub_->service->Have(&call.context(), request, &reply);
+    if (!status.ok()) return FromGrpc(status);
+    if (static_cast<size_t>(reply.have_size()) != end - begin)
+      return Internal("the master answered ", reply.have_size(), " of ", end - begin, " questions about blobs");
+    have.insert(have.end(), reply.have().begin(), reply.have().end());
+  }
+  return have;
+}
+
+void BlobClient::CancelAll() {
+  const std::lock_guard lock(mutex_);
+  cancelled_ = true;
+  for (grpc::ClientContext* context : calls_) context->TryCancel();
+}
+
+}  // namespace atelier

@@ -1,0 +1,50 @@
+// Blobs over the wire: bytes named by their SHA-256, in chunks.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "common/base/status.h"
+
+namespace grpc {
+class Channel;
+class ClientContext;
+}  // namespace grpc
+
+namespace atelier {
+
+/// Client of BlobService. Every call has a deadline that grows with the bytes it moves. Errors beside those of the
+/// service: UNAVAILABLE when the master cannot be reached, DEADLINE_EXCEEDED, CANCELLED after CancelAll(). Thread: any.
+class BlobClient {
+ public:
+  explicit BlobClient(std::shared_ptr<grpc::Channel> channel);
+  ~BlobClient();
+
+  /// The blob's bytes, checked against its name. Errors: NOT_FOUND; DATA_LOSS; RESOURCE_EXHAUSTED beyond `bytes_max`.
+  StatusOr<std::string> Get(const std::string& hash, int64_t bytes_max);
+  /// The same, handed to `sink` chunk by chunk and checked at the end. An error of `sink` ends the call.
+  Status GetTo(const std::string& hash, int64_t bytes_max, const std::function<Status(std::string_view)>& sink);
+  /// Stores `bytes` under `hash`, which must be theirs; durable when this returns OK.
+  Status Put(const std::string& hash, std::string_view bytes);
+  /// For each hash whether the master has it.
+  StatusOr<std::vector<bool>> Have(const std::vector<std::string>& hashes);
+
+  /// Ends all running calls and refuses further ones with CANCELLED.
+  void CancelAll();
+
+ private:
+  class Call;
+  struct Stub;
+  std::unique_ptr<Stub> stub_;
+  std::mutex mutex_;
+  bool cancelled_ = false;
+  std::set<grpc::ClientContext*> calls_;
+};
+
+}  // namespace atelier

@@ -1,0 +1,41 @@
+#include "common/rpc/channel.h"
+
+#include <chrono>
+
+#include "common/base/limits.h"
+
+namespace atelier {
+
+namespace {
+// Above the bound on contents, for the fields around them.
+constexpr int kMessageBytesMax = static_cast<int>(limits::kMessageBytesMax) + (1 << 20);
+}  // namespace
+
+std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address, int backoff_max_ms) {
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 50);
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 1000);  // also how long one dial may take
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, backoff_max_ms);
+  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  arguments.SetMaxReceiveMessageSize(kMessageBytesMax);
+  arguments.SetMaxSendMessageSize(kMessageBytesMax);
+  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+}
+
+Status FromGrpc(const grpc::Status& status) {
+  if (status.ok()) return OkStatus();
+  return MakeStatus(static_cast<StatusCode>(status.error_code()),
+                    status.error_message());  // the codes have equal numbers
+}
+
+grpc::Status ToGrpc(const Status& status) {
+  if (status.ok()) return grpc::Status::OK;
+  return grpc::Status(static_cast<grpc::StatusCode>(status.code()), Message(status));
+}
+
+void SetDeadline(grpc::ClientContext& context, int64_t milliseconds) {
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(milliseconds));
+}
+
+}  // namespace atelier

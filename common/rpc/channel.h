@@ -1,0 +1,24 @@
+// Channels and statuses of gRPC in the project's terms.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "common/base/status.h"
+#include "grpcpp/grpcpp.h"
+
+namespace atelier {
+
+/// A channel to HOST:PORT with connections of its own (nothing shared with other channels, so that a fresh channel
+/// dials at once) and the project's message bounds. Connects on first use, again after 50 ms when that fails, then ever
+/// slower up to `backoff_max_ms`. Thread: any.
+std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address, int backoff_max_ms = 1000);
+
+/// The same code and message, OK for OK. Thread: any.
+Status FromGrpc(const grpc::Status& status);
+grpc::Status ToGrpc(const Status& status);
+
+/// Sets the time by which the call must have ended. Thread: before the call.
+void SetDeadline(grpc::ClientContext& context, int64_t milliseconds);
+
+}  // namespace atelier
