@@ -124,8 +124,7 @@ StatusOr<std::string> SetSettingInText(std::string_view text, std::string_view k
 /// caller per file.
 Status SetSettingInFile(const std::string& path, std::string_view key, std::string_view value);
 
-/// $ATELIER_STATE_DIR, else /var/lib/atelier for root's daemon when that folder exists, else $XDG_STATE_HOME/atelier,
-/// else
+/// $ATELIER_STATE_DIR, else /var/lib/atelier where it exists and can be written, else $XDG_STATE_HOME/atelier, else
 /// ~/.local/state/atelier. Thread: any that does not race setenv.
 std::string StateDir();
 

@@ -1,0 +1,269 @@
+#include "common/config/settings.h"
+
+#include <algorithm>
+#include <charconv>
+#include <map>
+
+namespace atelier {
+namespace {
+
+bool IsWord(const std::string& text) {
+  return !text.empty() && text.size() <= 64 && std::all_of(text.begin(), text.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
+           c == '-';
+  });
+}
+
+/// The number that `text` is, or -1.
+int SmallNumber(std::string_view text, int most) {
+  int value = 0;
+  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return error == std::errc() && end == text.data() + text.size() && value >= 0 && value <= most ? value : -1;
+}
+
+bool IsDevice(const std::string& text) {
+  return text == "auto" || text == "cpu" ||
+         (text.rfind("cuda:", 0) == 0 && SmallNumber(std::string_view(text).substr(5), 255) >= 0);
+}
+
+bool IsHostPort(const std::string& text) {
+  const size_t colon = text.rfind(':');
+  return colon != std::string::npos && colon > 0 && SmallNumber(std::string_view(text).substr(colon + 1), 65535) >= 0;
+}
+
+template <typename Outer, typename Inner>
+auto In(Outer outer, Inner inner) {
+  return [ outer, inner ](auto& config) -> auto& { return config.*outer.*inner; };
+}
+template <typename Member>
+auto Of(Member member) {
+  return [member](auto& worker) -> auto& { return worker.*member; };
+}
+
+std::vector<Setting<WorkerConfig>> MakeWorkerSettings() {
+  using W = WorkerConfig;
+  std::vector<Setting<W>> s;
+  s.push_back(TextSetting<W>("name", Of(&W::name), "Name of the worker, unique in the cluster.",
+                             "1 to 64 letters, digits, '.', '_' or '-'", IsWord));
+  s.push_back(TextSetting<W>("device", Of(&W::device), "What it computes on; auto: a GPU when there is one.",
+                             "auto | cpu | cuda:N", IsDevice));
+  s.push_back(FlagSetting<W>("start", Of(&W::start),
+                             "yes: the master starts and watches it here; no: it dials in under this name."));
+  s.push_back(FlagSetting<W>("enabled", Of(&W::enabled), "no: it gets no work and counts as no replica."));
+  s.push_back(
+      IntegerSetting<W>("threads", Of(&W::threads),
+                        "CPU threads of one task. Results may round differently with another number, so keep it equal "
+                        "everywhere; 0: the cores of the machine divided by the local workers.",
+                        0, 1024));
+  s.push_back(BytesSetting<W>(
+      "models_bytes_max", Of(&W::models_bytes_max),
+      "Models kept loaded between tasks, the least recently used goes first; 0: what the device has free.", 0,
+      int64_t{1} << 46));
+  const W defaults;
+  for (Setting<W>& setting : s) setting.info.default_value = setting.print(defaults);
+  return s;
+}
+
+void ReadRoots(ClusterConfig& config, const YamlNode& node, Faults& faults) {
+  std::vector<std::string> roots;
+  if (node.kind == YamlNode::Kind::kScalar) roots.push_back(node.text);
+  for (const YamlNode& item : node.items) {
+    if (item.kind != YamlNode::Kind::kScalar || item.text.empty()) {
+      faults.Add(item.line, "\"models.roots\" holds something else than the name of a folder");
+      return;
+    }
+    roots.push_back(item.text);
+  }
+  if (node.kind == YamlNode::Kind::kMap || roots.empty()) {
+    faults.Add(node.line, "\"models.roots\" names no folder, expected a list like [models, /data/models]");
+    return;
+  }
+  config.models.roots = roots;
+}
+
+std::string PrintRoots(const ClusterConfig& config) {
+  std::string all;
+  for (const std::string& root : config.models.roots) all += (all.empty() ? "" : ", ") + YamlScalar(root);
+  return "[" + all + "]";
+}
+
+void ReadWorkers(ClusterConfig& config, const YamlNode& node, Faults& faults) {
+  if (node.kind == YamlNode::Kind::kScalar || node.kind == YamlNode::Kind::kMap) {
+    faults.Add(node.line, "\"workers.list\" is no list, expected lines like \"- name: gpu0\"");
+    return;
+  }
+  std::vector<WorkerConfig> workers;
+  for (const YamlNode& item : node.items) {
+    if (item.kind != YamlNode::Kind::kMap) {
+      faults.Add(item.line, "a worker is a section, expected \"- name: gpu0\" and its keys below");
+      continue;
+    }
+    WorkerConfig worker;
+    const std::string before = worker.name;
+    ReadPairs(item, "", WorkerSettings(), worker, faults);
+    if (worker.name == before && faults.empty()) faults.Add(item.line, "a worker without a name, add \"name: gpu0\"");
+    for (const WorkerConfig& other : workers) {
+      if (!worker.name.empty() && other.name == worker.name) {
+        faults.Add(item.line, "a second worker \"", worker.name, "\", names are unique");
+      }
+    }
+    workers.push_back(std::move(worker));
+  }
+  config.workers.list = std::move(workers);
+}
+
+std::string PrintWorkers(const ClusterConfig& config) {
+  std::string all;
+  for (const WorkerConfig& worker : config.workers.list) {
+    std::string one;
+    for (const Setting<WorkerConfig>& setting : WorkerSettings()) {
+      one += (one.empty() ? "" : ", ") + setting.info.key + ": " + setting.print(worker);
+    }
+    all += (all.empty() ? "" : ", ") + ("{" + one + "}");
+  }
+  return "[" + all + "]";
+}
+
+std::vector<Setting<ClusterConfig>> MakeRootSettings() {
+  using C = ClusterConfig;
+  using S = C::Scheduling;
+  using L = C::Limits;
+  std::vector<Setting<C>> s;
+
+  s.push_back(TextSetting<C>("master.listen", In(&C::master, &C::Master::listen),
+                             "Where workers and the atelier command reach the master. Port 0 takes a free one.",
+                             "HOST:PORT", IsHostPort));
+  s.push_back(TextSetting<C>(
+      "master.state_dir", In(&C::master, &C::Master::state_dir),
+      "Folder of the database and the blobs; \"\": $ATELIER_STATE_DIR, /var/lib/atelier where it exists and can "
+      "be written, else ~/.local/state/atelier."));
+  s.push_back(TextSetting<C>(
+      "master.output_dir", In(&C::master, &C::Master::output_dir),
+      "Folder that finished files are written to; a relative path counts from where the master starts."));
+  s.push_back(TextSetting<C>("master.input_dir", In(&C::master, &C::Master::input_dir),
+                             "Folder that workflows name their input files in."));
+
+  s.push_back({{"models.roots", "list of folders", "", "", "",
+                "Model folders in the usual layout (checkpoints, loras, vae, ...), "
+                "searched in this order."},
+               ReadRoots,
+               PrintRoots});
+
+  s.push_back(TextSetting<C>(
+      "workers.local", In(&C::workers, &C::Workers::local),
+      "Workers that the master starts by itself when the list below is empty; auto: one per GPU, or one on the "
+      "CPU; a number: so many on the CPU, 0 none.",
+      "auto or 0 to 256", [](const std::string& v) { return v == "auto" || SmallNumber(v, 256) >= 0; }));
+  s.push_back({{"workers.list", "list of workers", "", "", "",
+                "The workers by name. The number of enabled ones is the number of "
+                "replicas of a job that does not ask for another."},
+               ReadWorkers,
+               PrintWorkers});
+
+  s.push_back(NumberSetting<C>("scheduling.lease_seconds", In(&C::scheduling, &S::lease_seconds),
+                               "A worker that reports nothing for so long loses its tasks to others.", 1, 86400,
+                               "seconds"));
+  s.push_back(NumberSetting<C>("scheduling.heartbeat_seconds", In(&C::scheduling, &S::heartbeat_seconds),
+                               "How often a worker reports.", 0.1, 3600, "seconds"));
+  s.push_back(NumberSetting<C>(
+      "scheduling.hung_factor", In(&C::scheduling, &S::hung_factor),
+      "A task without progress for so many times its learned step time is hung and goes to another worker.", 2, 1000,
+      "times"));
+  s.push_back(NumberSetting<C>("scheduling.hung_seconds_min", In(&C::scheduling, &S::hung_seconds_min),
+                               "But never earlier than this.", 1, 86400, "seconds"));
+  s.push_back(IntegerSetting<C>("scheduling.attempts_max", In(&C::scheduling, &S::attempts_max),
+                                "Tries of one task before its job fails.", 1, 100, "tries"));
+  s.push_back(IntegerSetting<C>("scheduling.poison_workers", In(&C::scheduling, &S::poison_workers),
+                                "Different workers that a task may kill before its job fails.", 1, 100, "workers"));
+  s.push_back(IntegerSetting<C>("scheduling.drain_after_failures", In(&C::scheduling, &S::drain_after_failures),
+                                "A worker that fails so many tasks which others complete gets no more work.", 1, 1000,
+                                "tasks"));
+  s.push_back(FlagSetting<C>("scheduling.tail_duplication", In(&C::scheduling, &S::tail_duplication),
+                             "Idle workers repeat the slowest running task; the first result counts."));
+  s.push_back(NumberSetting<C>("scheduling.tail_factor", In(&C::scheduling, &S::tail_factor),
+                               "... once it has run for so many times the time expected.", 1, 100, "times"));
+  s.push_back(ChoiceSetting<C>(
+      "scheduling.tiles", In(&C::scheduling, &S::tiles),
+      "Order of tiled upscales. exact: the same picture as one GPU doing tile after tile; independent: all tiles "
+      "at once, each from the untouched picture.",
+      {"exact", "independent"}));
+
+  s.push_back(BytesSetting<C>("limits.json_bytes_max", In(&C::limits, &L::json_bytes_max), "Size of a workflow.", 1024,
+                              int64_t{1} << 30));
+  s.push_back(IntegerSetting<C>("limits.prompt_nodes_max", In(&C::limits, &L::prompt_nodes_max), "Nodes of one prompt.",
+                                1, 1'000'000, "nodes"));
+  s.push_back(IntegerSetting<C>("limits.image_pixels_max", In(&C::limits, &L::image_pixels_max),
+                                "Pixels of one picture, checked before memory is taken.", 4096, int64_t{1} << 34,
+                                "pixels"));
+  s.push_back(BytesSetting<C>("limits.blob_bytes_max", In(&C::limits, &L::blob_bytes_max), "Size of one value or file.",
+                              1 << 20, int64_t{1} << 42));
+  s.push_back(IntegerSetting<C>("limits.replicas_max", In(&C::limits, &L::replicas_max), "Replicas of one job.", 1,
+                                65536, "replicas"));
+  s.push_back(IntegerSetting<C>("limits.tiles_max", In(&C::limits, &L::tiles_max), "Tiles of one picture.", 1, 1 << 20,
+                                "tiles"));
+  s.push_back(IntegerSetting<C>("limits.jobs_waiting_max", In(&C::limits, &L::jobs_waiting_max),
+                                "Jobs accepted and not ended; more are refused.", 1, 10'000'000, "jobs"));
+  s.push_back(BytesSetting<C>("limits.disk_free_bytes_min", In(&C::limits, &L::disk_free_bytes_min),
+                              "Below this free space the master accepts no new job.", 0, int64_t{1} << 42));
+  s.push_back(IntegerSetting<C>("limits.log_lines_max", In(&C::limits, &L::log_lines_max),
+                                "Log lines kept per worker and per job.", 10, 10'000'000, "lines"));
+
+  s.push_back(ChoiceSetting<C>("log.level", In(&C::log, &C::Log::level), "Lines below this level are not written.",
+                               {"debug", "info", "warning", "error"}));
+
+  const C defaults;
+  for (Setting<C>& setting : s) setting.info.default_value = setting.print(defaults);
+  return s;
+}
+
+}  // namespace
+
+const std::vector<Setting<WorkerConfig>>& WorkerSettings() {
+  static const auto* const settings = new std::vector<Setting<WorkerConfig>>(MakeWorkerSettings());
+  return *settings;
+}
+
+const std::vector<Setting<ClusterConfig>>& RootSettings() {
+  static const auto* const settings = new std::vector<Setting<ClusterConfig>>(MakeRootSettings());
+  return *settings;
+}
+
+std::string_view SectionHelp(std::string_view section) {
+  static const auto* const help = new std::map<std::string_view, std::string_view>{
+      {"master", "The master: where it listens and what it writes."},
+      {"models", "Where models lie."},
+      {"workers", "The workers of the cluster."},
+      {"scheduling", "How tasks are given out, and when a worker counts as gone."},
+      {"limits", "What is refused. Each is checked before memory is taken."},
+      {"log", "What is logged, to stderr."}};
+  auto it = help->find(section);
+  return it == help->end() ? std::string_view() : it->second;
+}
+
+std::string Nearest(std::string_view word, const std::vector<std::string>& names) {
+  std::string best;
+  if (word.size() > 64) return best;
+  size_t best_distance = std::max<size_t>(2, word.size() / 3) + 1;
+  for (const std::string& name : names) {
+    // Edit distance with swapped neighbours as one step.
+    std::vector<std::vector<size_t>> d(word.size() + 1, std::vector<size_t>(name.size() + 1));
+    for (size_t i = 0; i <= word.size(); ++i) {
+      for (size_t j = 0; j <= name.size(); ++j) {
+        if (i == 0 || j == 0) {
+          d[i][j] = i + j;
+          continue;
+        }
+        d[i][j] = std::min({d[i - 1][j] + 1, d[i][j - 1] + 1, d[i - 1][j - 1] + (word[i - 1] == name[j - 1] ? 0 : 1)});
+        if (i > 1 && j > 1 && word[i - 1] == name[j - 2] && word[i - 2] == name[j - 1])
+          d[i][j] = std::min(d[i][j], d[i - 2][j - 2] + 1);
+      }
+    }
+    if (d[word.size()][name.size()] < best_distance) {
+      best_distance = d[word.size()][name.size()];
+      best = name;
+    }
+  }
+  return best;
+}
+
+}  // namespace atelier
