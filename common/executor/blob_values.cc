@@ -1,0 +1,40 @@
+#include "common/base/registry.h"
+#include "common/executor/executor.h"
+#include "common/tensorio/safetensors.h"
+
+namespace atelier {
+namespace {
+
+// Wire types whose values are JSON alone.
+bool IsLiteralType(std::string_view type) {
+  return type == "LITERAL" || type == "INT" || type == "FLOAT" || type == "STRING" || type == "BOOLEAN" ||
+         type == "COMBO" || type == "*";
+}
+
+}  // namespace
+
+StatusOr<std::string> EncodeBlob(const Value& value, std::string_view encoding) {
+  if (!value.present() || value.is_literal()) {
+    const Json json = value.present() ? value.literal() : Json();
+    return WriteSafetensors({}, {{"atelier_type", "LITERAL"}, {"json", DumpJson(json)}});
+  }
+  const BlobCodec* codec = Registry<BlobCodec>::Get().Find(value.type());
+  if (codec == nullptr)
+    return InvalidArgument("a value of type ", value.type(), " cannot cross between tasks: it has no blob form");
+  return codec->encode(value, encoding);
+}
+
+StatusOr<Value> DecodeBlob(std::string_view bytes) {
+  ASSIGN_OR_RETURN(const SafetensorsView view, ParseSafetensors(bytes, "blob"));
+  const auto type = view.metadata().find("atelier_type");
+  if (type == view.metadata().end()) return InvalidArgument("the blob has no atelier_type in its metadata");
+  if (const BlobCodec* codec = Registry<BlobCodec>::Get().Find(type->second)) return codec->decode(bytes);
+  if (!IsLiteralType(type->second)) return InvalidArgument("a blob of the unknown type ", type->second);
+  const auto json = view.metadata().find("json");
+  if (json == view.metadata().end())
+    return InvalidArgument("the blob of type ", type->second, " has no json in its metadata");
+  ASSIGN_OR_RETURN(Json value, ParseJson(json->second));
+  return value.is_null() ? Value() : Value::Literal(std::move(value));
+}
+
+}  // namespace atelier

@@ -1,0 +1,426 @@
+#include "common/executor/executor.h"
+
+#include <algorithm>
+#include <exception>
+#include <new>
+#include <optional>
+#include <set>
+#include <utility>
+
+#include "common/base/hash.h"
+#include "common/base/limits.h"
+#include "common/base/registry.h"
+
+namespace atelier {
+namespace {
+
+constexpr int64_t kUnknownValueBytes = 16 << 20;  // assumed of a data value whose type registers no ValueSize
+
+// A link of the API format: ["node id", slot].
+bool IsLink(const Json& json) {
+  return json.is_array() && json.size() == 2 && json[0].is_string() && json[1].is_number_integer();
+}
+
+bool IsHandleType(const std::string& type) { return type != "LITERAL" && !IsDataType(type); }
+
+int64_t BytesOf(const Value& value) {
+  if (!value.present()) return 0;
+  if (value.is_literal()) {
+    const Json& json = value.literal();
+    return json.is_string()       ? static_cast<int64_t>(json.get_ref<const std::string&>().size())
+           : json.is_structured() ? static_cast<int64_t>(DumpJson(json).size())
+                                  : 8;
+  }
+  if (IsHandleType(value.type())) return 0;
+  const ValueSize* size = Registry<ValueSize>::Get().Find(value.type());
+  return size == nullptr ? kUnknownValueBytes : size->bytes(value);
+}
+
+bool HasHandle(const std::vector<Value>& values) {
+  return std::any_of(values.begin(), values.end(),
+                     [](const Value& v) { return v.present() && !v.is_literal() && IsHandleType(v.type()); });
+}
+
+}  // namespace
+
+struct Executor::Entry {
+  std::string signature;
+  std::vector<Value> values;
+  int64_t bytes = 0;
+  bool handle = false;
+};
+
+// Least recently used at the back.
+struct Executor::Cache {
+  std::list<Entry> entries;
+  std::map<std::string, std::list<Entry>::iterator, std::less<>> by_signature;
+  int64_t bytes = 0;
+
+  const Entry* Find(const std::string& signature) {
+    const auto it = by_signature.find(signature);
+    if (it == by_signature.end()) return nullptr;
+    entries.splice(entries.begin(), entries, it->second);
+    return &*it->second;
+  }
+  void Erase(std::list<Entry>::iterator entry) {
+    bytes -= entry->bytes;
+    by_signature.erase(entry->signature);
+    entries.erase(entry);
+  }
+  void Add(Entry entry, const ExecutorOptions& options) {
+    if (entry.bytes > options.cache_bytes_max || options.cache_bytes_max == 0) return;
+    if (const auto it = by_signature.find(entry.signature); it != by_signature.end()) Erase(it->second);
+    bytes += entry.bytes;
+    entries.push_front(std::move(entry));
+    by_signature[entries.front().signature] = entries.begin();
+    while (bytes > options.cache_bytes_max || static_cast<int64_t>(entries.size()) > options.cache_nodes_max)
+      Erase(std::prev(entries.end()));
+  }
+};
+
+// One Run: the needed nodes as an array in topological order.
+class Executor::RunState : public NodeContext {
+ public:
+  RunState(Executor& executor, const Fragment& fragment, ExecutorHost& host)
+      : executor_(executor), fragment_(fragment), host_(host) {}
+
+  StatusOr<FragmentResult> Run() {
+    RETURN_IF_ERROR(Order());
+    Sign();
+    DropUnusedHandles();
+    MarkNeeded();
+    for (size_t i = 0; i < nodes_.size(); ++i) {
+      if (!nodes_[i].needed) continue;
+      current_ = i;
+      Status done = Execute(nodes_[i]);
+      if (!done.ok()) return Blame(nodes_[i], done);
+      ReleaseSources(nodes_[i]);
+    }
+    for (const Fragment::Wanted& wanted : fragment_.wanted) {
+      Node& node = nodes_[index_.find(wanted.node)->second];
+      if (wanted.slot < 0 || wanted.slot >= static_cast<int64_t>(node.values.size()))
+        return Blame(node, InvalidArgument("output ", wanted.slot, " is wanted, but it has ", node.values.size()));
+      StatusOr<std::string> blob = EncodeBlob(node.values[static_cast<size_t>(wanted.slot)], wanted.encoding);
+      if (!blob.ok()) return Blame(node, Annotate(blob.status(), Cat("output ", wanted.slot)));
+      result_.blobs.push_back(std::move(blob).value());
+    }
+    return std::move(result_);
+  }
+
+  // NodeContext, on behalf of nodes_[current_].
+  const std::string& node_id() const override { return nodes_[current_].id; }
+  bool cancelled() const override { return host_.cancelled(); }
+  Status Step(int64_t step, int64_t total, const std::function<std::string()>& preview) override {
+    if (host_.cancelled()) return Cancelled("the task was cancelled");
+    host_.Progress(node_id(), step, total, preview);
+    return OkStatus();
+  }
+  StatusOr<std::string> ModelPath(std::string_view folder, std::string_view name) override {
+    return host_.ModelPath(folder, name);
+  }
+  StatusOr<std::string> InputFile(std::string_view name) override {
+    const auto it = fragment_.inputs.find(name);
+    if (it == fragment_.inputs.end()) return NotFound("input file \"", name, "\" was not sent with the task");
+    ASSIGN_OR_RETURN(const auto bytes, host_.Blob(it->second));
+    return std::string(*bytes);
+  }
+  void Emit(OutputFile file) override {
+    file.node_id = node_id();
+    result_.files.push_back(std::move(file));
+  }
+  void Warn(const std::string& message) override { host_.Warn(node_id(), message); }
+
+ private:
+  struct Source {
+    const InputSpec* input = nullptr;
+    const Json* literal = nullptr;               // into the fragment or the declaration
+    const Fragment::Binding* binding = nullptr;  // wins over the others
+    std::string node;                            // of a link
+    int64_t slot = 0;
+    size_t index = 0;  // of the linked node
+  };
+  struct Node {
+    std::string id;
+    std::string type_name;
+    const NodeType* type = nullptr;
+    std::vector<Source> sources;
+    std::string signature;
+    bool needed = false;
+    const Entry* cached = nullptr;
+    std::vector<Value> values;
+    int64_t uses = 0;  // needed consumers that have not run, and wanted values
+  };
+
+  Status Blame(const Node& node, const Status& status) {
+    executor_.failed_node_ = node.id;
+    return Annotate(status, Cat("node \"", node.id, "\" (", node.type_name, ")"));
+  }
+
+  // Reads the declaration and the inputs of one node of the fragment.
+  Status Load(const std::string& id, Node& node) {
+    node.id = id;
+    const auto it = fragment_.nodes.find(id);
+    if (it == fragment_.nodes.end()) return InvalidArgument("node \"", id, "\" is not in the fragment");
+    const auto type = it->is_object() ? it->find("class_type") : it->end();
+    if (!it->is_object() || type == it->end() || !type->is_string())
+      return Blame(node, InvalidArgument("it has no class_type"));
+    node.type_name = type->get<std::string>();
+    node.type = Registry<NodeType>::Get().Find(node.type_name);
+    if (node.type == nullptr) return Blame(node, FailedPrecondition("this worker does not have the node type"));
+    static const Json kNoInputs = Json::object();
+    const auto found = it->find("inputs");
+    const Json& inputs = found != it->end() && found->is_object() ? *found : kNoInputs;
+    for (const InputSpec& spec : node.type->spec().inputs) {
+      Source source;
+      source.input = &spec;
+      const auto bound = bindings_.find({id, spec.name});
+      const auto given = inputs.find(spec.name);
+      if (bound != bindings_.end()) {
+        source.binding = bound->second;
+        if (!spec.gather && source.binding->blobs.size() != 1)
+          return Blame(node, InvalidArgument("input \"", spec.name, "\" takes one value, ",
+                                             source.binding->blobs.size(), " are bound"));
+      } else if (given != inputs.end() && IsLink(*given)) {
+        source.node = (*given)[0].get<std::string>();
+        source.slot = (*given)[1].get<int64_t>();
+      } else if (given != inputs.end() && !given->is_null()) {
+        source.literal = &*given;
+      } else if (!spec.default_value.is_null()) {
+        source.literal = &spec.default_value;
+      } else if (spec.required) {
+        return Blame(node, InvalidArgument("input \"", spec.name, "\" of type ", spec.type, " is missing"));
+      } else {
+        continue;
+      }
+      node.sources.push_back(std::move(source));
+    }
+    return OkStatus();
+  }
+
+  // Depth first without recursion: nodes_ gets each ancestor of a root after its own ancestors.
+  Status Order() {
+    for (const Fragment::Binding& binding : fragment_.bindings) bindings_[{binding.node, binding.input}] = &binding;
+    std::vector<std::string> roots;
+    for (const Fragment::Wanted& wanted : fragment_.wanted) roots.push_back(wanted.node);
+    roots.insert(roots.end(), fragment_.output_nodes.begin(), fragment_.output_nodes.end());
+    struct Frame {
+      Node node;
+      size_t next = 0;
+    };
+    std::set<std::string, std::less<>> open_nodes;
+    for (const std::string& root : roots) {
+      if (index_.count(root) != 0) continue;
+      std::vector<Frame> stack(1);
+      RETURN_IF_ERROR(Load(root, stack.back().node));
+      open_nodes.insert(root);
+      while (!stack.empty()) {
+        Frame& top = stack.back();
+        if (top.next == top.node.sources.size()) {
+          open_nodes.erase(top.node.id);
+          index_[top.node.id] = nodes_.size();
+          nodes_.push_back(std::move(top.node));
+          stack.pop_back();
+          continue;
+        }
+        Source& source = top.node.sources[top.next];
+        if (source.node.empty()) {
+          ++top.next;
+          continue;
+        }
+        if (const auto it = index_.find(source.node); it != index_.end()) {
+          source.index = it->second;
+          const Node& from = nodes_[it->second];
+          const size_t outputs = from.type->spec().outputs.size();
+          if (source.slot < 0 || source.slot >= static_cast<int64_t>(outputs))
+            return Blame(top.node,
+                         InvalidArgument("input \"", source.input->name, "\" is linked to output ", source.slot,
+                                         " of node \"", from.id, "\" (", from.type_name, "), which has ", outputs));
+          ++top.next;
+          continue;
+        }
+        if (open_nodes.count(source.node) != 0)
+          return Blame(top.node, InvalidArgument("input \"", source.input->name, "\" closes a cycle through node \"",
+                                                 source.node, "\""));
+        if (static_cast<int>(stack.size()) >= limits::kGraphDepthMax)
+          return Blame(top.node, InvalidArgument("the chain of links is longer than ", limits::kGraphDepthMax));
+        if (fragment_.nodes.find(source.node) == fragment_.nodes.end())
+          return Blame(top.node, InvalidArgument("input \"", source.input->name, "\" is linked to node \"", source.node,
+                                                 "\", which is not in the fragment"));
+        Frame next;
+        RETURN_IF_ERROR(Load(source.node, next.node));
+        open_nodes.insert(source.node);
+        stack.push_back(std::move(next));
+      }
+    }
+    return OkStatus();
+  }
+
+  // Names each node's outputs by all that they are made of.
+  void Sign() {
+    for (Node& node : nodes_) {
+      Sha256 digest;
+      const auto add = [&digest](std::string_view text) {
+        digest.Update(Cat(text.size(), ":"));
+        digest.Update(text);
+      };
+      add(node.type_name);
+      for (const Source& source : node.sources) {
+        add(source.input->name);
+        if (source.binding != nullptr) {
+          add(source.binding->gather ? "gather" : "blob");
+          for (const std::string& hash : source.binding->blobs) add(hash);
+        } else if (source.literal != nullptr) {
+          add("literal");
+          add(DumpJson(*source.literal));
+          if (source.input->folder.empty() || !source.literal->is_string()) continue;
+          const auto& name = source.literal->get_ref<const std::string&>();
+          if (source.input->folder == "input") {
+            const auto file = fragment_.inputs.find(name);
+            add(file == fragment_.inputs.end() ? std::string() : file->second);
+          } else {
+            add(host_.ModelIdentity(source.input->folder, name));
+          }
+        } else {
+          add("link");
+          add(nodes_[source.index].signature);
+          add(Cat(source.slot));
+        }
+      }
+      node.signature = digest.HexDigest();
+    }
+  }
+
+  void DropUnusedHandles() {
+    std::set<std::string_view> present;
+    for (const Node& node : nodes_) present.insert(node.signature);
+    Cache& cache = *executor_.cache_;
+    for (auto it = cache.entries.begin(); it != cache.entries.end();) {
+      const auto entry = it++;
+      if (entry->handle && present.count(entry->signature) == 0) cache.Erase(entry);
+    }
+  }
+
+  // From the roots down; a node whose outputs are kept needs none of its ancestors.
+  void MarkNeeded() {
+    for (const Fragment::Wanted& wanted : fragment_.wanted) {
+      Node& node = nodes_[index_.find(wanted.node)->second];
+      node.needed = true;
+      ++node.uses;
+    }
+    for (const std::string& id : fragment_.output_nodes) nodes_[index_.find(id)->second].needed = true;
+    for (size_t i = nodes_.size(); i-- > 0;) {
+      Node& node = nodes_[i];
+      if (!node.needed) continue;
+      if (!node.type->spec().output_node) node.cached = executor_.cache_->Find(node.signature);
+      if (node.cached != nullptr) {
+        node.values = node.cached->values;  // kept here even if the cache lets go of them during the run
+        continue;
+      }
+      for (const Source& source : node.sources) {
+        if (source.binding != nullptr || source.literal != nullptr) continue;
+        nodes_[source.index].needed = true;
+        ++nodes_[source.index].uses;
+      }
+    }
+    for (const Node& node : nodes_)
+      if (!node.needed || node.cached != nullptr) ++result_.nodes_cached;
+  }
+
+  StatusOr<InputValues> Inputs(const Node& node) {
+    InputValues inputs;
+    for (const Source& source : node.sources) {
+      std::vector<Value>& values = inputs[source.input->name];
+      if (source.binding != nullptr) {
+        for (const std::string& hash : source.binding->blobs) {
+          ASSIGN_OR_RETURN(const auto bytes, host_.Blob(hash));
+          StatusOr<Value> value = DecodeBlob(*bytes);
+          if (!value.ok()) return Annotate(value.status(), Cat("input \"", source.input->name, "\""));
+          values.push_back(std::move(value).value());
+        }
+      } else if (source.literal != nullptr) {
+        values.push_back(Value::Literal(*source.literal));
+      } else {
+        values.push_back(nodes_[source.index].values[static_cast<size_t>(source.slot)]);
+      }
+    }
+    return inputs;
+  }
+
+  Status Execute(Node& node) {
+    if (host_.cancelled()) return Cancelled("the task was cancelled");
+    if (node.cached != nullptr) return OkStatus();
+    const NodeSpec& spec = node.type->spec();
+    ASSIGN_OR_RETURN(const InputValues inputs, Inputs(node));
+    if (host_.cancelled()) return Cancelled("the task was cancelled");
+    host_.Progress(node.id, 0, 0, nullptr);
+    const double start = host_.Seconds();
+    StatusOr<std::vector<Value>> values = Internal("the node did not run");
+    // Libraries below nodes (libtorch) throw; here is where that ends.
+    try {
+      values = node.type->run(inputs, *this);
+    } catch (const std::bad_alloc&) {
+      return ResourceExhausted("out of memory");
+    } catch (const std::exception& error) {
+      const std::string text = error.what();
+      const std::string first_line = text.substr(0, text.find('\n'));
+      if (text.find("out of memory") != std::string::npos || text.find("can't allocate memory") != std::string::npos)
+        return ResourceExhausted(first_line);
+      return Internal(first_line);
+    }
+    if (!values.ok()) return values.status();
+    if (values->size() != spec.outputs.size())
+      return Internal("it returned ", values->size(), " values, its declaration has ", spec.outputs.size());
+    ++result_.nodes_run;
+    const bool loads = std::any_of(spec.inputs.begin(), spec.inputs.end(), [](const InputSpec& input) {
+      return !input.folder.empty() && input.folder != "input";
+    });
+    if (loads) result_.load_seconds += host_.Seconds() - start;
+    node.values = std::move(values).value();
+    if (!spec.output_node && !node.values.empty()) {
+      Entry entry;
+      entry.signature = node.signature;
+      entry.values = node.values;
+      for (const Value& value : node.values) entry.bytes += BytesOf(value);
+      entry.handle = HasHandle(node.values);
+      executor_.cache_->Add(std::move(entry), executor_.options_);
+    }
+    if (node.uses == 0) node.values.clear();
+    return OkStatus();
+  }
+
+  void ReleaseSources(const Node& node) {
+    if (node.cached != nullptr) return;
+    for (const Source& source : node.sources) {
+      if (source.binding != nullptr || source.literal != nullptr) continue;
+      Node& from = nodes_[source.index];
+      if (--from.uses == 0) from.values.clear();
+    }
+  }
+
+  Executor& executor_;
+  const Fragment& fragment_;
+  ExecutorHost& host_;
+  FragmentResult result_;
+  std::map<std::pair<std::string, std::string>, const Fragment::Binding*> bindings_;
+  std::map<std::string, size_t, std::less<>> index_;
+  std::vector<Node> nodes_;
+  size_t current_ = 0;
+};
+
+Executor::Executor(ExecutorOptions options) : options_(options), cache_(std::make_unique<Cache>()) {}
+Executor::~Executor() = default;
+
+StatusOr<FragmentResult> Executor::Run(const Fragment& fragment, ExecutorHost& host) {
+  failed_node_.clear();
+  if (static_cast<int64_t>(fragment.nodes.size()) > limits::kPromptNodesMax)
+    return InvalidArgument("a fragment of ", fragment.nodes.size(), " nodes, at most ", limits::kPromptNodesMax,
+                           " are allowed");
+  RunState run(*this, fragment, host);
+  return run.Run();
+}
+
+void Executor::ClearCache() { *cache_ = Cache(); }
+int64_t Executor::cache_bytes() const { return cache_->bytes; }
+int64_t Executor::cache_nodes() const { return static_cast<int64_t>(cache_->entries.size()); }
+
+}  // namespace atelier
