@@ -1,0 +1,53 @@
+#!/usr/bin/env python3
+"""Runs one group of the reference's workflow cases through `atelier run` with the golden data's own check.
+
+usage: reference_test.py GROUP ATELIER
+environment: ATELIER_GOLDEN (default ../shared/golden beside the checkout)
+Exit status: 0 all pass, 1 some fail, 77 skipped because there is no golden data.
+"""
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+# The samplers that the engine has; cases of others wait for them.
+SAMPLERS = set("""euler euler_ancestral heun dpm_2 lms dpmpp_2s_ancestral dpmpp_sde dpmpp_2m dpmpp_2m_sde dpmpp_3m_sde ddim
+uni_pc lcm""".split())
+
+
+def main():
+    group, atelier = sys.argv[1], sys.argv[2]
+    source = pathlib.Path(__file__).resolve().parents[2]
+    golden = pathlib.Path(os.environ.get("ATELIER_GOLDEN") or source.parent / "shared/golden")
+    if not (golden / "check").exists():
+        print(f"SKIPPED: no golden data at {golden}; set ATELIER_GOLDEN")
+        return 77
+    models = pathlib.Path(subprocess.check_output([golden / "unpack"], text=True).strip())
+    have = {p.name for p in models.rglob("*.safetensors")}
+    chosen, waiting, no_model = [], [], []
+    for case in json.loads((golden / "index.json").read_text())["cases"]:
+        if case["group"] != group or case["kind"] != "workflow":
+            continue
+        used = {s["sampler_name"] for s in case.get("sampling") or [] if s.get("sampler_name")}
+        if set(case.get("models") or []) - have:
+            no_model.append(case["id"])
+        elif used - SAMPLERS:
+            waiting.append(case["id"])
+        else:
+            chosen.append(case["id"])
+    if waiting:
+        print(f"{len(waiting)} cases wait for samplers of later work")
+    if no_model:
+        print(f"NOT RUN, their models are not in {models} (golden/get_upscale_models adds them): {' '.join(no_model)}")
+    if not chosen:
+        print(f"no case of the group {group} can run")
+        return 1
+    command = [golden / "check", "--atelier", atelier, "--models", models]
+    for case in chosen:
+        command += ["--only", f"{group}/{case}"]
+    return subprocess.run(command, stdin=subprocess.DEVNULL).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
