@@ -159,8 +159,9 @@ class Executor::RunState : public NodeContext {
   // Reads the declaration and the inputs of one node of the fragment.
   Status Load(const std::string& id, Node& node) {
     node.id = id;
-    const auto it = fragment_.nodes.find(id);
-    if (it == fragment_.nodes.end()) return InvalidArgument("node \"", id, "\" is not in the fragment");
+    const auto entry = json_.find(id);
+    if (entry == json_.end()) return InvalidArgument("node \"", id, "\" is not in the fragment");
+    const Json* it = entry->second;
     const auto type = it->is_object() ? it->find("class_type") : it->end();
     if (!it->is_object() || type == it->end() || !type->is_string())
       return Blame(node, InvalidArgument("it has no class_type"));
@@ -199,6 +200,8 @@ class Executor::RunState : public NodeContext {
 
   // Depth first without recursion: nodes_ gets each ancestor of a root after its own ancestors.
   Status Order() {
+    if (!fragment_.nodes.is_object()) return InvalidArgument("the fragment is no JSON object of nodes");
+    for (const auto& item : fragment_.nodes.items()) json_[item.key()] = &item.value();
     for (const Fragment::Binding& binding : fragment_.bindings) bindings_[{binding.node, binding.input}] = &binding;
     std::vector<std::string> roots;
     for (const Fragment::Wanted& wanted : fragment_.wanted) roots.push_back(wanted.node);
@@ -243,7 +246,7 @@ class Executor::RunState : public NodeContext {
                                                  source.node, "\""));
         if (static_cast<int>(stack.size()) >= limits::kGraphDepthMax)
           return Blame(top.node, InvalidArgument("the chain of links is longer than ", limits::kGraphDepthMax));
-        if (fragment_.nodes.find(source.node) == fragment_.nodes.end())
+        if (json_.count(source.node) == 0)
           return Blame(top.node, InvalidArgument("input \"", source.input->name, "\" is linked to node \"", source.node,
                                                  "\", which is not in the fragment"));
         Frame next;
@@ -402,6 +405,7 @@ class Executor::RunState : public NodeContext {
   ExecutorHost& host_;
   FragmentResult result_;
   std::map<std::pair<std::string, std::string>, const Fragment::Binding*> bindings_;
+  std::map<std::string, const Json*, std::less<>> json_;  // looking up in an ordered object takes linear time
   std::map<std::string, size_t, std::less<>> index_;
   std::vector<Node> nodes_;
   size_t current_ = 0;
