@@ -43,18 +43,37 @@ struct Conditioning {
   std::vector<CondEntry> entries;
 };
 
+/// Noise levels of a sampling run. values: f32 [n+1], descending, usually ending at 0.
+struct Sigmas {
+  at::Tensor values;
+};
+
+/// waveform: f32 [B,C,n], -1..1; sample_rate in Hz.
+struct Audio {
+  at::Tensor waveform;
+  int64_t sample_rate = 44100;
+};
+
+/// Residuals that a control network adds to a UNet's skip tensors, on the network's device. `output` is consumed from
+/// its end. Undefined tensors are skipped. Source: spec engine.md 4.5.
+struct ControlResiduals {
+  std::vector<at::Tensor> input, middle, output;
+};
+
 /// Inputs of one network call beside x and t.
 struct ModelCallInputs {
   at::Tensor context;   // f32 [B,T,D] text conditioning, or undefined
   at::Tensor y;         // f32 [B,A] vector conditioning, or undefined
   at::Tensor c_concat;  // f32 [B,C',h,w] joined to x on the channels, or undefined
+  const ControlResiduals* control = nullptr;
 };
 
 /// A diffusion network on its device. Thread: one at a time.
 class DiffusionNetwork {
  public:
   virtual ~DiffusionNetwork() = default;
-  /// Raw network output F in float32. x: f32 [B,C,h,w] already scaled by the parameterisation; t: f32 [B] model timesteps.
+  /// Raw network output F in float32. x: f32 [B,C,h,w] already scaled by the parameterisation; t: f32 [B] model
+  /// timesteps.
   virtual at::Tensor Forward(const at::Tensor& x, const at::Tensor& t, const ModelCallInputs& inputs) const = 0;
   virtual at::Device device() const = 0;
 };
@@ -82,8 +101,8 @@ struct Model {
 class TextEncoder {
  public:
   virtual ~TextEncoder() = default;
-  /// Encodes one prompt with the weights grammar of spec 4.3. layer: 0 = the family's default, else -1..-24 (CLIPSetLastLayer).
-  /// Returns one entry: cond f32 [1,77 n,D] on the CPU and pooled_output f32 [1,D].
+  /// Encodes one prompt with the weights grammar of spec 4.3. layer: 0 = the family's default, else -1..-24
+  /// (CLIPSetLastLayer). Returns one entry: cond f32 [1,77 n,D] on the CPU and pooled_output f32 [1,D].
   virtual StatusOr<Conditioning> Encode(const std::string& text, int64_t layer) const = 0;
 };
 
@@ -97,8 +116,8 @@ struct Clip {
 class Autoencoder {
  public:
   virtual ~Autoencoder() = default;
-  /// pixels f32 [B,H,W,3] (cropped to a multiple of the ratio, centred) to latents f32 [B,C,h,w], both on the CPU. The mean of
-  /// the Gaussian. Source: spec engine.md 6.2.
+  /// pixels f32 [B,H,W,3] (cropped to a multiple of the ratio, centred) to latents f32 [B,C,h,w], both on the CPU. The
+  /// mean of the Gaussian. Source: spec engine.md 6.2.
   virtual StatusOr<at::Tensor> Encode(const at::Tensor& pixels) const = 0;
   /// latents f32 [B,C,h,w] to pixels f32 [B,H,W,3] clamped to 0..1.
   virtual StatusOr<at::Tensor> Decode(const at::Tensor& latents) const = 0;
@@ -129,12 +148,44 @@ struct UpscaleModel {
 }  // namespace atelier::engine
 
 namespace atelier {
-template <> struct SocketTraits<engine::Image> { static constexpr std::string_view kName = "IMAGE"; };
-template <> struct SocketTraits<engine::Mask> { static constexpr std::string_view kName = "MASK"; };
-template <> struct SocketTraits<engine::Latent> { static constexpr std::string_view kName = "LATENT"; };
-template <> struct SocketTraits<engine::Conditioning> { static constexpr std::string_view kName = "CONDITIONING"; };
-template <> struct SocketTraits<engine::Model> { static constexpr std::string_view kName = "MODEL"; };
-template <> struct SocketTraits<engine::Clip> { static constexpr std::string_view kName = "CLIP"; };
-template <> struct SocketTraits<engine::Vae> { static constexpr std::string_view kName = "VAE"; };
-template <> struct SocketTraits<engine::UpscaleModel> { static constexpr std::string_view kName = "UPSCALE_MODEL"; };
+template <>
+struct SocketTraits<engine::Image> {
+  static constexpr std::string_view kName = "IMAGE";
+};
+template <>
+struct SocketTraits<engine::Mask> {
+  static constexpr std::string_view kName = "MASK";
+};
+template <>
+struct SocketTraits<engine::Latent> {
+  static constexpr std::string_view kName = "LATENT";
+};
+template <>
+struct SocketTraits<engine::Conditioning> {
+  static constexpr std::string_view kName = "CONDITIONING";
+};
+template <>
+struct SocketTraits<engine::Sigmas> {
+  static constexpr std::string_view kName = "SIGMAS";
+};
+template <>
+struct SocketTraits<engine::Audio> {
+  static constexpr std::string_view kName = "AUDIO";
+};
+template <>
+struct SocketTraits<engine::Model> {
+  static constexpr std::string_view kName = "MODEL";
+};
+template <>
+struct SocketTraits<engine::Clip> {
+  static constexpr std::string_view kName = "CLIP";
+};
+template <>
+struct SocketTraits<engine::Vae> {
+  static constexpr std::string_view kName = "VAE";
+};
+template <>
+struct SocketTraits<engine::UpscaleModel> {
+  static constexpr std::string_view kName = "UPSCALE_MODEL";
+};
 }  // namespace atelier

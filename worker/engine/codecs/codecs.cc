@@ -1,0 +1,259 @@
+// How values become blobs: a safetensors file whose metadata has "atelier_type" and, for plain values, "json".
+// Source: docs/architecture.md, "Values and blobs".
+#include <map>
+#include <string>
+
+#include "common/base/registry.h"
+#include "common/graph/node.h"
+#include "common/tensorio/safetensors.h"
+#include "worker/engine/guard.h"
+#include "worker/engine/tensor_blob.h"
+#include "worker/engine/types.h"
+
+namespace atelier::engine {
+namespace {
+
+using TensorMap = std::map<std::string, at::Tensor>;
+
+// A parsed blob: tensors are copies, so that a value does not depend on the bytes.
+struct Blob {
+  TensorMap tensors;
+  Json json = Json::object();
+  std::string type;
+
+  StatusOr<at::Tensor> Get(const std::string& name) const {
+    auto it = tensors.find(name);
+    if (it == tensors.end()) return InvalidArgument("blob of type ", type, " has no tensor \"", name, "\"");
+    return it->second;
+  }
+};
+
+StatusOr<Blob> Read(std::string_view bytes) {
+  ASSIGN_OR_RETURN(const SafetensorsView view, ParseSafetensors(bytes, "blob"));
+  Blob blob;
+  auto type = view.metadata().find("atelier_type");
+  if (type == view.metadata().end()) return InvalidArgument("blob has no \"atelier_type\" in its metadata");
+  blob.type = type->second;
+  auto json = view.metadata().find("json");
+  if (json != view.metadata().end()) {
+    ASSIGN_OR_RETURN(blob.json, ParseJson(json->second));
+  }
+  for (const auto& [name, info] : view.tensors()) {
+    if (info.end - info.begin > static_cast<uint64_t>(limits::kTensorBytesMax)) {
+      return ResourceExhausted("tensor \"", name, "\" of a blob has ", info.end - info.begin, " bytes");
+    }
+    blob.tensors.emplace(name, TensorCopy(view, info));
+  }
+  return blob;
+}
+
+StatusOr<Blob> ReadAs(std::string_view type, std::string_view bytes) {
+  ASSIGN_OR_RETURN(Blob blob, Read(bytes));
+  if (blob.type != type) return InvalidArgument("blob is of type ", blob.type, ", expected ", type);
+  return blob;
+}
+
+StatusOr<std::string> Write(std::string_view type, const TensorMap& tensors, const Json& json = nullptr) {
+  std::map<std::string, std::string, std::less<>> metadata{{"atelier_type", std::string(type)}};
+  if (!json.is_null()) metadata.emplace("json", DumpJson(json));
+  return WriteTensors(tensors, metadata);
+}
+
+template <typename T>
+StatusOr<const T*> Held(const Value& value) {
+  const T* held = value.Get<T>();
+  if (held == nullptr) return InvalidArgument("a value of type ", value.type(), " is no ", SocketTraits<T>::kName);
+  return held;
+}
+
+// One struct a wire type: Encode and Decode.
+
+struct ImageCodec {
+  using Type = Image;
+  static StatusOr<std::string> Encode(const Image& image, std::string_view encoding) {
+    if (encoding == "u8") {
+      // The canvas form, as the reference saves a PNG: trunc(255 v) of a clamped value.
+      return Write("IMAGE", {{"image", (image.pixels * 255.0).clamp(0, 255).to(at::kByte)}});
+    }
+    return Write("IMAGE", {{"image", image.pixels.to(at::kFloat)}});
+  }
+  static StatusOr<Image> Decode(const Blob& blob) {
+    ASSIGN_OR_RETURN(at::Tensor pixels, blob.Get("image"));
+    if (pixels.dim() != 4) return InvalidArgument("an IMAGE blob needs 4 dimensions [B,H,W,C], not ", pixels.dim());
+    if (pixels.scalar_type() == at::kByte) {
+      pixels = pixels.to(at::kFloat) / 255.0;
+    } else if (pixels.scalar_type() != at::kFloat) {
+      return InvalidArgument("an IMAGE blob has to be F32 or U8");
+    }
+    return Image{pixels};
+  }
+};
+
+struct MaskCodec {
+  using Type = Mask;
+  static StatusOr<std::string> Encode(const Mask& mask, std::string_view) {
+    return Write("MASK", {{"mask", mask.values}});
+  }
+  static StatusOr<Mask> Decode(const Blob& blob) {
+    ASSIGN_OR_RETURN(at::Tensor values, blob.Get("mask"));
+    return Mask{values};
+  }
+};
+
+struct LatentCodec {
+  using Type = Latent;
+  static StatusOr<std::string> Encode(const Latent& latent, std::string_view) {
+    TensorMap tensors{{"samples", latent.samples}};
+    if (latent.noise_mask.defined()) tensors.emplace("noise_mask", latent.noise_mask);
+    Json json = Json::object();
+    if (latent.batch_index) json["batch_index"] = *latent.batch_index;
+    return Write("LATENT", tensors, json);
+  }
+  static StatusOr<Latent> Decode(const Blob& blob) {
+    Latent latent;
+    ASSIGN_OR_RETURN(latent.samples, blob.Get("samples"));
+    auto mask = blob.tensors.find("noise_mask");
+    if (mask != blob.tensors.end()) latent.noise_mask = mask->second;
+    if (blob.json.is_object() && blob.json.contains("batch_index")) {
+      latent.batch_index.emplace();
+      for (const Json& index : blob.json["batch_index"]) {
+        if (!index.is_number_integer())
+          return InvalidArgument("a LATENT blob's \"batch_index\" has to hold whole numbers");
+        latent.batch_index->push_back(index.get<int64_t>());
+      }
+    }
+    return latent;
+  }
+};
+
+struct ConditioningCodec {
+  using Type = Conditioning;
+  static StatusOr<std::string> Encode(const Conditioning& conditioning, std::string_view) {
+    TensorMap tensors;
+    Json json = Json::array();
+    for (size_t i = 0; i < conditioning.entries.size(); ++i) {
+      const CondEntry& entry = conditioning.entries[i];
+      tensors.emplace(Cat(i, ".cond"), entry.cond);
+      for (const auto& [key, tensor] : entry.tensors) {
+        if (key == "cond") return InvalidArgument("a CONDITIONING entry has a tensor under the reserved key \"cond\"");
+        tensors.emplace(Cat(i, ".", key), tensor);
+      }
+      json.push_back(entry.options);
+    }
+    return Write("CONDITIONING", tensors, json);
+  }
+  static StatusOr<Conditioning> Decode(const Blob& blob) {
+    if (!blob.json.is_array()) return InvalidArgument("a CONDITIONING blob needs a list of entries");
+    Conditioning conditioning;
+    for (size_t i = 0; i < blob.json.size(); ++i) {
+      CondEntry entry;
+      const std::string prefix = Cat(i, ".");
+      ASSIGN_OR_RETURN(entry.cond, blob.Get(prefix + "cond"));
+      for (auto it = blob.tensors.lower_bound(prefix); it != blob.tensors.end() && it->first.starts_with(prefix);
+           ++it) {
+        if (it->first != prefix + "cond") entry.tensors.emplace(it->first.substr(prefix.size()), it->second);
+      }
+      if (!blob.json[i].is_object()) return InvalidArgument("entry ", i, " of a CONDITIONING blob is no object");
+      entry.options = blob.json[i];
+      conditioning.entries.push_back(std::move(entry));
+    }
+    return conditioning;
+  }
+};
+
+struct SigmasCodec {
+  using Type = Sigmas;
+  static StatusOr<std::string> Encode(const Sigmas& sigmas, std::string_view) {
+    return Write("SIGMAS", {{"sigmas", sigmas.values}});
+  }
+  static StatusOr<Sigmas> Decode(const Blob& blob) {
+    ASSIGN_OR_RETURN(at::Tensor values, blob.Get("sigmas"));
+    if (values.dim() != 1) return InvalidArgument("a SIGMAS blob needs 1 dimension, not ", values.dim());
+    return Sigmas{values};
+  }
+};
+
+struct AudioCodec {
+  using Type = Audio;
+  static StatusOr<std::string> Encode(const Audio& audio, std::string_view) {
+    return Write("AUDIO", {{"waveform", audio.waveform}}, Json{{"sample_rate", audio.sample_rate}});
+  }
+  static StatusOr<Audio> Decode(const Blob& blob) {
+    Audio audio;
+    ASSIGN_OR_RETURN(audio.waveform, blob.Get("waveform"));
+    if (!blob.json.contains("sample_rate") || !blob.json["sample_rate"].is_number_integer()) {
+      return InvalidArgument("an AUDIO blob needs a \"sample_rate\"");
+    }
+    audio.sample_rate = blob.json["sample_rate"].get<int64_t>();
+    return audio;
+  }
+};
+
+template <typename Codec>
+BlobCodec TensorCodec() {
+  using T = typename Codec::Type;
+  return {[](const Value& value, std::string_view encoding) -> StatusOr<std::string> {
+            return Guard([&]() -> StatusOr<std::string> {
+              ASSIGN_OR_RETURN(const T* held, Held<T>(value));
+              return Codec::Encode(*held, encoding);
+            });
+          },
+          [](std::string_view bytes) -> StatusOr<Value> {
+            return Guard([&]() -> StatusOr<Value> {
+              ASSIGN_OR_RETURN(const Blob blob, ReadAs(SocketTraits<T>::kName, bytes));
+              ASSIGN_OR_RETURN(T object, Codec::Decode(blob));
+              return Value::Of<T>(SocketTraits<T>::kName, std::move(object));
+            });
+          }};
+}
+
+BlobCodec LiteralCodec(std::string type) {
+  return {[type](const Value& value, std::string_view) -> StatusOr<std::string> {
+            if (!value.is_literal()) return InvalidArgument("a value of type ", value.type(), " is no ", type);
+            Json json = Json::object();
+            json["value"] = value.literal();
+            return Write(type, {}, json);
+          },
+          [type](std::string_view bytes) -> StatusOr<Value> {
+            ASSIGN_OR_RETURN(const Blob blob, ReadAs(type, bytes));
+            if (!blob.json.is_object() || !blob.json.contains("value"))
+              return InvalidArgument("a ", type, " blob has no value");
+            return Value::Literal(blob.json["value"]);
+          }};
+}
+
+// "*": a value of any data type under its own type; a literal under "*".
+BlobCodec AnyCodec() {
+  return {[](const Value& value, std::string_view encoding) -> StatusOr<std::string> {
+            if (value.is_literal()) return LiteralCodec("*").encode(value, encoding);
+            const BlobCodec* codec = Registry<BlobCodec>::Get().Find(value.type());
+            if (codec == nullptr)
+              return InvalidArgument("a value of type ", value.type(), " cannot cross between tasks");
+            return codec->encode(value, encoding);
+          },
+          [](std::string_view bytes) -> StatusOr<Value> {
+            ASSIGN_OR_RETURN(const SafetensorsView view, ParseSafetensors(bytes, "blob"));
+            auto type = view.metadata().find("atelier_type");
+            if (type == view.metadata().end()) return InvalidArgument("blob has no \"atelier_type\" in its metadata");
+            if (type->second == "*") return LiteralCodec("*").decode(bytes);
+            const BlobCodec* codec = Registry<BlobCodec>::Get().Find(type->second);
+            if (codec == nullptr) return InvalidArgument("blob is of the unknown type ", type->second);
+            return codec->decode(bytes);
+          }};
+}
+
+const bool kRegistered = [] {
+  auto& registry = Registry<BlobCodec>::Get();
+  registry.Add("IMAGE", 0, TensorCodec<ImageCodec>());
+  registry.Add("MASK", 0, TensorCodec<MaskCodec>());
+  registry.Add("LATENT", 0, TensorCodec<LatentCodec>());
+  registry.Add("CONDITIONING", 0, TensorCodec<ConditioningCodec>());
+  registry.Add("SIGMAS", 0, TensorCodec<SigmasCodec>());
+  registry.Add("AUDIO", 0, TensorCodec<AudioCodec>());
+  for (const char* type : {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}) registry.Add(type, 0, LiteralCodec(type));
+  registry.Add("*", 0, AnyCodec());
+  return true;
+}();
+
+}  // namespace
+}  // namespace atelier::engine

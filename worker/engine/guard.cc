@@ -1,0 +1,31 @@
+#include "worker/engine/guard.h"
+
+#include <new>
+#include <string>
+
+namespace atelier::engine {
+
+Status StatusOfCurrentException() {
+  const auto first_line = [](std::string text) { return text.substr(0, text.find('\n')); };
+  try {
+    throw;
+  } catch (const c10::OutOfMemoryError& e) {
+    return ResourceExhausted("out of device memory: ", first_line(e.what_without_backtrace()));
+  } catch (const c10::Error& e) {
+    const std::string line = first_line(e.what_without_backtrace());
+    // The CPU allocator reports this way.
+    if (line.find("not enough memory") != std::string::npos ||
+        line.find("can't allocate memory") != std::string::npos) {
+      return ResourceExhausted("out of memory: ", line);
+    }
+    return Internal(line);
+  } catch (const std::bad_alloc&) {
+    return ResourceExhausted("out of memory");
+  } catch (const std::exception& e) {
+    return Internal(first_line(e.what()));
+  } catch (...) {
+    return Internal("an exception of unknown type");
+  }
+}
+
+}  // namespace atelier::engine

@@ -1,0 +1,122 @@
+#include "worker/engine/layers.h"
+
+#include <cmath>
+
+namespace atelier::engine {
+namespace {
+
+std::string ShapeText(at::IntArrayRef shape) {
+  std::string text = "[";
+  for (size_t i = 0; i < shape.size(); ++i)
+    text += Cat(i > 0 ? "," : "", shape[i] == 0 ? "*" : std::to_string(shape[i]));
+  return text + "]";
+}
+
+}  // namespace
+
+at::Tensor Linear::operator()(const at::Tensor& x) const {
+  const at::ScalarType type = x.scalar_type();
+  return at::linear(x, Cast(weight, type), Cast(bias, type));
+}
+
+at::Tensor Conv2d::operator()(const at::Tensor& x) const {
+  const at::ScalarType type = x.scalar_type();
+  return at::conv2d(x, Cast(weight, type), Cast(bias, type), stride, padding);
+}
+
+at::Tensor LayerNorm::operator()(const at::Tensor& x) const {
+  const at::ScalarType type = x.scalar_type();
+  return at::layer_norm(x, {x.size(-1)}, Cast(weight, type), Cast(bias, type), eps);
+}
+
+at::Tensor GroupNorm::operator()(const at::Tensor& x) const {
+  const at::ScalarType type = x.scalar_type();
+  return at::group_norm(x, groups, Cast(weight, type), Cast(bias, type), eps);
+}
+
+at::Tensor Attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, int64_t heads, bool causal) {
+  const int64_t batch = q.size(0), width = q.size(2);
+  const auto split = [&](const at::Tensor& x) {
+    return x.view({batch, x.size(1), heads, x.size(2) / heads}).transpose(1, 2);
+  };
+  const at::Tensor out = at::scaled_dot_product_attention(split(q), split(k), split(v), std::nullopt, 0.0, causal);
+  return out.transpose(1, 2).reshape({batch, q.size(1), width});
+}
+
+at::Tensor SinusoidalEmbedding(const at::Tensor& t, int64_t dim) {
+  const int64_t half = dim / 2;
+  const auto options = at::TensorOptions(t.device()).dtype(at::kFloat);
+  const at::Tensor freqs = at::exp(at::arange(half, options) * (-std::log(10000.0)) / static_cast<double>(half));
+  const at::Tensor angles = t.to(at::kFloat).unsqueeze(1) * freqs.unsqueeze(0);
+  at::Tensor out = at::cat({at::cos(angles), at::sin(angles)}, 1);
+  if (dim % 2 != 0) out = at::constant_pad_nd(out, {0, 1});
+  return out;
+}
+
+void LayerBuilder::Fail(const std::string& what) {
+  if (status_.ok()) status_ = InvalidArgument("file \"", weights_.file(), "\": ", what);
+}
+
+Param LayerBuilder::Take(const std::string& name, std::initializer_list<int64_t> shape) {
+  const at::Tensor tensor = weights_.Find(name);
+  if (!tensor.defined()) {
+    Fail(Cat("tensor \"", prefix_, name, "\" is missing"));
+    return std::make_shared<ParamSlot>();
+  }
+  bool fits = static_cast<size_t>(tensor.dim()) == shape.size() && tensor.is_floating_point();
+  for (size_t i = 0; fits && i < shape.size(); ++i) {
+    const int64_t want = shape.begin()[i];
+    fits = want == 0 ? tensor.size(static_cast<int64_t>(i)) > 0 : tensor.size(static_cast<int64_t>(i)) == want;
+  }
+  if (!fits) {
+    Fail(Cat("tensor \"", prefix_, name, "\" is ", c10::toString(tensor.scalar_type()), " ", ShapeText(tensor.sizes()),
+             ", expected floating point ", ShapeText(shape)));
+  }
+  return params_.Add(tensor);
+}
+
+Linear LayerBuilder::TakeLinear(const std::string& name, int64_t in, int64_t out) {
+  Linear layer;
+  const at::Tensor weight = weights_.Find(name + ".weight");
+  if (weight.defined() && weight.dim() == 4 && weight.size(2) == 1 && weight.size(3) == 1) {
+    if ((in != 0 && weight.size(1) != in) || (out != 0 && weight.size(0) != out)) {
+      Fail(Cat("tensor \"", prefix_, name, ".weight\" is ", ShapeText(weight.sizes()), ", expected ",
+               ShapeText({out, in, 1, 1})));
+    }
+    layer.weight = params_.Add(weight.flatten(1));
+  } else {
+    layer.weight = Take(name + ".weight", {out, in});
+  }
+  if (Has(name + ".bias")) layer.bias = Take(name + ".bias", {weight.defined() ? weight.size(0) : 0});
+  return layer;
+}
+
+Conv2d LayerBuilder::TakeConv(const std::string& name, int64_t in, int64_t out, int64_t kernel, int64_t stride,
+                              int64_t padding) {
+  Conv2d layer;
+  layer.stride = stride;
+  layer.padding = padding >= 0 ? padding : kernel / 2;
+  layer.weight = Take(name + ".weight", {out, in, kernel, kernel});
+  if (Has(name + ".bias")) layer.bias = Take(name + ".bias", {weights_.Dim(name + ".weight", 0)});
+  return layer;
+}
+
+LayerNorm LayerBuilder::TakeLayerNorm(const std::string& name, int64_t width, double eps) {
+  LayerNorm layer;
+  layer.weight = Take(name + ".weight", {width});
+  if (Has(name + ".bias")) layer.bias = Take(name + ".bias", {width});
+  layer.eps = eps;
+  return layer;
+}
+
+GroupNorm LayerBuilder::TakeGroupNorm(const std::string& name, int64_t channels, double eps) {
+  GroupNorm layer;
+  layer.weight = Take(name + ".weight", {channels});
+  layer.bias = Take(name + ".bias", {channels});
+  layer.eps = eps;
+  if (channels % layer.groups != 0)
+    Fail(Cat("\"", prefix_, name, "\" has ", channels, " channels, which 32 does not divide"));
+  return layer;
+}
+
+}  // namespace atelier::engine

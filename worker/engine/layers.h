@@ -1,0 +1,87 @@
+// Layers as plain structs of parameters, and the builder that takes them from a file and checks their shapes.
+//
+// A layer computes in the type of its input: parameters kept in another type are cast as they are used.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "common/base/status.h"
+#include "worker/engine/residency.h"
+#include "worker/engine/weights.h"
+
+namespace atelier::engine {
+
+/// The parameter in type `type`, or an undefined tensor for a null one.
+inline at::Tensor Cast(const Param& param, at::ScalarType type) {
+  return param == nullptr ? at::Tensor() : param->live.to(type);
+}
+
+/// y = x W^T + b over the last dimension. weight [out,in].
+struct Linear {
+  Param weight, bias;
+  at::Tensor operator()(const at::Tensor& x) const;
+};
+
+/// 2-D convolution, weight [out,in,k,k].
+struct Conv2d {
+  Param weight, bias;
+  int64_t stride = 1, padding = 0;
+  at::Tensor operator()(const at::Tensor& x) const;
+};
+
+/// Normalisation over the last dimension.
+struct LayerNorm {
+  Param weight, bias;
+  double eps = 1e-5;
+  at::Tensor operator()(const at::Tensor& x) const;
+};
+
+/// Normalisation over groups of channels (dimension 1).
+struct GroupNorm {
+  Param weight, bias;
+  int64_t groups = 32;
+  double eps = 1e-5;
+  at::Tensor operator()(const at::Tensor& x) const;
+};
+
+/// softmax(q k^T / sqrt(d)) v with `heads` heads. q [B,Lq,heads*d], k and v [B,Lk,heads*d]; returns [B,Lq,heads*d].
+at::Tensor Attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, int64_t heads, bool causal = false);
+
+/// cos then sin of t times exp(-ln(10000) i / half), f32 [B,dim] of t f32 [B]. Source: spec engine.md 4.4.
+at::Tensor SinusoidalEmbedding(const at::Tensor& t, int64_t dim);
+
+/// Takes layers from a WeightSource by name. The first missing or misshapen tensor is kept in status(), naming file and
+/// tensor; the layers made after that are unusable. An expected size of 0 takes any. Thread: one at a time.
+class LayerBuilder {
+ public:
+  LayerBuilder(const WeightSource& weights, ParamSet& params, std::string prefix_for_errors = "")
+      : weights_(weights), params_(params), prefix_(std::move(prefix_for_errors)) {}
+
+  const WeightSource& weights() const { return weights_; }
+  bool Has(std::string_view name) const { return weights_.Has(name); }
+  /// A parameter of exactly that shape (0: any size).
+  Param Take(const std::string& name, std::initializer_list<int64_t> shape);
+  /// A bias is taken when the file has one. A [out,in,1,1] convolution serves as linear weight as well.
+  Linear TakeLinear(const std::string& name, int64_t in, int64_t out = 0);
+  /// Square kernels only.
+  Conv2d TakeConv(const std::string& name, int64_t in, int64_t out, int64_t kernel, int64_t stride = 1,
+                  int64_t padding = -1);
+  LayerNorm TakeLayerNorm(const std::string& name, int64_t width, double eps = 1e-5);
+  GroupNorm TakeGroupNorm(const std::string& name, int64_t channels, double eps = 1e-5);
+  /// Notes an error found by the caller, with the file's name before it.
+  void Fail(const std::string& what);
+
+  const Status& status() const { return status_; }
+
+ private:
+  const WeightSource& weights_;
+  ParamSet& params_;
+  std::string prefix_;
+  Status status_;
+};
+
+}  // namespace atelier::engine

@@ -1,0 +1,59 @@
+#include "worker/engine/weights.h"
+
+#include "common/base/limits.h"
+#include "common/tensorio/safetensors.h"
+#include "worker/engine/tensor_blob.h"
+
+namespace atelier::engine {
+
+WeightSource::WeightSource(std::string file, Tensors tensors)
+    : file_(std::move(file)), tensors_(std::make_shared<const Tensors>(std::move(tensors))) {}
+
+StatusOr<WeightSource> WeightSource::Open(const std::string& path) {
+  ASSIGN_OR_RETURN(const std::shared_ptr<const SafetensorsFile> file, SafetensorsFile::Open(path));
+  Tensors tensors;
+  for (const auto& [name, info] : file->view().tensors()) tensors.emplace(name, TensorView(file, info));
+  WeightSource source(file->name(), std::move(tensors));
+  source.metadata_ = std::make_shared<const std::map<std::string, std::string, std::less<>>>(file->view().metadata());
+  return source;
+}
+
+at::Tensor WeightSource::Find(std::string_view name) const {
+  auto it = tensors_->find(name);
+  return it == tensors_->end() ? at::Tensor() : it->second;
+}
+
+bool WeightSource::HasPrefix(std::string_view prefix) const {
+  auto it = tensors_->lower_bound(prefix);
+  return it != tensors_->end() && std::string_view(it->first).substr(0, prefix.size()) == prefix;
+}
+
+int64_t WeightSource::Dim(std::string_view name, int64_t dim) const {
+  auto it = tensors_->find(name);
+  return it == tensors_->end() || dim >= it->second.dim() ? 0 : it->second.size(dim);
+}
+
+WeightSource WeightSource::Prefixed(std::string_view prefix) const {
+  Tensors part;
+  for (auto it = tensors_->lower_bound(prefix); it != tensors_->end(); ++it) {
+    if (std::string_view(it->first).substr(0, prefix.size()) != prefix) break;
+    part.emplace_hint(part.end(), it->first.substr(prefix.size()), it->second);
+  }
+  WeightSource source(file_, std::move(part));
+  source.metadata_ = metadata_;
+  return source;
+}
+
+int64_t WeightSource::CountBlocks(std::string_view prefix) const {
+  int64_t n = 0;
+  while (HasPrefix(Cat(prefix, n, "."))) ++n;
+  return n;
+}
+
+int64_t WeightSource::bytes() const {
+  int64_t sum = 0;
+  for (const auto& [name, tensor] : *tensors_) sum += static_cast<int64_t>(tensor.nbytes());
+  return sum;
+}
+
+}  // namespace atelier::engine
