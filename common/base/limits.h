@@ -6,6 +6,7 @@
 namespace atelier::limits {
 
 inline constexpr int64_t kJsonBytesMax = 64 << 20;       // a workflow with embedded data; larger is refused unread
+inline constexpr int64_t kWorkflowFileBytesMax = 512 << 20;  // a picture that carries a workflow
 inline constexpr int kJsonDepthMax = 200;                // deeper nesting is no workflow
 inline constexpr int64_t kJsonValuesMax = 4'000'000;    // values of one JSON text; bounds memory at some 200 MB
 inline constexpr int64_t kPromptNodesMax = 20'000;       // nodes of one prompt after expansion
@@ -20,6 +21,7 @@ inline constexpr int64_t kSafetensorsHeaderBytesMax = 100'000'000;  // as the fo
 inline constexpr int64_t kPromptTextBytesMax = 1 << 20;  // one text to encode; longer is refused
 inline constexpr int kReplicasMax = 1024;                // of one job
 inline constexpr int kTilesMax = 65'536;                 // of one tiled upscale
+inline constexpr int64_t kTileLinksMax = 64 << 20;        // overlaps looked at between tiles of one canvas
 inline constexpr int kAttemptsMax = 6;                   // tries of one task before its job fails
 inline constexpr int kPoisonWorkers = 2;                 // different workers a task may kill before its job fails
 inline constexpr int kEventQueueMax = 65'536;            // events waiting for the control thread; producers block
