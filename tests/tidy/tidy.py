@@ -103,6 +103,8 @@ def rule_headers_guarded(tree):
 def rule_length(tree):
     for name, text in tree.sources(".cc", ".h", ".py", ".cu"):
         lines = text.count("\n")
+        if name.startswith("deploy/demo-data/"):  # provenance, kept as it was
+            continue
         if lines > LINES_MAX:
             yield f"{name}:{lines}: {lines} lines, at most {LINES_MAX}; split it by subject"
 
