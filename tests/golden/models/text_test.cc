@@ -1,0 +1,127 @@
+#include <catch2/catch.hpp>
+#include <cstdio>
+
+#include "tests/golden/golden_data.h"
+#include "worker/text/clip_encoder.h"
+#include "worker/text/embeddings.h"
+#include "worker/text/prompt.h"
+
+namespace atelier {
+namespace {
+
+// A chunk in the golden form: tokens, the last one repeated `tail_repeat_last` times more... checked position by
+// position.
+void CheckChunks(const std::string& prompt, const Json& want, int64_t pad, const std::string& key, int64_t width) {
+  text::TokenizerOptions options{pad, text::EmbeddingsIn({golden::Models() + "/embeddings"}, key, width)};
+  auto chunks = text::Tokenize(prompt, options);
+  INFO("prompt: " << prompt);
+  if (want.is_object() && want.contains("error")) {
+    CHECK(chunks.status().code() == StatusCode::kInvalidArgument);
+    return;
+  }
+  REQUIRE(chunks.ok());
+  REQUIRE(chunks->size() == want.size());
+  for (size_t c = 0; c < want.size(); ++c) {
+    const Json& tokens = want[c]["tokens"];
+    REQUIRE((*chunks)[c].size() == want[c]["len"].get<size_t>());
+    for (size_t i = 0; i < (*chunks)[c].size(); ++i) {
+      const text::Token& token = (*chunks)[c][i];
+      const Json& expected = tokens[std::min(i, tokens.size() - 1)];
+      INFO("chunk " << c << " token " << i << " expected " << expected.dump());
+      if (expected[0].is_object()) {
+        REQUIRE(token.embedding.defined());
+        CHECK(token.embedding.size(0) == expected[0]["dim"].get<int64_t>());
+        for (int64_t k = 0; k < 3; ++k) {
+          CHECK(token.embedding[k].item<double>() ==
+                Approx(expected[0]["emb"][static_cast<size_t>(k)].get<double>()).margin(1e-5));
+        }
+      } else {
+        CHECK(token.id == expected[0].get<int64_t>());
+      }
+      CHECK(token.weight == expected[1].get<double>());
+      CHECK(token.word == expected[2].get<int64_t>());
+    }
+  }
+}
+
+TEST_CASE("every golden prompt is tokenised exactly") {
+  const Json cases = golden::ReadJson(golden::Root() + "/tokenizer/clip.json");
+  REQUIRE(cases.size() > 50);
+  for (const Json& item : cases) {
+    const std::string prompt = item["prompt"];
+    if (item["sd1"].contains("l")) CheckChunks(prompt, item["sd1"]["l"], 49407, "clip_l", 64);
+    if (item["sd1"].contains("error")) CheckChunks(prompt, item["sd1"], 49407, "clip_l", 64);
+    if (item["sdxl"].contains("g")) CheckChunks(prompt, item["sdxl"]["g"], 0, "clip_g", 128);
+    if (item["sd2"].contains("h")) CheckChunks(prompt, item["sd2"]["h"], 0, "clip_h", 64);
+  }
+}
+
+TEST_CASE("weights that are not numbers stay text") {
+  const auto parts = text::ParseWeights("(a:b:1.5) (c:0x10) (d:1_0) (e: 2 ) \\(f\\) (g");
+  REQUIRE(parts.size() == 9);
+  CHECK(parts[0].text == "a:b");
+  CHECK(parts[0].weight == 1.5);
+  CHECK(parts[2].text == "c:0x10");
+  CHECK(parts[2].weight == 1.1);
+  CHECK(parts[4].weight == 10.0);
+  CHECK(parts[6].weight == 2.0);
+  CHECK(parts[7].text == " (f) ");
+  CHECK(parts[8].text == "(g");
+  CHECK(text::ParseWeights(std::string(100'000, '(') + std::string(100'000, ')')).size() == 1);
+}
+
+TEST_CASE("embeddings do not leave their folder") {
+  const auto lookup = text::EmbeddingsIn({golden::Models() + "/embeddings"}, "clip_l", 64);
+  for (const char* name : {"../checkpoints/tiny_sd15", "/etc/passwd", "", "..", "sub"}) {
+    auto found = lookup(name);
+    REQUIRE(found.ok());
+    CHECK_FALSE(found->defined());
+  }
+  auto nine = lookup("emb_nine");  // found in a subfolder
+  REQUIRE(nine.ok());
+  REQUIRE(nine->defined());
+  CHECK(nine->size(0) == 9);
+}
+
+// The text encoder cases of one checkpoint.
+void CheckEncoder(const std::string& checkpoint, const std::shared_ptr<const engine::TextEncoder>& encoder) {
+  int checked = 0;
+  double worst = 0;
+  for (const Json& item : golden::Cases("text_encoder")) {
+    const std::string id = item["id"];
+    if (!id.starts_with(checkpoint + "_p")) continue;
+    const Json workflow = golden::ReadJson(golden::Root() + "/" + item["workflow"].get<std::string>());
+    std::string prompt;
+    int64_t layer = 0;
+    for (const auto& [node, value] : workflow.items()) {
+      if (value["class_type"] == "CLIPTextEncode") prompt = value["inputs"]["text"];
+      if (value["class_type"] == "CLIPSetLastLayer") layer = value["inputs"]["stop_at_clip_layer"];
+    }
+    auto result = encoder->Encode(prompt, layer);
+    INFO(id << " " << prompt);
+    REQUIRE(result.ok());
+    const auto want = golden::Tensors(item["files"][0]);
+    const double diff =
+        std::max(golden::MaxDiff(result->entries[0].cond, want.Find("0.cond")),
+                 golden::MaxDiff(result->entries[0].tensors.at("pooled_output"), want.Find("0.pooled_output")));
+    worst = std::max(worst, diff);
+    CHECK(diff <= item["tolerance_abs"].get<double>());
+    ++checked;
+  }
+  std::printf("%s: %d text encoder cases, worst difference %.2g\n", checkpoint.c_str(), checked, worst);
+  CHECK(checked > 10);
+}
+
+TEST_CASE("CLIP-L gives the golden conditioning") {
+  engine::EngineOptions options;
+  options.embedding_folders = {golden::Models() + "/embeddings"};
+  engine::Engine engine(options);
+  auto file = engine::WeightSource::Open(golden::Models() + "/checkpoints/tiny_sd15.safetensors");
+  REQUIRE(file.ok());
+  auto clip = text::ClipEncoder::Build(file->Prefixed("cond_stage_model.transformer."), {}, engine);
+  REQUIRE(clip.ok());
+  CheckEncoder("tiny_sd15", text::SingleClip(*clip));
+}
+
+}  // namespace
+}  // namespace atelier
