@@ -8,7 +8,7 @@ order, defaults, ranges, flags. Form, one node type a line:
 A widget: n name, k kind, d default (absent: none), t wire type, r [min, max, step] of a number, p 0: never sent, v 0: takes no
 place in widgets_values, s "text" (comments and {a|b} are resolved) or "prefix" (%date% and %Node.widget% are replaced).
 Optional in a type: "by_name": widgets_values is an object; "forced": places in old files' values that belong to inputs that no
-longer have a widget; "front_end": the type exists in the editor only.
+longer have a widget; "front_end": the type exists in the editor only; "by_choice": {widget: {choice: widgets that follow it}}.
 """
 import json
 import sys
@@ -67,6 +67,17 @@ def widget(entry, inputs):
     return made
 
 
+def dependent(declared):
+    """A widget that a choice of another one brings: [name, type or choices, options...]."""
+    name, kind = declared[0], wire_type(declared[1])
+    options = next((o for o in declared[2:] if isinstance(o, dict)), {})
+    made = {"n": name, "k": "dependent", "t": kind}
+    default = options.get("default", declared[1][0] if isinstance(declared[1], list) else None)
+    if default is not None:
+        made["d"] = default
+    return made
+
+
 def main():
     folder = sys.argv[1]
     load = lambda name: json.load(open(f"{folder}/{name}", encoding="utf-8"))
@@ -83,6 +94,12 @@ def main():
             made["by_name"] = True
         if layout.get("front_end_only"):
             made["front_end"] = True
+        by_choice = {}
+        for input_name, (_, options) in inputs.items():
+            if name in packs and isinstance(options.get("formats"), dict):
+                by_choice[input_name] = {c: [dependent(d) for d in ds] for c, ds in options["formats"].items()}
+        if by_choice:
+            made["by_choice"] = by_choice
         forced = forced_places(inputs)
         if forced:
             made["forced"] = forced

@@ -474,12 +474,48 @@ class Converter {
       if (widget.name == "sampler_name" && value && value->is_string() &&
           value->get_ref<const std::string&>().rfind("sample_", 0) == 0)
         value = value->get<std::string>().substr(7);
+      const WidgetValue chosen = value;
       node.values.emplace_back(widget.name, std::move(value));
+      auto choices = layout.by_choice.find(widget.name);
+      if (choices == layout.by_choice.end() || !chosen || !chosen->is_string()) continue;
+      auto followers = choices->second.find(chosen->get<std::string>());
+      if (followers == choices->second.end()) continue;
+      for (const WidgetSpec& follower : followers->second) {
+        const Json* named = saved == nullptr ? nullptr : Member(*saved, follower.name.c_str());
+        WidgetValue set;
+        if (named != nullptr) {
+          set = *named;
+        } else if (!follower.default_value.is_null()) {
+          set = follower.default_value;
+        }
+        node.values.emplace_back(follower.name, std::move(set));
+      }
     }
-    if (layout.by_name && saved != nullptr && saved->is_object()) {
-      // Widgets that a pack's own script adds, such as the settings of the chosen video format.
-      for (const auto& [name, value] : saved->get_ref<const Json::object_t&>())
-        if (layout.FindWidget(name) == nullptr) node.values.emplace_back(name, value);
+    if (layout.by_name && saved != nullptr) DropForcedSize(*saved, node);
+  }
+
+  // Files of older VideoHelperSuite versions choose the size in one more widget; sides that it does not ask for count
+  // as 0.
+  static void DropForcedSize(const Json& saved, Node& node) {
+    const std::string size = Text(saved, "force_size");
+    WidgetValue* width = node.FindValue("custom_width");
+    WidgetValue* height = node.FindValue("custom_height");
+    if (size.empty() || size == "Custom" || width == nullptr || height == nullptr) return;
+    const auto number = [](std::string_view text) {
+      int value = 0;
+      std::from_chars(text.data(), text.data() + text.size(), value);
+      return value;
+    };
+    if (size == "Disabled") {
+      *width = 0;
+      *height = 0;
+    } else if (size == "Custom Width") {
+      *height = 0;
+    } else if (size == "Custom Height") {
+      *width = 0;
+    } else if (const size_t cross = size.find('x'); cross != std::string::npos) {
+      *width = number(std::string_view(size).substr(0, cross));
+      *height = number(std::string_view(size).substr(cross + 1));
     }
   }
 

@@ -65,6 +65,17 @@ StatusOr<NodeLayout> LayoutFromJson(const Json& json) {
       layout.forced.push_back(entry.get<size_t>());
     }
   }
+  if (const Json* by_choice = Member(json, "by_choice"); by_choice != nullptr && by_choice->is_object()) {
+    for (const auto& [widget, choices] : by_choice->get_ref<const Json::object_t&>()) {
+      if (!choices.is_object()) return InvalidArgument("an entry of \"by_choice\" is no object of choices");
+      for (const auto& [choice, followers] : choices.get_ref<const Json::object_t&>()) {
+        for (const Json& entry : followers) {
+          ASSIGN_OR_RETURN(WidgetSpec follower, WidgetFromJson(entry));
+          layout.by_choice[widget][choice].push_back(std::move(follower));
+        }
+      }
+    }
+  }
   layout.by_name = Member(json, "by_name") != nullptr;
   layout.front_end = Member(json, "front_end") != nullptr;
   return layout;

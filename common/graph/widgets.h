@@ -37,7 +37,9 @@ struct NodeLayout {
   std::vector<std::string> outputs;                         // types
   std::vector<size_t> forced;  // places in old files' values that belong to inputs which no longer have a widget
   bool by_name = false;        // widgets_values is an object
-  bool front_end = false;      // exists in the editor only
+  std::map<std::string, std::map<std::string, std::vector<WidgetSpec>>>
+      by_choice;           // widget -> choice -> widgets that follow it
+  bool front_end = false;  // exists in the editor only
 
   const WidgetSpec* FindWidget(std::string_view name) const;
 };
