@@ -1,0 +1,864 @@
+#include "worker/session/session.h"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <deque>
+#include <limits>
+#include <map>
+#include <mutex>
+#include <random>
+#include <thread>
+#include <utility>
+
+#include "atelier/v1/session.grpc.pb.h"
+#include "common/base/hash.h"
+#include "common/base/limits.h"
+#include "common/files/files.h"
+#include "common/files/models.h"
+#include "common/json/json.h"
+#include "common/rpc/blob_client.h"
+#include "common/rpc/channel.h"
+#include "worker/session/blob_cache.h"
+
+namespace atelier {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+
+constexpr uint32_t kSlots = 2;         // tasks held: one runs, the next one's inputs are fetched meanwhile
+constexpr int kUnackedMax = 4;         // finished results kept before no more work is pulled
+constexpr size_t kLogLinesMax = 1000;  // waiting to be sent
+constexpr size_t kLogBytesMax = 8192;  // of one line
+constexpr milliseconds kWelcomeTimeout{10'000};
+constexpr milliseconds kGoodbyeTimeout{2'000};
+constexpr milliseconds kStopTimeout{3'000};  // for a cancelled node to notice
+constexpr milliseconds kRetryFirst{50};
+constexpr milliseconds kRetrySoonMax{1'000};  // while the master has been away for less than kAwayLong
+constexpr milliseconds kRetryMax{5'000};
+constexpr milliseconds kAwayLong{60'000};
+constexpr milliseconds kScanEvery{15'000};
+constexpr milliseconds kPreviewEvery{250};
+constexpr size_t kPreviewBytesMax = 256 << 10;
+constexpr int64_t kInventoryBytesMax = 3 << 20;  // of an attach message; names beyond it are left out
+
+struct Blob {
+  std::string hash;
+  std::shared_ptr<const std::string> bytes;
+};
+
+// One lease and what became of it. Fields without a note are guarded by Impl::mutex_.
+struct Attempt {
+  v1::Lease lease;                      // constant
+  std::atomic<bool> cancelled = false;  // written under the mutex
+  bool finished = false;                // report is set
+  bool uploaded = false;                // the master has had all blobs since the last attach
+  v1::FromWorker report;
+  std::vector<Blob> blobs;
+  bool progress_waits = false;
+  v1::Progress progress;
+};
+using AttemptPtr = std::shared_ptr<Attempt>;
+
+std::string RandomId() {
+  std::random_device random;
+  std::string id;
+  for (int i = 0; i < 4; ++i) {
+    const uint32_t word = random();
+    for (int nibble = 0; nibble < 8; ++nibble) id += "0123456789abcdef"[(word >> (4 * nibble)) & 15];
+  }
+  return id;
+}
+
+bool IsTransient(const Status& status) {
+  return status.code() == StatusCode::kUnavailable || status.code() == StatusCode::kDeadlineExceeded;
+}
+
+StatusOr<Fragment> FragmentOf(const v1::Lease& lease) {
+  Fragment fragment;
+  ASSIGN_OR_RETURN(fragment.nodes, ParseJson(lease.fragment()));
+  for (const v1::Binding& wire : lease.bindings()) {
+    Fragment::Binding binding{wire.node(), wire.input(), {}, wire.gather()};
+    for (const v1::Blob& blob : wire.blobs()) binding.blobs.push_back(blob.hash());
+    fragment.bindings.push_back(std::move(binding));
+  }
+  for (const v1::Wanted& wire : lease.wanted()) fragment.wanted.push_back({wire.node(), wire.slot(), wire.encoding()});
+  fragment.output_nodes.assign(lease.output_nodes().begin(), lease.output_nodes().end());
+  for (const v1::InputFile& file : lease.inputs()) fragment.inputs[file.name()] = file.blob().hash();
+  return fragment;
+}
+
+// All blobs of a lease with their sizes.
+std::map<std::string, int64_t> BlobsOf(const v1::Lease& lease) {
+  std::map<std::string, int64_t> blobs;
+  const auto add = [&](const v1::Blob& blob) {
+    blobs[blob.hash()] = static_cast<int64_t>(std::min<uint64_t>(blob.size(), limits::kBlobBytesMax));
+  };
+  for (const v1::Binding& binding : lease.bindings())
+    for (const v1::Blob& blob : binding.blobs()) add(blob);
+  for (const v1::InputFile& file : lease.inputs()) add(file.blob());
+  return blobs;
+}
+
+}  // namespace
+
+Catalog RegisteredCatalog() {
+  Catalog catalog;
+  const Registry<NodeType>& registry = Registry<NodeType>::Get();
+  for (const std::string& name : registry.Names()) catalog.Add(registry.Find(name)->spec());
+  return catalog;
+}
+
+class Session::Impl {
+ public:
+  explicit Impl(SessionOptions options)
+      : options_(std::move(options)),
+        catalog_(RegisteredCatalog()),
+        instance_(RandomId()),
+        blob_channel_(MakeChannel(options_.master)),
+        blob_client_(blob_channel_),
+        blob_cache_(options_.blob_cache_bytes_max),
+        executor_(options_.executor) {
+    catalog_digest_ = catalog_.Digest();
+    inventory_ = ScanModels(options_.model_roots).files;
+  }
+
+  ~Impl() {
+    Stop();
+    for (std::thread* thread : {&execute_thread_, &upload_thread_, &prefetch_thread_, &scan_thread_})
+      if (thread->joinable()) thread->join();
+  }
+
+  Status Run() {
+    execute_thread_ = std::thread([this] {
+      const std::function<void()> body = [this] { ExecuteLoop(); };
+      options_.executor_scope ? options_.executor_scope(body) : body();
+    });
+    upload_thread_ = std::thread([this] { UploadLoop(); });
+    prefetch_thread_ = std::thread([this] { PrefetchLoop(); });
+    if (!options_.model_roots.empty()) scan_thread_ = std::thread([this] { ScanLoop(); });
+    ConnectLoop();
+    Stop();
+    std::unique_lock lock(mutex_);
+    if (!changed_.wait_for(lock, kStopTimeout, [&] { return executor_ended_; }))
+      return DeadlineExceeded("the running node does not stop");
+    return OkStatus();
+  }
+
+  void Drain(const std::string& reason, int64_t deadline_ms) {
+    LogInfo("draining: ", reason);
+    const std::lock_guard lock(mutex_);
+    const Clock::time_point deadline = Clock::now() + milliseconds(deadline_ms);
+    drain_deadline_ = draining_ ? std::min(drain_deadline_, deadline) : deadline;
+    draining_ = true;
+    HandBackQueued(reason);
+    changed_.notify_all();
+  }
+
+  void SendLog(LogLevel level, const std::string& text, const std::string& task_id) {
+    const std::lock_guard lock(mutex_);
+    v1::LogLine line;
+    line.set_level(static_cast<uint32_t>(level));
+    line.set_text(text.substr(0, kLogBytesMax));
+    line.set_task_id(task_id);
+    if (logs_.size() >= kLogLinesMax) logs_.pop_front();
+    logs_.push_back(std::move(line));
+    if (welcomed_) changed_.notify_all();
+  }
+
+ private:
+  using Stream = grpc::ClientReaderWriter<v1::FromWorker, v1::ToWorker>;
+
+  // ---- Connection: the thread of Run() ----
+
+  void ConnectLoop() {
+    milliseconds wait = kRetryFirst;
+    Clock::time_point lost = Clock::now();
+    Clock::time_point told{};
+    std::string told_text;
+    std::minstd_rand jitter(std::random_device{}());
+    for (;;) {
+      const bool was_welcomed = ConnectOnce();
+      if (was_welcomed) {
+        wait = kRetryFirst;
+        lost = Clock::now();
+        told_text.clear();
+      }
+      const Clock::time_point now = Clock::now();
+      // One line when it is lost or another reason comes up, then one a minute.
+      if (!Drained() && (end_text_ != told_text || now - told > kAwayLong)) {
+        LogWarning(end_text_);
+        told_text = end_text_;
+        told = now;
+      }
+      if (refused_) wait = kRetryMax;
+      const milliseconds pause = wait * std::uniform_int_distribution<int>(80, 120)(jitter) / 100;
+      wait = std::min(wait * 3 / 2, now - lost > kAwayLong ? kRetryMax : kRetrySoonMax);
+      std::unique_lock lock(mutex_);
+      const Clock::time_point until = now + pause;
+      for (;;) {
+        CheckDrainDeadline();
+        if (DrainedLocked()) return;
+        if (Clock::now() >= until) break;
+        changed_.wait_until(lock, draining_ ? std::min(until, drain_deadline_) : until);
+      }
+    }
+  }
+
+  // One stream from dialling to its end; whether the master welcomed us. Sets end_text_ and refused_.
+  bool ConnectOnce() {
+    const std::shared_ptr<grpc::Channel> channel = MakeChannel(options_.master);
+    const auto stub = v1::WorkerService::NewStub(channel);
+    grpc::ClientContext context;
+    const std::unique_ptr<Stream> stream = stub->Connect(&context);
+    bool was_welcomed = false;
+    refused_ = false;
+    end_text_.clear();
+    if (stream->Write(AttachMessage())) {
+      {
+        const std::lock_guard lock(mutex_);
+        stream_closed_ = false;
+        welcomed_ = false;
+        left_ = false;
+        last_received_ = Clock::now();
+        credits_ = 0;
+        outbox_.clear();
+      }
+      std::thread writer([&] { WriteLoop(*stream, context); });
+      v1::ToWorker message;
+      while (stream->Read(&message)) {
+        if (message.has_welcome()) {
+          was_welcomed = Welcomed(message.welcome());
+          if (!was_welcomed) break;
+        } else {
+          Handle(message);
+        }
+        message.Clear();
+      }
+      {
+        const std::lock_guard lock(mutex_);
+        stream_closed_ = true;
+        welcomed_ = false;
+        changed_.notify_all();
+      }
+      context.TryCancel();
+      writer.join();
+    }
+    const Status end = FromGrpc(stream->Finish());
+    if (end_text_.empty()) {
+      switch (end.code()) {
+        case StatusCode::kFailedPrecondition:
+          refused_ = true;
+          end_text_ = Cat("the master at ", options_.master, " refused this worker: ", Message(end));
+          break;
+        case StatusCode::kAlreadyExists:
+        case StatusCode::kInvalidArgument:
+        case StatusCode::kResourceExhausted:
+          end_text_ = Cat("the master at ", options_.master, " refused this worker for now: ", Message(end));
+          break;
+        default:
+          end_text_ = was_welcomed ? Cat("lost the master at ", options_.master, "; dialling again until it is back")
+                                   : Cat("no master answers at ", options_.master, " (", Message(end),
+                                         "); dialling again until it does: start it, or correct --master");
+      }
+    }
+    return was_welcomed;
+  }
+
+  v1::FromWorker AttachMessage() {
+    v1::FromWorker message;
+    v1::Attach& attach = *message.mutable_attach();
+    attach.set_protocol(options_.protocol);
+    attach.set_version(options_.version);
+    attach.set_name(options_.name);
+    attach.set_device(options_.device);
+    attach.set_device_name(options_.device_name);
+    attach.set_memory_bytes(options_.memory_bytes);
+    attach.set_memory_free_bytes(options_.memory_free ? options_.memory_free() : 0);
+    attach.set_catalog_digest(catalog_digest_);
+    attach.set_instance(instance_);
+    const std::lock_guard lock(mutex_);
+    FillInventory(*attach.mutable_inventory());
+    for (const auto& [id, attempt] : attempts_) {
+      v1::HeldAttempt& held = *attach.add_held();
+      held.set_task_id(id);
+      held.set_attempt(attempt->lease.attempt());
+      held.set_finished(attempt->finished);
+    }
+    return message;
+  }
+
+  void FillInventory(google::protobuf::RepeatedPtrField<v1::InventoryFolder>& folders) {
+    int64_t bytes = 0;
+    for (const auto& [folder, names] : inventory_) {
+      v1::InventoryFolder& wire = *folders.Add();
+      wire.set_folder(folder);
+      for (const std::string& name : names) {
+        bytes += static_cast<int64_t>(name.size()) + 4;
+        if (bytes > kInventoryBytesMax) return;
+        wire.add_names(name);
+      }
+    }
+  }
+
+  bool Welcomed(const v1::Welcome& welcome) {
+    if (welcome.protocol() != options_.protocol) {
+      refused_ = true;
+      end_text_ = Cat("this worker is version ", options_.version, " (protocol ", options_.protocol,
+                      "), the master at ", options_.master, " is version ", welcome.master_version(), " (protocol ",
+                      welcome.protocol(), "): install the same version on both");
+      return false;
+    }
+    {
+      const std::lock_guard lock(mutex_);
+      welcomed_ = true;
+      last_received_ = Clock::now();
+      heartbeat_ = milliseconds(std::clamp<uint32_t>(welcome.heartbeat_ms(), 10, 60'000));
+      next_heartbeat_ = Clock::now() + heartbeat_;
+      const uint32_t per_minute = welcome.previews_per_minute_max();
+      preview_every_ =
+          per_minute == 0 ? milliseconds::zero() : std::max(kPreviewEvery, milliseconds(60'000 / per_minute));
+      // A result whose acknowledgement is missing is told again; its blobs are checked again, since the master may be
+      // another.
+      for (const auto& [id, attempt] : attempts_) {
+        if (!attempt->finished) continue;
+        if (attempt->blobs.empty()) {
+          outbox_.push_back(attempt->report);
+        } else {
+          attempt->uploaded = false;
+          if (std::find(uploads_.begin(), uploads_.end(), attempt) == uploads_.end()) uploads_.push_back(attempt);
+        }
+      }
+      MaybePull();
+      changed_.notify_all();
+    }
+    LogInfo("attached to the master at ", options_.master, " (version ", welcome.master_version(), ") as \"",
+            options_.name, "\"");
+    return true;
+  }
+
+  void Handle(v1::ToWorker& message) {
+    bool cancelled = false;
+    std::string drain_reason;
+    {
+      const std::lock_guard lock(mutex_);
+      last_received_ = Clock::now();
+      switch (message.kind_case()) {
+        case v1::ToWorker::kLease:
+          cancelled = TakeLease(std::move(*message.mutable_lease()));
+          break;
+        case v1::ToWorker::kCancel: {
+          const auto it = attempts_.find(message.cancel().task_id());
+          if (it != attempts_.end() && it->second->lease.attempt() == message.cancel().attempt()) {
+            GiveUp(it->second, message.cancel().reason().empty() ? "cancelled" : message.cancel().reason());
+            cancelled = true;
+          }
+          break;
+        }
+        case v1::ToWorker::kAck: {
+          const auto it = attempts_.find(message.ack().task_id());
+          if (it != attempts_.end() && it->second->lease.attempt() == message.ack().attempt() && it->second->finished)
+            attempts_.erase(it);
+          break;
+        }
+        case v1::ToWorker::kDrain:
+          drain_reason = message.drain().reason().empty() ? "the master asked for it" : message.drain().reason();
+          break;
+        case v1::ToWorker::kWantCatalog: {
+          v1::FromWorker answer;
+          answer.mutable_catalog()->set_json(DumpJson(catalog_.ToJson()));
+          outbox_.push_back(std::move(answer));
+          break;
+        }
+        default:
+          break;  // heartbeat, settings: nothing to do
+      }
+      MaybePull();
+      changed_.notify_all();
+    }
+    if (cancelled && options_.on_cancel) options_.on_cancel();
+    if (!drain_reason.empty()) Drain(drain_reason, kNoDeadlineMs);
+  }
+
+  // ---- Rules; mutex_ is held in all of these ----
+
+  // True when an older attempt was given up for it.
+  bool TakeLease(v1::Lease lease) {
+    if (credits_ > 0) --credits_;
+    bool gave_up = false;
+    if (const auto it = attempts_.find(lease.task_id()); it != attempts_.end()) {
+      if (it->second->lease.attempt() == lease.attempt()) return false;  // told again after a reconnect
+      GiveUp(it->second, "replaced by a newer attempt");
+      gave_up = true;
+    }
+    auto attempt = std::make_shared<Attempt>();
+    attempt->lease = std::move(lease);
+    if (draining_) {
+      PushReturned(*attempt, "the worker is draining");
+      return gave_up;
+    }
+    attempts_[attempt->lease.task_id()] = attempt;
+    queue_.push_back(std::move(attempt));
+    return gave_up;
+  }
+
+  // Forgets an attempt and says so; a running node is told to stop, its slot is free when it has.
+  void GiveUp(const AttemptPtr& attempt, const std::string& reason) {
+    const AttemptPtr kept = attempt;  // the reference may be into attempts_
+    kept->cancelled = true;
+    if (!kept->finished) PushReturned(*kept, reason);
+    queue_.erase(std::remove(queue_.begin(), queue_.end(), kept), queue_.end());
+    uploads_.erase(std::remove(uploads_.begin(), uploads_.end(), kept), uploads_.end());
+    attempts_.erase(kept->lease.task_id());
+  }
+
+  void HandBackQueued(const std::string& reason) {
+    const std::deque<AttemptPtr> queued = queue_;
+    for (const AttemptPtr& attempt : queued) GiveUp(attempt, reason);
+  }
+
+  void PushReturned(const Attempt& attempt, const std::string& reason) {
+    if (!welcomed_) return;  // the next attach does not list it, which says the same
+    v1::FromWorker message;
+    v1::TaskReturned& returned = *message.mutable_returned();
+    returned.set_task_id(attempt.lease.task_id());
+    returned.set_attempt(attempt.lease.attempt());
+    returned.set_reason(reason);
+    outbox_.push_back(std::move(message));
+  }
+
+  void MaybePull() {
+    if (!welcomed_ || draining_) return;
+    const auto unacked =
+        std::count_if(attempts_.begin(), attempts_.end(), [](const auto& item) { return item.second->finished; });
+    if (unacked >= kUnackedMax) return;
+    const uint32_t used = static_cast<uint32_t>(queue_.size()) + (running_ != nullptr ? 1 : 0) + credits_;
+    if (used >= kSlots) return;
+    v1::FromWorker message;
+    message.mutable_pull()->set_count(kSlots - used);
+    credits_ += kSlots - used;
+    outbox_.push_back(std::move(message));
+  }
+
+  // Only after everything is acknowledged or handed back.
+  bool DrainedLocked() const { return draining_ && attempts_.empty(); }
+  bool Drained() {
+    const std::lock_guard lock(mutex_);
+    return DrainedLocked();
+  }
+
+  void CheckDrainDeadline() {
+    if (!draining_ || Clock::now() < drain_deadline_ || attempts_.empty()) return;
+    const auto held = attempts_;
+    for (const auto& [id, attempt] : held) GiveUp(attempt, "the worker is ending");
+    // Called with our lock held: a hook may take its own lock, but never calls us under it.
+    if (options_.on_cancel) options_.on_cancel();
+    changed_.notify_all();
+  }
+
+  // ---- Writer: one thread a stream ----
+
+  void WriteLoop(Stream& stream, grpc::ClientContext& context) {
+    std::unique_lock lock(mutex_);
+    const Clock::time_point welcome_by = Clock::now() + kWelcomeTimeout;
+    while (!stream_closed_) {
+      const Clock::time_point now = Clock::now();
+      CheckDrainDeadline();
+      v1::FromWorker message;
+      if (welcomed_ && NextMessage(message, now)) {
+        lock.unlock();
+        if (message.has_heartbeat() && options_.memory_free)
+          message.mutable_heartbeat()->set_memory_free_bytes(options_.memory_free());
+        const bool written = stream.Write(message);
+        lock.lock();
+        if (!written) break;
+        continue;
+      }
+      if (left_ || (DrainedLocked() && !welcomed_)) break;
+      const Clock::time_point silent_after =
+          welcomed_ ? last_received_ + std::max(3 * heartbeat_, milliseconds(500)) : welcome_by;
+      if (now >= silent_after) {
+        context.TryCancel();  // Read() returns and the connection is made anew
+        break;
+      }
+      Clock::time_point wake = silent_after;
+      if (welcomed_) wake = std::min(wake, next_heartbeat_);
+      if (draining_ && !attempts_.empty()) wake = std::min(wake, drain_deadline_);
+      changed_.wait_until(lock, wake);
+    }
+    if (left_) {
+      lock.unlock();
+      stream.WritesDone();
+      lock.lock();
+      changed_.wait_for(lock, kGoodbyeTimeout, [&] { return stream_closed_; });
+    }
+    if (!stream_closed_) context.TryCancel();
+  }
+
+  // The next thing to say, in order of urgency; false when there is nothing.
+  bool NextMessage(v1::FromWorker& message, Clock::time_point now) {
+    if (now >= next_heartbeat_) {
+      next_heartbeat_ = now + heartbeat_;
+      message.mutable_heartbeat();
+      return true;
+    }
+    if (!outbox_.empty()) {
+      message = std::move(outbox_.front());
+      outbox_.pop_front();
+      return true;
+    }
+    for (const auto& [id, attempt] : attempts_) {
+      if (!attempt->progress_waits) continue;
+      attempt->progress_waits = false;
+      *message.mutable_progress() = std::move(attempt->progress);
+      attempt->progress.Clear();
+      return true;
+    }
+    if (!logs_.empty()) {
+      *message.mutable_log() = std::move(logs_.front());
+      logs_.pop_front();
+      return true;
+    }
+    if (DrainedLocked() && !left_) {
+      left_ = true;
+      message.mutable_leaving();
+      return true;
+    }
+    return false;
+  }
+
+  // ---- Executor thread ----
+
+  class Host;
+
+  void ExecuteLoop() {
+    std::unique_lock lock(mutex_);
+    for (;;) {
+      changed_.wait(lock, [&] { return stopping_ || !queue_.empty(); });
+      if (stopping_) break;
+      const AttemptPtr attempt = queue_.front();
+      queue_.pop_front();
+      running_ = attempt;
+      changed_.notify_all();  // the next one's inputs may be fetched
+      lock.unlock();
+      Execute(attempt);
+      lock.lock();
+      running_ = nullptr;
+      MaybePull();
+      changed_.notify_all();
+    }
+    executor_ended_ = true;
+    changed_.notify_all();
+  }
+
+  void Execute(const AttemptPtr& attempt);
+
+  // The result of an attempt is known: it is told now, or once its blobs are at the master.
+  void Finish(const AttemptPtr& attempt, v1::FromWorker report, std::vector<Blob> blobs) {
+    if (options_.on_point) options_.on_point("executed");
+    const std::lock_guard lock(mutex_);
+    if (attempt->cancelled) return;
+    attempt->report = std::move(report);
+    attempt->blobs = std::move(blobs);
+    attempt->finished = true;
+    if (attempt->progress_waits && welcomed_) {  // the last step is told before the report
+      v1::FromWorker last;
+      *last.mutable_progress() = std::move(attempt->progress);
+      outbox_.push_back(std::move(last));
+    }
+    attempt->progress_waits = false;
+    if (attempt->blobs.empty()) {
+      if (welcomed_) outbox_.push_back(attempt->report);
+    } else {
+      uploads_.push_back(attempt);
+    }
+    changed_.notify_all();
+  }
+
+  v1::FromWorker FailedReport(const Attempt& attempt, const Status& status, const std::string& node,
+                              bool retry_elsewhere) {
+    v1::FromWorker report;
+    v1::TaskFailed& failed = *report.mutable_failed();
+    failed.set_task_id(attempt.lease.task_id());
+    failed.set_attempt(attempt.lease.attempt());
+    failed.set_code(static_cast<uint32_t>(status.code()));
+    failed.set_message(Message(status));
+    failed.set_node(node);
+    failed.set_retry_elsewhere(retry_elsewhere);
+    return report;
+  }
+
+  // ---- Uploads ----
+
+  void UploadLoop() {
+    std::unique_lock lock(mutex_);
+    for (;;) {
+      changed_.wait(lock, [&] { return stopping_ || (welcomed_ && !uploads_.empty()); });
+      if (stopping_) return;
+      const AttemptPtr attempt = uploads_.front();
+      uploads_.pop_front();
+      const std::vector<Blob> blobs = attempt->blobs;
+      lock.unlock();
+      const Status status = Upload(blobs);
+      if (status.ok() && options_.on_point) options_.on_point("uploaded");
+      lock.lock();
+      if (attempt->cancelled) continue;
+      if (IsTransient(status) || status.code() == StatusCode::kCancelled) {
+        if (std::find(uploads_.begin(), uploads_.end(), attempt) == uploads_.end()) uploads_.push_back(attempt);
+        changed_.wait_for(lock, kRetryFirst * 4, [&] { return stopping_ || !welcomed_; });
+        continue;
+      }
+      if (!status.ok()) {
+        attempt->report = FailedReport(*attempt, Annotate(status, "the master could not store the result"), "", true);
+        attempt->blobs.clear();
+      }
+      attempt->uploaded = true;
+      const bool again =
+          std::find(uploads_.begin(), uploads_.end(), attempt) != uploads_.end();  // a new master meanwhile
+      if (welcomed_ && !again) outbox_.push_back(attempt->report);
+      changed_.notify_all();
+    }
+  }
+
+  Status Upload(const std::vector<Blob>& blobs) {
+    std::vector<std::string> hashes;
+    for (const Blob& blob : blobs) hashes.push_back(blob.hash);
+    ASSIGN_OR_RETURN(const std::vector<bool> have, blob_client_.Have(hashes));
+    for (size_t i = 0; i < blobs.size(); ++i)
+      if (!have[i]) RETURN_IF_ERROR(blob_client_.Put(blobs[i].hash, *blobs[i].bytes));
+    return OkStatus();
+  }
+
+  // ---- Inputs ----
+
+  StatusOr<BlobCache::Bytes> FetchBlob(const std::string& hash, int64_t bytes_max) {
+    return blob_cache_.Get(hash, [&](const std::string& name) { return blob_client_.Get(name, bytes_max); });
+  }
+
+  void PrefetchLoop() {
+    std::unique_lock lock(mutex_);
+    AttemptPtr last;
+    for (;;) {
+      // Only while another task runs; else the executor fetches for itself.
+      changed_.wait(lock,
+                    [&] { return stopping_ || (running_ != nullptr && !queue_.empty() && queue_.front() != last); });
+      if (stopping_) return;
+      last = queue_.front();
+      lock.unlock();
+      for (const auto& [hash, size] : BlobsOf(last->lease)) {
+        if (last->cancelled || !FetchBlob(hash, size).ok()) break;  // the executor meets the error itself
+      }
+      lock.lock();
+    }
+  }
+
+  void ScanLoop() {
+    std::unique_lock lock(mutex_);
+    for (;;) {
+      if (changed_.wait_for(lock, kScanEvery, [&] { return stopping_; })) return;
+      lock.unlock();
+      auto files = ScanModels(options_.model_roots).files;
+      lock.lock();
+      if (files == inventory_) continue;
+      inventory_ = std::move(files);
+      if (!welcomed_) continue;
+      v1::FromWorker message;
+      FillInventory(*message.mutable_inventory()->mutable_folders());
+      outbox_.push_back(std::move(message));
+      changed_.notify_all();
+    }
+  }
+
+  void Stop() {
+    {
+      const std::lock_guard lock(mutex_);
+      stopping_ = true;
+      draining_ = true;
+      if (running_ != nullptr) running_->cancelled = true;
+      changed_.notify_all();
+    }
+    blob_client_.CancelAll();
+    if (options_.on_cancel) options_.on_cancel();
+  }
+
+  static constexpr int64_t kNoDeadlineMs = 365LL * 24 * 3600 * 1000;
+
+  const SessionOptions options_;
+  const Catalog catalog_;
+  std::string catalog_digest_;
+  const std::string instance_;
+  const std::shared_ptr<grpc::Channel> blob_channel_;  // of its own, so that a tensor never delays a heartbeat
+  BlobClient blob_client_;
+  BlobCache blob_cache_;
+  Executor executor_;  // of the executor thread
+
+  // Of the thread of Run().
+  std::string end_text_;
+  bool refused_ = false;
+
+  // Never log while this is held: the log's sink takes it.
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::map<std::string, AttemptPtr> attempts_;  // by task: leased and not yet acknowledged, handed back or given up
+  std::deque<AttemptPtr> queue_;                // of those, the ones that wait to run
+  AttemptPtr running_;                          // may be given up already
+  std::deque<AttemptPtr> uploads_;
+  std::deque<v1::FromWorker> outbox_;  // of the present stream; bounded by the attempts and answers above
+  std::deque<v1::LogLine> logs_;
+  std::map<std::string, std::vector<std::string>> inventory_;
+  bool stream_closed_ = true;
+  bool welcomed_ = false;
+  bool left_ = false;
+  bool draining_ = false;
+  bool stopping_ = false;
+  bool executor_ended_ = false;
+  uint32_t credits_ = 0;  // tasks that we asked for and have not got
+  Clock::time_point drain_deadline_;
+  Clock::time_point last_received_;
+  Clock::time_point next_heartbeat_;
+  milliseconds heartbeat_{2000};
+  milliseconds preview_every_{kPreviewEvery};  // 0: none are wanted
+
+  std::thread execute_thread_, upload_thread_, prefetch_thread_, scan_thread_;
+};
+
+// What the executor sees of the session while one attempt runs.
+class Session::Impl::Host : public ExecutorHost {
+ public:
+  Host(Impl& session, Attempt& attempt) : session_(session), attempt_(attempt), sizes_(BlobsOf(attempt.lease)) {}
+
+  StatusOr<std::shared_ptr<const std::string>> Blob(const std::string& hash) override {
+    const auto size = sizes_.find(hash);
+    if (size == sizes_.end()) return InvalidArgument("blob ", hash, " is not of this task");
+    for (;;) {
+      StatusOr<BlobCache::Bytes> bytes = session_.FetchBlob(hash, size->second);
+      if (bytes.ok()) return bytes;
+      if (!IsTransient(bytes.status())) {
+        surroundings_failed_ = true;
+        return bytes;
+      }
+      // The master is away: the task waits for it as long as nobody wants the task back.
+      std::unique_lock lock(session_.mutex_);
+      session_.changed_.wait_for(lock, kRetryFirst * 4, [&] { return attempt_.cancelled.load(); });
+      if (attempt_.cancelled) return Cancelled("the task was cancelled");
+    }
+  }
+  StatusOr<std::string> ModelPath(std::string_view folder, std::string_view name) override {
+    StatusOr<std::string> path = ResolveModel(session_.options_.model_roots, folder, name);
+    if (path.status().code() == StatusCode::kNotFound) surroundings_failed_ = true;
+    return path;
+  }
+  std::string ModelIdentity(std::string_view folder, std::string_view name) override {
+    const StatusOr<std::string> path = ResolveModel(session_.options_.model_roots, folder, name);
+    if (!path.ok()) return "";
+    const StatusOr<FileIdentity> identity = StatFile(*path);
+    return identity.ok() ? Cat(*path, ":", identity->size, ":", identity->mtime_ns) : "";
+  }
+  bool cancelled() const override { return attempt_.cancelled; }
+  void Progress(const std::string& node, int64_t step, int64_t total,
+                const std::function<std::string()>& preview) override {
+    std::string picture;
+    const Clock::time_point now = Clock::now();
+    if (preview && PreviewDue(now)) {
+      picture = preview();
+      if (picture.size() > kPreviewBytesMax) picture.clear();
+      last_preview_ = now;
+    }
+    const std::lock_guard lock(session_.mutex_);
+    v1::Progress& progress = attempt_.progress;
+    progress.set_task_id(attempt_.lease.task_id());
+    progress.set_attempt(attempt_.lease.attempt());
+    progress.set_node(node);
+    progress.set_step(static_cast<uint32_t>(std::clamp<int64_t>(step, 0, std::numeric_limits<uint32_t>::max())));
+    progress.set_total(static_cast<uint32_t>(std::clamp<int64_t>(total, 0, std::numeric_limits<uint32_t>::max())));
+    if (!picture.empty()) progress.set_preview(std::move(picture));
+    attempt_.progress_waits = true;  // what the stream is too slow for is replaced by the next step
+    session_.changed_.notify_all();
+  }
+  void Warn(const std::string& node, const std::string& message) override {
+    session_.SendLog(LogLevel::kWarning, Cat("node \"", node, "\": ", message), attempt_.lease.task_id());
+  }
+  double Seconds() const override { return std::chrono::duration<double>(Clock::now().time_since_epoch()).count(); }
+
+  // Whether another worker may do better: models and blobs that are missing here, memory, bugs; not the input's own
+  // faults.
+  bool RetryElsewhere(const Status& status) const {
+    if (status.code() == StatusCode::kInvalidArgument) return false;
+    if (status.code() == StatusCode::kNotFound) return surroundings_failed_;
+    return true;
+  }
+
+ private:
+  bool PreviewDue(Clock::time_point now) {
+    const std::lock_guard lock(session_.mutex_);
+    return session_.preview_every_ != milliseconds::zero() && session_.welcomed_ &&
+           now - last_preview_ >= session_.preview_every_;
+  }
+
+  Impl& session_;
+  Attempt& attempt_;
+  const std::map<std::string, int64_t> sizes_;
+  bool surroundings_failed_ = false;
+  Clock::time_point last_preview_{};
+};
+
+void Session::Impl::Execute(const AttemptPtr& attempt) {
+  if (options_.on_point) options_.on_point("started");
+  Host host(*this, *attempt);
+  const Clock::time_point start = Clock::now();
+  const StatusOr<Fragment> fragment = FragmentOf(attempt->lease);
+  StatusOr<FragmentResult> result = fragment.ok()
+                                        ? executor_.Run(*fragment, host)
+                                        : StatusOr<FragmentResult>(Annotate(fragment.status(), "the fragment"));
+  const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  if (attempt->cancelled) return;
+  if (!result.ok()) {
+    LogWarning("task ", attempt->lease.task_id(), " failed: ", Message(result.status()));
+    Finish(attempt,
+           FailedReport(*attempt, result.status(), executor_.failed_node(), host.RetryElsewhere(result.status())), {});
+    return;
+  }
+  v1::FromWorker report;
+  v1::TaskDone& done = *report.mutable_done();
+  done.set_task_id(attempt->lease.task_id());
+  done.set_attempt(attempt->lease.attempt());
+  done.set_seconds(seconds);
+  done.set_load_seconds(result->load_seconds);
+  done.set_nodes_cached(static_cast<uint32_t>(result->nodes_cached));
+  std::vector<Blob> blobs;
+  const auto add = [&](std::string bytes, v1::Blob& wire) {
+    Blob blob{Sha256Hex(bytes), std::make_shared<const std::string>(std::move(bytes))};
+    wire.set_hash(blob.hash);
+    wire.set_size(blob.bytes->size());
+    blobs.push_back(std::move(blob));
+  };
+  for (std::string& bytes : result->blobs) {
+    add(std::move(bytes), *done.add_results());
+    blob_cache_.Put(blobs.back().hash, blobs.back().bytes);  // a later task here may need it
+  }
+  for (OutputFile& file : result->files) {
+    v1::OutputFile& wire = *done.add_files();
+    wire.set_node(file.node_id);
+    wire.set_type(file.type);
+    wire.set_prefix(file.prefix);
+    wire.set_extension(file.extension);
+    wire.set_batch_index(static_cast<uint32_t>(file.batch_index));
+    wire.set_width(static_cast<uint32_t>(file.width));
+    wire.set_height(static_cast<uint32_t>(file.height));
+    wire.set_embed_workflow(file.embed_workflow);
+    add(std::move(file.bytes), *wire.mutable_blob());
+  }
+  Finish(attempt, std::move(report), std::move(blobs));
+}
+
+Session::Session(SessionOptions options) : impl_(std::make_unique<Impl>(std::move(options))) {}
+Session::~Session() = default;
+Status Session::Run() { return impl_->Run(); }
+void Session::Drain(const std::string& reason, int64_t deadline_ms) { impl_->Drain(reason, deadline_ms); }
+void Session::SendLog(LogLevel level, const std::string& text, const std::string& task_id) {
+  impl_->SendLog(level, text, task_id);
+}
+
+}  // namespace atelier

@@ -1,0 +1,73 @@
+// A worker's session with its master: dials, attaches, pulls work, executes it, reports. docs/protocol.md tells the
+// rules.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "common/base/log.h"
+#include "common/base/status.h"
+#include "common/executor/executor.h"
+#include "common/graph/schema.h"
+#include "common/rpc/protocol.h"
+
+namespace atelier {
+
+struct SessionOptions {
+  std::string master = kDefaultMasterAddress;  // HOST:PORT
+  std::string name;                            // unique in the cluster
+  std::string device = "cpu";                  // "cpu", "cuda:0"
+  std::string device_name;
+  uint64_t memory_bytes = 0;              // of the device
+  std::function<uint64_t()> memory_free;  // null: 0 is reported. Called by any thread
+  std::vector<std::string> model_roots;
+  int64_t blob_cache_bytes_max = 1LL << 30;
+  ExecutorOptions executor;
+  uint32_t protocol = kProtocolVersion;
+  std::string version = kProgramVersion;
+  /// Runs the executor thread's body within a scope of the engine's (torch's inference mode). Null: runs it plainly.
+  std::function<void(const std::function<void()>& body)> executor_scope;
+  /// Told after a task was cancelled, so that a node that waits can look at its context. Null: nothing.
+  std::function<void()> on_cancel;
+  /// Told where a task stands ("started", "executed", "uploaded"), on the thread that does it; faults of tests hook in
+  /// here.
+  std::function<void(std::string_view point)> on_point;
+};
+
+/// All node types linked into this program. Thread: any.
+Catalog RegisteredCatalog();
+
+/// One worker process's session; reconnects for as long as it runs. Keeps finished results until the master
+/// acknowledged them, over any number of reconnects. Threads of its own: the caller of Run() dials and reads; one
+/// writes to the stream, one executes, one uploads results, one fetches inputs of the next task, one watches the models
+/// folders.
+class Session {
+ public:
+  explicit Session(SessionOptions options);
+  /// Waits for a task that still runs.
+  ~Session();
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
+  /// Serves until drained. OK: everything was finished or handed back. DEADLINE_EXCEEDED: a node did not stop when it
+  /// was told to; end the process. Thread: one caller, once.
+  Status Run();
+
+  /// Stops taking tasks, hands back what waits, finishes what runs, then Run() returns. What still runs after
+  /// `deadline_ms` is cancelled and handed back; a second call may shorten the time. Thread: any, not a signal handler.
+  void Drain(const std::string& reason, int64_t deadline_ms);
+
+  /// Sends a line to the master, now or when it is there again; the oldest of more than 1,000 waiting lines are
+  /// dropped. It does not log, so it may be the log's sink. Thread: any.
+  void SendLog(LogLevel level, const std::string& text, const std::string& task_id = "");
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace atelier
