@@ -10,6 +10,7 @@
 #include "common/base/limits.h"
 #include "common/base/status.h"
 #include "common/image/image_u8.h"
+#include "common/image/tiles.h"
 
 namespace atelier {
 
@@ -30,11 +31,11 @@ class Canvas {
   /// The part in `box` of every image as an IMAGE blob, U8 [B,h,w,3]. Errors: INVALID_ARGUMENT (box empty or outside).
   StatusOr<std::string> Cut(const Box& box) const;
 
-  /// Blends one tile into every image: `tile` is an IMAGE blob [B,h,w,C], brought to the size of `crop` with Lanczos
-  /// when it has another; weight = the rectangle `mark` blurred with sigma `mask_blur` over the whole canvas, inside
-  /// `crop`, 0 outside. Takes memory for one tile, its mask and nothing else. On an error the canvas is unchanged.
-  /// Errors: those of FromBlob for `tile`, INVALID_ARGUMENT for boxes outside the canvas or another batch size.
-  Status Paste(const Box& crop, const Box& mark, int mask_blur, std::string_view tile);
+  /// Blends one tile of `plan` into every image: `redrawn` is an IMAGE blob [B,h,w,C], brought to the size of tile.crop
+  /// with Lanczos when it has another, pasted through the tile's blurred mask. Takes memory for one tile and its mask.
+  /// On an error the canvas is unchanged. Errors: those of FromBlob for `redrawn`, INVALID_ARGUMENT when plan or batch
+  /// size do not fit.
+  Status Paste(const TilePlan& plan, const Tile& tile, std::string_view redrawn);
 
   /// The whole batch as an IMAGE blob, U8 [B,H,W,3].
   std::string ToBlob() const;
