@@ -1,0 +1,163 @@
+#include "master/cli/client.h"
+
+#include <grpcpp/grpcpp.h>
+
+#include <algorithm>
+#include <chrono>
+#include <mutex>
+
+#include "atelier/v1/admin.grpc.pb.h"
+#include "common/rpc/channel.h"
+
+namespace atelier::cli {
+namespace {
+
+constexpr int kCallSeconds = 10;
+constexpr int kPlanSeconds = 120;
+
+}  // namespace
+
+struct Client::Impl {
+  std::shared_ptr<grpc::Channel> channel;
+  std::unique_ptr<v1::AdminService::Stub> stub;
+  std::mutex mutex;
+  grpc::ClientContext* watching = nullptr;
+  bool cancelled = false;
+};
+
+namespace {
+
+Status InSentences(const grpc::Status& status, const std::string& address) {
+  if (status.ok()) return OkStatus();
+  if (status.error_code() == grpc::StatusCode::UNAVAILABLE)
+    return Unavailable("no master answers at ", address,
+                       "; start atelier-master there, or name another with --master HOST:PORT");
+  if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED)
+    return Unavailable("the master at ", address, " took the call but did not answer in time; look at its log");
+  if (status.error_code() == grpc::StatusCode::UNIMPLEMENTED)
+    return FailedPrecondition("the master at ", address, " does not know this call; install the same version of both");
+  return FromGrpc(status);
+}
+
+template <typename Reply, typename Request, typename Method>
+StatusOr<Reply> Call(v1::AdminService::Stub& stub, const std::string& address, Method method, const Request& request,
+                     int seconds) {
+  grpc::ClientContext context;
+  SetDeadline(context, seconds * 1000);
+  Reply reply;
+  const Status status = InSentences((stub.*method)(&context, request, &reply), address);
+  if (!status.ok()) return status;
+  return reply;
+}
+
+}  // namespace
+
+Client::Client(std::string address) : address_(std::move(address)), impl_(std::make_unique<Impl>()) {
+  impl_->channel = MakeChannel(address_);
+  impl_->stub = v1::AdminService::NewStub(impl_->channel);
+}
+
+Client::~Client() = default;
+
+StatusOr<v1::SubmitReply> Client::Submit(const v1::SubmitRequest& request) {
+  return Call<v1::SubmitReply>(*impl_->stub, address_, &v1::AdminService::Stub::Submit, request, kPlanSeconds);
+}
+StatusOr<v1::ExplainReply> Client::Explain(const v1::SubmitRequest& request) {
+  return Call<v1::ExplainReply>(*impl_->stub, address_, &v1::AdminService::Stub::Explain, request, kPlanSeconds);
+}
+StatusOr<v1::ListJobsReply> Client::ListJobs(uint32_t limit) {
+  v1::ListJobsRequest request;
+  request.set_limit(limit);
+  return Call<v1::ListJobsReply>(*impl_->stub, address_, &v1::AdminService::Stub::ListJobs, request, kCallSeconds);
+}
+StatusOr<v1::Job> Client::GetJob(const std::string& id) {
+  v1::GetJobRequest request;
+  request.set_job_id(id);
+  return Call<v1::Job>(*impl_->stub, address_, &v1::AdminService::Stub::GetJob, request, kCallSeconds);
+}
+StatusOr<v1::Job> Client::CancelJob(const std::string& id) {
+  v1::GetJobRequest request;
+  request.set_job_id(id);
+  return Call<v1::Job>(*impl_->stub, address_, &v1::AdminService::Stub::CancelJob, request, kCallSeconds);
+}
+StatusOr<v1::ListWorkersReply> Client::ListWorkers() {
+  return Call<v1::ListWorkersReply>(*impl_->stub, address_, &v1::AdminService::Stub::ListWorkers,
+                                    v1::ListWorkersRequest(), kCallSeconds);
+}
+StatusOr<v1::Worker> Client::ControlWorker(const std::string& name, const std::string& action) {
+  v1::ControlWorkerRequest request;
+  request.set_name(name);
+  request.set_action(action);
+  return Call<v1::Worker>(*impl_->stub, address_, &v1::AdminService::Stub::ControlWorker, request, kCallSeconds);
+}
+StatusOr<std::string> Client::GetCatalog(const std::string& type) {
+  v1::GetCatalogRequest request;
+  request.set_type(type);
+  ASSIGN_OR_RETURN(
+      v1::CatalogReply reply,
+      Call<v1::CatalogReply>(*impl_->stub, address_, &v1::AdminService::Stub::GetCatalog, request, kCallSeconds));
+  return reply.json();
+}
+StatusOr<std::string> Client::GetInventory() {
+  ASSIGN_OR_RETURN(v1::InventoryReply reply,
+                   Call<v1::InventoryReply>(*impl_->stub, address_, &v1::AdminService::Stub::GetInventory,
+                                            v1::GetInventoryRequest(), kCallSeconds));
+  return reply.json();
+}
+StatusOr<v1::LogsReply> Client::Logs(const std::string& subject, uint32_t lines) {
+  v1::LogsRequest request;
+  request.set_subject(subject);
+  request.set_lines(lines);
+  return Call<v1::LogsReply>(*impl_->stub, address_, &v1::AdminService::Stub::Logs, request, kCallSeconds);
+}
+StatusOr<v1::Server> Client::GetServer() {
+  return Call<v1::Server>(*impl_->stub, address_, &v1::AdminService::Stub::GetServer, v1::GetServerRequest(),
+                          kCallSeconds);
+}
+Status Client::Shutdown() {
+  return Call<v1::ShutdownReply>(*impl_->stub, address_, &v1::AdminService::Stub::Shutdown, v1::ShutdownRequest(),
+                                 kCallSeconds)
+      .status();
+}
+
+Status Client::Watch(const std::string& job_id, const std::function<void(const v1::JobEvent&)>& on_event) {
+  grpc::ClientContext context;  // no deadline: a job may take days
+  {
+    std::lock_guard lock(impl_->mutex);
+    if (impl_->cancelled) return Cancelled("no longer watching job ", job_id);
+    impl_->watching = &context;
+  }
+  v1::WatchRequest request;
+  request.set_job_id(job_id);
+  auto reader = impl_->stub->Watch(&context, request);
+  v1::JobEvent event;
+  while (reader->Read(&event)) on_event(event);
+  const grpc::Status status = reader->Finish();
+  std::lock_guard lock(impl_->mutex);
+  impl_->watching = nullptr;
+  if (impl_->cancelled) return Cancelled("no longer watching job ", job_id);
+  return InSentences(status, address_);
+}
+
+void Client::CancelWatch() {
+  std::lock_guard lock(impl_->mutex);
+  impl_->cancelled = true;
+  if (impl_->watching != nullptr) impl_->watching->TryCancel();
+}
+
+Status Client::WaitReachable(double seconds) {
+  const auto end = std::chrono::system_clock::now() + std::chrono::milliseconds(static_cast<int64_t>(seconds * 1000));
+  for (;;) {
+    {
+      std::lock_guard lock(impl_->mutex);
+      if (impl_->cancelled) return Cancelled("no longer waiting for the master at ", address_);
+    }
+    // In slices, so that CancelWatch() is seen.
+    const auto slice = std::chrono::system_clock::now() + std::chrono::milliseconds(250);
+    if (impl_->channel->WaitForConnected(std::min(slice, end))) return OkStatus();
+    if (std::chrono::system_clock::now() >= end)
+      return InSentences(grpc::Status(grpc::StatusCode::UNAVAILABLE, ""), address_);
+  }
+}
+
+}  // namespace atelier::cli

@@ -1,0 +1,50 @@
+// The admin service as plain calls with deadlines. client.cc is the only file of the command line that sees gRPC.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "atelier/v1/admin.pb.h"
+#include "common/base/status.h"
+
+namespace atelier::cli {
+
+/// One master. Every call ends within its deadline (10 s; 120 s for those that plan). Errors: UNAVAILABLE in one
+/// sentence with the remedy when nobody answers; else the master's own. Thread: any.
+class Client {
+ public:
+  explicit Client(std::string address);
+  ~Client();
+  Client(const Client&) = delete;
+  Client& operator=(const Client&) = delete;
+
+  const std::string& address() const { return address_; }
+  StatusOr<v1::SubmitReply> Submit(const v1::SubmitRequest& request);
+  StatusOr<v1::ExplainReply> Explain(const v1::SubmitRequest& request);
+  StatusOr<v1::ListJobsReply> ListJobs(uint32_t limit);
+  StatusOr<v1::Job> GetJob(const std::string& id);
+  StatusOr<v1::Job> CancelJob(const std::string& id);
+  StatusOr<v1::ListWorkersReply> ListWorkers();
+  StatusOr<v1::Worker> ControlWorker(const std::string& name, const std::string& action);
+  StatusOr<std::string> GetCatalog(const std::string& type);
+  StatusOr<std::string> GetInventory();
+  StatusOr<v1::LogsReply> Logs(const std::string& subject, uint32_t lines);
+  StatusOr<v1::Server> GetServer();
+  Status Shutdown();
+
+  /// Hands the events of a job to `on_event` (this thread) until the job ended. Errors: UNAVAILABLE when the stream
+  /// broke, CANCELLED after CancelWatch(), NOT_FOUND.
+  Status Watch(const std::string& job_id, const std::function<void(const v1::JobEvent&)>& on_event);
+  /// Ends a running Watch() and those to come. Thread: any.
+  void CancelWatch();
+  /// Waits until the master answers again. Errors: UNAVAILABLE after `seconds`, CANCELLED after CancelWatch().
+  Status WaitReachable(double seconds);
+
+ private:
+  struct Impl;
+  std::string address_;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace atelier::cli

@@ -1,0 +1,39 @@
+#include "master/cli/commands.h"
+
+namespace atelier::cli {
+
+int RunCommand(const CommandLine& line, Surroundings& io) {
+  switch (line.command) {
+    case Command::kRun:
+      return RunWorkflows(line, io);
+    case Command::kSubmit:
+    case Command::kExplain:
+      return SubmitWorkflow(line, io);
+    case Command::kConvert:
+      return ConvertWorkflow(line, io);
+    case Command::kConfigCheck:
+    case Command::kConfigShow:
+    case Command::kConfigGet:
+    case Command::kConfigSet:
+      return EditConfig(line, io);
+    default:
+      return ShowCluster(line, io);
+  }
+}
+
+int Complain(const Status& status, Surroundings& io) {
+  io.err << "atelier: " << Message(status) << "\n";
+  switch (status.code()) {
+    case StatusCode::kUnavailable:
+    case StatusCode::kDeadlineExceeded:
+      return kExitNotReachable;
+    case StatusCode::kInvalidArgument:
+    case StatusCode::kNotFound:
+    case StatusCode::kFailedPrecondition:
+      return kExitInvalid;
+    default:
+      return kExitJobFailed;
+  }
+}
+
+}  // namespace atelier::cli
