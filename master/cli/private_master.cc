@@ -78,14 +78,14 @@ StatusOr<std::string> FindMaster() {
   if (from_environment != nullptr && *from_environment != '\0') {
     path = from_environment;
     if (access(path.c_str(), X_OK) != 0)
-      return NotFound("ATELIER_MASTER names \"", path, "\", which is no program; unset it or name atelier-master");
+      return Unavailable("ATELIER_MASTER names \"", path, "\", which is no program; unset it or name atelier-master");
     return path;
   }
   std::error_code error;
   const fs::path self = fs::read_symlink("/proc/self/exe", error);
   path = (self.parent_path() / "atelier-master").string();
   if (error || access(path.c_str(), X_OK) != 0)
-    return NotFound("there is no atelier-master at ", path,
+    return Unavailable("there is no atelier-master at ", path,
                     "; build it, or name it with the environment's ATELIER_MASTER");
   return path;
 }

@@ -221,7 +221,7 @@ void Control::Advance(Job& job, Effects& out, int64_t) {
 
 // ---- tiles ----
 
-Effects Control::CanvasOpened(const std::string& job_id, const std::string& stage_id, TileGraph graph, int64_t now_ms) {
+Effects Control::CanvasOpened(const std::string& job_id, const std::string& stage_id, StageGraph graph, int64_t now_ms) {
   Effects out;
   auto it = jobs_.find(job_id);
   if (it == jobs_.end() || it->second.ended()) return out;
@@ -235,7 +235,7 @@ Effects Control::CanvasOpened(const std::string& job_id, const std::string& stag
   stage.waits.resize(count);
   std::deque<int> all;
   for (size_t t = 0; t < count; ++t) {
-    const TileGraph::Tile& tile = stage.graph.tiles[t];
+    const StageGraph::Tile& tile = stage.graph.tiles[t];
     for (const auto* earlier : {&tile.cut_after, &tile.paste_after_cut, &tile.paste_after})
       for (int e : *earlier) stage.waits[static_cast<size_t>(e)].push_back(static_cast<int>(t));
     Task task;
@@ -278,7 +278,7 @@ void Control::CheckTiles(Job& job, Stage& stage, std::deque<int> check, Effects&
     auto wake = [&](size_t t) { next.insert(next.end(), stage.waits[t].begin(), stage.waits[t].end()); };
     for (int n : check) {
       const size_t t = static_cast<size_t>(n);
-      const TileGraph::Tile& tile = stage.graph.tiles[t];
+      const StageGraph::Tile& tile = stage.graph.tiles[t];
       if (stage.tiles[t].cut_asked || !std::all_of(tile.cut_after.begin(), tile.cut_after.end(), pasted)) continue;
       stage.tiles[t].cut_asked = true;
       out.push_back(effect::CutTile{job.id, stage.spec.id, n});
@@ -286,7 +286,7 @@ void Control::CheckTiles(Job& job, Stage& stage, std::deque<int> check, Effects&
     }
     for (int n : check) {
       const size_t t = static_cast<size_t>(n);
-      const TileGraph::Tile& tile = stage.graph.tiles[t];
+      const StageGraph::Tile& tile = stage.graph.tiles[t];
       const Task& task = job.tasks.at(stage.tiles[t].task);
       if (stage.tiles[t].paste_asked || task.state != TaskState::kDone ||
           !std::all_of(tile.paste_after_cut.begin(), tile.paste_after_cut.end(), cut) ||
@@ -344,6 +344,7 @@ Effects Control::WorkerAttached(WorkerInfo info, const std::vector<Held>& held, 
   Effects out;
   const std::string name = info.name;
   Worker& worker = workers_[name];
+  const auto before = std::move(worker.held);  // of an earlier stream of the same process
   worker.info = std::move(info);
   worker.connected = true;
   worker.draining = false;
@@ -378,6 +379,14 @@ Effects Control::WorkerAttached(WorkerInfo info, const std::vector<Held>& held, 
     }
     if (found.job->state == JobState::kQueued) found.job->state = JobState::kRunning;
     worker.held.emplace_back(found.job->id, found.id);
+  }
+  for (const auto& [job_id, task_id] : before) {
+    auto job = jobs_.find(job_id);
+    if (job == jobs_.end() || std::find(worker.held.begin(), worker.held.end(), std::pair(job_id, task_id)) != worker.held.end())
+      continue;
+    Task& task = job->second.tasks.at(task_id);
+    std::erase_if(task.attempts, [&](const Attempt& a) { return a.worker == name; });
+    Requeue(job->second, task, out);
   }
   Schedule(out, now_ms);
   return out;

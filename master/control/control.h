@@ -76,7 +76,7 @@ struct Task {
 };
 
 /// The dependency graph of one canvas's tiles; made by common/image/tiles.h from the canvas size and the node's settings.
-struct TileGraph {
+struct StageGraph {
   struct Tile {
     Json hidden;                       // crop and process geometry for the tile node
     std::vector<int> cut_after;        // earlier tiles that must be pasted first
@@ -95,7 +95,7 @@ struct Stage {
   };
   StageSpec spec;
   State state = State::kWaiting;
-  TileGraph graph;
+  StageGraph graph;
   std::vector<Tile> tiles;
   std::vector<std::vector<int>> waits;  // tile -> later tiles that look at it
   size_t pasted = 0;                    // asked for
@@ -173,7 +173,7 @@ class Control {
                      bool retry_elsewhere, int64_t now_ms);
   Effects TaskReturned(const std::string& worker, const std::string& task, uint64_t attempt, int64_t now_ms);
 
-  Effects CanvasOpened(const std::string& job, const std::string& stage, TileGraph graph, int64_t now_ms);
+  Effects CanvasOpened(const std::string& job, const std::string& stage, StageGraph graph, int64_t now_ms);
   Effects TileCut(const std::string& job, const std::string& stage, int tile, Blob crop, int64_t now_ms);
   Effects TilePasted(const std::string& job, const std::string& stage, int tile, int64_t now_ms);
   Effects CanvasClosed(const std::string& job, const std::string& stage, Blob result, int64_t now_ms);

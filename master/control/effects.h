@@ -10,17 +10,7 @@
 
 namespace atelier {
 
-/// A file that a task made, waiting to be named and written.
-struct MadeFile {
-  std::string node;
-  std::string type;
-  std::string prefix;
-  std::string extension;
-  int64_t batch_index = 0;
-  int64_t width = 0, height = 0;
-  bool embed_workflow = true;
-  Blob blob;
-};
+using MadeFile = OutputFileMeta;
 
 struct ResolvedBinding {
   std::string node;

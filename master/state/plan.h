@@ -8,15 +8,11 @@
 #include <vector>
 
 #include "common/json/json.h"
+#include "master/store/records.h"
 
 namespace atelier {
 
-/// Bytes named by their SHA-256.
-struct Blob {
-  std::string hash;
-  uint64_t size = 0;
-  bool operator==(const Blob&) const = default;
-};
+using Blob = BlobRef;
 
 /// The `output`-th result of a task, or (output 0) of a stage.
 struct Source {

@@ -1,0 +1,644 @@
+#include "master/gateway/core.h"
+
+#include <sys/statvfs.h>
+
+#include <algorithm>
+#include <chrono>
+
+#include "common/files/files.h"
+#include "common/rpc/protocol.h"
+#include "common/tensorio/safetensors.h"
+#include "master/planner/planner.h"
+
+namespace atelier {
+namespace {
+
+constexpr size_t kControlQueueMax = limits::kEventQueueMax;
+constexpr size_t kPixelQueueMax = 65'536;  // the control thread never waits for pixels: bounded by tiles of open jobs
+constexpr int64_t kGarbageEveryMs = 60'000;
+constexpr double kGarbageAgeSeconds = 600;
+
+int64_t UnixMs() {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+v1::Blob ToProto(const Blob& blob) {
+  v1::Blob out;
+  out.set_hash(blob.hash);
+  out.set_size(blob.size);
+  return out;
+}
+
+Blob FromProto(const v1::Blob& blob) { return {blob.hash(), blob.size()}; }
+
+std::shared_ptr<const Inventory> FromProto(const google::protobuf::RepeatedPtrField<v1::InventoryFolder>& folders) {
+  auto inventory = std::make_shared<Inventory>();
+  for (const v1::InventoryFolder& folder : folders) {
+    auto& names = inventory->files[folder.folder()];
+    names.assign(folder.names().begin(), folder.names().end());
+    std::sort(names.begin(), names.end());
+  }
+  return inventory;
+}
+
+// A plain value out of a literal's blob.
+StatusOr<Json> LiteralOf(BlobStore& blobs, const Blob& blob) {
+  ASSIGN_OR_RETURN(const std::string bytes, blobs.ReadAll(blob.hash));
+  ASSIGN_OR_RETURN(const SafetensorsView view, ParseSafetensors(bytes, "a value"));
+  auto json = view.metadata().find("json");
+  if (json == view.metadata().end()) return InvalidArgument("a linked setting is no plain value");
+  return ParseJson(json->second);
+}
+
+int IntOf(const Json& value, int fallback) {
+  if (value.is_number()) return static_cast<int>(std::clamp(value.get<double>(), -1e9, 1e9));
+  return fallback;
+}
+
+// What the reducer needs of a tile plan.
+StatusOr<StageGraph> GraphOf(const TilePlan& plan, const std::string& order) {
+  StageGraph graph;
+  graph.tiles.resize(plan.tiles.size());
+  ASSIGN_OR_RETURN(const TileGraph links, MakeTileGraph(plan));
+  for (size_t t = 0; t < plan.tiles.size(); ++t) {
+    const Tile& tile = plan.tiles[t];
+    StageGraph::Tile& out = graph.tiles[t];
+    out.hidden = {{"process_width", tile.process_width}, {"process_height", tile.process_height},
+                  {"crop_x1", tile.crop.x1},             {"crop_y1", tile.crop.y1},
+                  {"crop_x2", tile.crop.x2},             {"crop_y2", tile.crop.y2},
+                  {"canvas_width", plan.canvas_width},   {"canvas_height", plan.canvas_height}};
+    out.paste_after = links.paste_after[t];
+    if (order == "independent") continue;
+    out.cut_after = links.cut_after[t];
+    out.paste_after_cut = links.paste_after_cut_of[t];
+  }
+  return graph;
+}
+
+}  // namespace
+
+Core::Core(CoreOptions options)
+    : options_(std::move(options)), pixels_("pixels", kPixelQueueMax), queue_("control", kControlQueueMax) {}
+
+Core::~Core() { Stop(); }
+
+void Core::Stop() {
+  std::vector<std::shared_ptr<Watcher>> watchers;
+  {
+    std::lock_guard lock(mutex_);
+    for (auto& weak : watchers_)
+      if (auto watcher = weak.lock()) watchers.push_back(std::move(watcher));
+  }
+  for (auto& watcher : watchers) watcher->Close();
+  queue_.Stop();
+  pixels_.Stop();
+}
+
+int64_t Core::NowMs() const {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+StatusOr<std::unique_ptr<Core>> Core::Open(CoreOptions options) {
+  std::unique_ptr<Core> core(new Core(std::move(options)));
+  Status opened;
+  core->queue_.Run([&] { opened = core->Recover(); });
+  RETURN_IF_ERROR(opened);
+  return core;
+}
+
+Status Core::Recover() {
+  const std::string& state = options_.state_dir;
+  ASSIGN_OR_RETURN(store_, JobStore::Open(state + "/atelier.db"));
+  ASSIGN_OR_RETURN(blobs_, BlobStore::Open(state + "/blobs", static_cast<uint64_t>(options_.config.limits.blob_bytes_max)));
+  outputs_ = std::make_unique<OutputWriter>(options_.output_dir, state + "/temp");
+  catalog_ = std::make_shared<const Catalog>(options_.catalog);
+  ControlOptions control;
+  ASSIGN_OR_RETURN(control.epoch, store_->NextEpoch());
+  const ClusterConfig::Scheduling& scheduling = options_.config.scheduling;
+  control.attempts_max = static_cast<int>(scheduling.attempts_max);
+  control.poison_workers = static_cast<int>(scheduling.poison_workers);
+  control.hung_factor = scheduling.hung_factor;
+  control.hung_ms_min = static_cast<int64_t>(scheduling.hung_seconds_min * 1000);
+  control_ = std::make_unique<Control>(control);
+
+  auto known = store_->GetValue("workers");
+  if (known.ok()) {
+    ASSIGN_OR_RETURN(const Json workers, ParseJson(*known));
+    for (const auto& [name, enabled] : workers.items()) known_workers_[name] = enabled.is_boolean() && enabled.get<bool>();
+  }
+  for (const std::string& name : options_.configured_workers) known_workers_.emplace(name, true);
+  for (const std::string& name : options_.disabled_workers) known_workers_[name] = false;
+  for (const auto& [name, enabled] : known_workers_) Apply(control_->SetWorkerEnabled(name, enabled, NowMs()));
+
+  auto extra = store_->GetValue("catalog");  // node types that workers brought along before the restart
+  if (extra.ok()) {
+    ASSIGN_OR_RETURN(const Json json, ParseJson(*extra));
+    ASSIGN_OR_RETURN(const Catalog brought, Catalog::FromJson(json));
+    JoinCatalog(brought);
+  }
+
+  ASSIGN_OR_RETURN(std::vector<OpenJob> open, store_->LoadOpenJobs());
+  for (OpenJob& job : open) {
+    const std::string id = job.job.id;
+    open_[id].record = job.job;
+    if (!job.intents.empty()) outputs_->Reserve(id, job.intents);
+    auto prompt = ParseJson(job.job.prompt_json);
+    auto settings = ParseJson(job.job.settings_json);
+    std::vector<std::string> output_nodes;
+    if (settings.ok() && settings->contains("outputs"))
+      for (const Json& node : (*settings)["outputs"]) output_nodes.push_back(node.get<std::string>());
+    StatusOr<Plan> plan = prompt.ok() ? MakePlan(*prompt, output_nodes, *catalog_, {job.job.replicas, job.job.tiles})
+                                      : StatusOr<Plan>(prompt.status());
+    if (!plan.ok()) {
+      EndJob(id, "failed", Cat("cannot go on after the restart: ", Message(plan.status())));
+      continue;
+    }
+    Control::NewJob again{id, settings->value("submitter", ""), settings->value("priority", 0), {}, output_nodes, {}, {}};
+    const bool same_plan = plan->Digest() == job.job.plan_digest;
+    if (!same_plan)
+      LogWarning("job ", id, " is planned differently by this version: its tasks are done anew");
+    else
+      for (AcceptedTask& task : job.accepted) again.restored[task.task_id] = {std::move(task.results), std::move(task.files)};
+    for (const InputBinding& input : job.inputs) again.inputs[input.name] = input.blob;
+    again.plan = std::move(*plan);
+    LogInfo("taking up job ", id, " with ", again.restored.size(), " accepted tasks");
+    Apply(control_->AddJob(std::move(again), NowMs()));
+  }
+  return OkStatus();
+}
+
+void Core::SetFleet(Fleet* fleet) { fleet_ = fleet; }
+
+void Core::Start() {
+  queue_.SetTick(1000, [this] {
+    Apply(control_->Tick(NowMs()));
+    CollectGarbage();
+  });
+}
+
+void Core::CollectGarbage() {
+  const int64_t now = NowMs();
+  if (now < next_garbage_ms_) return;
+  next_garbage_ms_ = now + kGarbageEveryMs;
+  auto live = store_->LiveBlobs();
+  if (!live.ok()) return;
+  for (const auto& [id, job] : control_->jobs())
+    for (const auto& [stage_id, stage] : job.stages)
+      for (const Stage::Tile& tile : stage.tiles)
+        if (!tile.crop.hash.empty()) live->insert(tile.crop.hash);
+  pixels_.Post([this, live = std::move(*live)] {
+    auto collected = blobs_->Collect(live, kGarbageAgeSeconds);
+    if (collected.ok() && collected->blobs > 0)
+      LogDebug("removed ", collected->blobs, " unused blobs, ", collected->bytes >> 20, " MiB");
+  });
+}
+
+// ---- effects ----
+
+void Core::Apply(Effects effects) {
+  std::optional<JobStore::Transaction> batch;
+  std::string broken_job;
+  Status broken;
+  // Everything up to an acknowledgement is durable before it leaves.
+  auto flush = [&] {
+    if (!batch) return;
+    Status committed = broken.ok() ? batch->Commit() : broken;
+    batch.reset();
+    if (broken.ok() && !committed.ok()) broken = committed;
+  };
+  for (Effect& any : effects) {
+    if (auto* record = std::get_if<effect::RecordAccepted>(&any)) {
+      if (!batch) {
+        auto begun = store_->Begin();
+        if (begun.ok())
+          batch.emplace(std::move(*begun));
+        else
+          broken = begun.status();
+      }
+      broken_job = record->job;
+      if (broken.ok())
+        broken = store_->AcceptTask({record->job, record->task, record->results, record->files, record->worker, record->attempt, record->seconds});
+      continue;
+    }
+    flush();
+    if (!broken.ok() && !broken_job.empty() && !std::holds_alternative<effect::SendAck>(any)) break;
+    if (auto* ack = std::get_if<effect::SendAck>(&any)) {
+      AckNow(*ack, broken.ok());
+    } else if (auto* ended = std::get_if<effect::EndJob>(&any)) {
+      EndJob(ended->job, ended->state, ended->error);
+    } else if (auto* changed = std::get_if<effect::Changed>(&any)) {
+      Notify(changed->job, changed->task);
+    } else {
+      std::visit(
+          [this](auto& carried) {
+            if constexpr (requires { this->Carry(carried); }) this->Carry(carried);
+          },
+          any);
+    }
+  }
+  flush();
+  if (!broken.ok()) {
+    LogError("the store refused a result of job ", broken_job, ": ", Message(broken));
+    Apply(control_->JobBroke(broken_job, Message(broken), NowMs()));
+  }
+}
+
+void Core::AckNow(const effect::SendAck& ack, bool durable) {
+  v1::ToWorker message;
+  message.mutable_ack()->set_task_id(ack.task);
+  message.mutable_ack()->set_attempt(ack.attempt);
+  message.mutable_ack()->set_accepted(ack.accepted && durable);
+  message.mutable_ack()->set_note(ack.note);
+  if (!ack.note.empty() && ack.note.find("other bytes") != std::string::npos)
+    LogWarning("task ", ack.task, " on worker \"", ack.worker, "\": ", ack.note, "; is its hardware or thread count another?");
+  if (fleet_ != nullptr) fleet_->Send(ack.worker, std::move(message));
+}
+
+void Core::Carry(const effect::SendLease& send) {
+  v1::ToWorker message;
+  v1::Lease& lease = *message.mutable_lease();
+  lease.set_task_id(send.task);
+  lease.set_attempt(send.attempt);
+  lease.set_job_id(send.job);
+  lease.set_fragment(DumpJson(send.spec->nodes));
+  for (const ResolvedBinding& from : send.bindings) {
+    v1::Binding& binding = *lease.add_bindings();
+    binding.set_node(from.node);
+    binding.set_input(from.input);
+    binding.set_gather(from.gather);
+    for (const Blob& blob : from.blobs) *binding.add_blobs() = ToProto(blob);
+  }
+  for (const Wanted& from : send.spec->wanted) {
+    v1::Wanted& wanted = *lease.add_wanted();
+    wanted.set_node(from.node);
+    wanted.set_slot(static_cast<uint32_t>(from.slot));
+    wanted.set_encoding(from.encoding);
+  }
+  for (const std::string& node : send.spec->output_nodes) lease.add_output_nodes(node);
+  for (const auto& [name, blob] : send.inputs) {
+    v1::InputFile& input = *lease.add_inputs();
+    input.set_name(name);
+    *input.mutable_blob() = ToProto(blob);
+  }
+  LogDebug("lease ", send.task, " attempt ", send.attempt, " to \"", send.worker, "\"");
+  if (fleet_ != nullptr) fleet_->Send(send.worker, std::move(message));
+}
+
+void Core::Carry(const effect::SendCancel& cancel) {
+  v1::ToWorker message;
+  message.mutable_cancel()->set_task_id(cancel.task);
+  message.mutable_cancel()->set_attempt(cancel.attempt);
+  message.mutable_cancel()->set_reason(cancel.reason);
+  if (fleet_ != nullptr) fleet_->Send(cancel.worker, std::move(message));
+}
+
+void Core::Carry(const effect::SendDrain& drain) {
+  LogWarning("worker \"", drain.worker, "\" is drained: ", drain.reason);
+  worker_notes_[drain.worker] = drain.reason;
+  v1::ToWorker message;
+  message.mutable_drain()->set_reason(drain.reason);
+  if (fleet_ != nullptr) fleet_->Send(drain.worker, std::move(message));
+}
+
+void Core::Carry(const effect::OpenCanvas& open) {
+  pixels_.Post([this, open] {
+    auto work = [&]() -> StatusOr<StageGraph> {
+      Json settings = open.settings;
+      for (const auto& [name, blob] : open.linked) {
+        static constexpr std::string_view kGeometry[] = {"tile_width", "tile_height", "padding", "mask_blur", "force_uniform_tiles"};
+        if (std::find(std::begin(kGeometry), std::end(kGeometry), name) == std::end(kGeometry)) continue;
+        ASSIGN_OR_RETURN(settings[name], LiteralOf(*blobs_, blob));
+      }
+      ASSIGN_OR_RETURN(const std::string image, blobs_->ReadAll(open.image.hash));
+      ASSIGN_OR_RETURN(Canvas canvas, Canvas::FromBlob(image, options_.config.limits.image_pixels_max));
+      TileSettings tiles;
+      auto number = [&](const char* name, int fallback) {
+        auto it = settings.find(name);
+        return it == settings.end() ? fallback : IntOf(*it, fallback);
+      };
+      tiles.tile_width = number("tile_width", tiles.tile_width);
+      tiles.tile_height = number("tile_height", tiles.tile_height);
+      tiles.padding = number("padding", tiles.padding);
+      tiles.mask_blur = number("mask_blur", tiles.mask_blur);
+      auto uniform = settings.find("force_uniform_tiles");
+      tiles.force_uniform = uniform == settings.end() || !uniform->is_boolean() || uniform->get<bool>();
+      ASSIGN_OR_RETURN(TilePlan plan, MakeTilePlan(canvas.width(), canvas.height(), tiles));
+      ASSIGN_OR_RETURN(StageGraph graph, GraphOf(plan, open.order));
+      canvases_[{open.job, open.stage}] = {open.order, std::make_unique<Canvas>(std::move(canvas)), std::move(plan)};
+      return graph;
+    };
+    StatusOr<StageGraph> graph = work();
+    queue_.Post([this, open, graph = std::move(graph)]() mutable {
+      if (graph.ok())
+        Apply(control_->CanvasOpened(open.job, open.stage, std::move(*graph), NowMs()));
+      else
+        Apply(control_->JobBroke(open.job, Cat("stage ", open.stage, ": ", Message(graph.status())), NowMs()));
+    });
+  });
+}
+
+void Core::Carry(const effect::CutTile& cut) {
+  pixels_.Post([this, cut] {
+    auto it = canvases_.find({cut.job, cut.stage});
+    if (it == canvases_.end()) return;
+    auto work = [&]() -> StatusOr<Blob> {
+      ASSIGN_OR_RETURN(const std::string crop, it->second.canvas->Cut(it->second.plan.tiles.at(static_cast<size_t>(cut.tile)).crop));
+      return blobs_->Put(crop);
+    };
+    StatusOr<Blob> crop = work();
+    queue_.Post([this, cut, crop = std::move(crop)] {
+      Apply(crop.ok() ? control_->TileCut(cut.job, cut.stage, cut.tile, *crop, NowMs())
+                      : control_->JobBroke(cut.job, Cat("tile ", cut.tile, ": ", Message(crop.status())), NowMs()));
+    });
+  });
+}
+
+void Core::Carry(const effect::PasteTile& paste) {
+  pixels_.Post([this, paste] {
+    auto it = canvases_.find({paste.job, paste.stage});
+    if (it == canvases_.end()) return;
+    auto work = [&]() -> Status {
+      ASSIGN_OR_RETURN(const std::string pixels, blobs_->ReadAll(paste.pixels.hash));
+      const Tile& tile = it->second.plan.tiles.at(static_cast<size_t>(paste.tile));
+      return it->second.canvas->Paste(tile.crop, tile.mark, it->second.plan.settings.mask_blur, pixels);
+    };
+    Status pasted = work();
+    if (pasted.ok()) return;
+    queue_.Post([this, paste, pasted] {
+      Apply(control_->JobBroke(paste.job, Cat("tile ", paste.tile, ": ", Message(pasted)), NowMs()));
+    });
+  });
+}
+
+void Core::Carry(const effect::CloseCanvas& close) {
+  pixels_.Post([this, close] {
+    auto it = canvases_.find({close.job, close.stage});
+    if (it == canvases_.end()) return;
+    if (!close.keep) {
+      canvases_.erase(it);
+      return;
+    }
+    StatusOr<Blob> result = blobs_->Put(it->second.canvas->ToBlob());
+    canvases_.erase(it);
+    queue_.Post([this, close, result = std::move(result)] {
+      Apply(result.ok() ? control_->CanvasClosed(close.job, close.stage, *result, NowMs())
+                        : control_->JobBroke(close.job, Message(result.status()), NowMs()));
+    });
+  });
+}
+
+void Core::Carry(const effect::SaveOutputs& save) {
+  const std::string id = save.job;
+  OpenJobInfo& info = open_.at(id);
+  info.files = save.files;
+  auto intents = store_->GetIntents(id);
+  if (!intents.ok() || intents->size() != save.files.size()) {
+    intents = outputs_->Plan(id, save.files, UnixMs() / 1000);
+    Status kept = intents.ok() ? store_->PutIntents(id, *intents) : intents.status();
+    if (!kept.ok()) {
+      queue_.Post([this, id, kept] { OutputsSaved(id, kept); });
+      return;
+    }
+  }
+  const JobRecord& record = info.record;
+  pixels_.Post([this, id, files = save.files, intents = *intents, prompt = record.prompt_json, workflow = record.workflow_json] {
+    auto saved = outputs_->WriteAll(*blobs_, id, files, intents, prompt, workflow);
+    queue_.Post([this, id, saved = std::move(saved)]() mutable { OutputsSaved(id, std::move(saved)); });
+  });
+}
+
+void Core::OutputsSaved(const std::string& id, StatusOr<std::vector<SavedOutput>> saved) {
+  auto it = open_.find(id);
+  if (it == open_.end()) return;
+  if (!saved.ok()) {
+    Apply(control_->JobBroke(id, Message(saved.status()), NowMs()));
+    return;
+  }
+  JobRecord& record = it->second.record;
+  const int64_t now = UnixMs();
+  const double seconds = static_cast<double>(now - record.created_unix_ms) / 1000.0;
+  Status finished = store_->FinishJob(id, "done", "", now, seconds, *saved);
+  if (!finished.ok()) {
+    Apply(control_->JobBroke(id, Message(finished), NowMs()));
+    return;
+  }
+  outputs_->Release(id);
+  record.state = "done";
+  record.ended_unix_ms = now;
+  record.seconds = seconds;
+  it->second.outputs = std::move(*saved);
+  LogInfo("job ", id, " done in ", seconds, " s, ", it->second.outputs.size(), " files");
+  Apply(control_->JobSaved(id, NowMs()));
+  control_->ForgetJob(id);
+  open_.erase(id);
+}
+
+void Core::EndJob(const std::string& id, const std::string& state, const std::string& error) {
+  auto it = open_.find(id);
+  if (it == open_.end()) return;
+  JobRecord& record = it->second.record;
+  const int64_t now = UnixMs();
+  record.state = state;
+  record.error = error;
+  record.ended_unix_ms = now;
+  record.seconds = static_cast<double>(now - record.created_unix_ms) / 1000.0;
+  Status ended = store_->FinishJob(id, state, error, now, record.seconds, {});
+  if (!ended.ok()) LogError("job ", id, " ended but could not be recorded: ", Message(ended));
+  outputs_->Release(id);
+  LogInfo("job ", id, " ", state, ": ", error);
+  Notify(id, "");
+  // The reducer may still be walking over the job: forget it in a step of its own.
+  queue_.Post([this, id] {
+    control_->ForgetJob(id);
+    open_.erase(id);
+  });
+}
+
+// ---- workers' messages ----
+
+FleetEvents Core::fleet_events() {
+  FleetEvents events;
+  events.attached = [this](v1::Attach attach) {
+    queue_.Post([this, attach = std::move(attach)] {
+      v1::FromWorker first;
+      *first.mutable_attach() = attach;
+      HandleMessage(attach.name(), std::move(first));
+    });
+  };
+  events.message = [this](const std::string& name, v1::FromWorker message) {
+    queue_.Post([this, name, message = std::move(message)]() mutable { HandleMessage(name, std::move(message)); });
+  };
+  events.lost = [this](const std::string& name, const std::string& instance) {
+    queue_.Post([this, name, instance] {
+      LogInfo("worker \"", name, "\" left");
+      {
+        std::lock_guard lock(mutex_);
+        inventories_.erase(name);
+      }
+      Apply(control_->WorkerLost(name, instance, NowMs()));
+    });
+  };
+  return events;
+}
+
+// Types that no committed declaration knows extend the cluster. True when there were any.
+bool Core::JoinCatalog(const Catalog& brought) {
+  std::lock_guard lock(mutex_);
+  auto joined = std::make_shared<Catalog>(*catalog_);
+  for (const std::string& type : brought.Types())
+    if (joined->Find(type) == nullptr) joined->Add(*brought.Find(type));
+  if (joined->size() == catalog_->size()) return false;
+  catalog_ = std::move(joined);
+  return true;
+}
+
+std::shared_ptr<const Catalog> Core::catalog() {
+  std::lock_guard lock(mutex_);
+  return catalog_;
+}
+
+void Core::RememberWorker(const std::string& name, bool enabled) {
+  auto [it, added] = known_workers_.emplace(name, enabled);
+  if (!added && it->second == enabled) return;
+  it->second = enabled;
+  Json json = Json::object();
+  for (const auto& [known, on] : known_workers_) json[known] = on;
+  Status kept = store_->SetValue("workers", DumpJson(json));
+  if (!kept.ok()) LogError("the list of workers could not be stored: ", Message(kept));
+}
+
+void Core::HandleMessage(const std::string& name, v1::FromWorker message) {
+  const int64_t now = NowMs();
+  switch (message.kind_case()) {
+    case v1::FromWorker::kAttach: {
+      const v1::Attach& attach = message.attach();
+      WorkerInfo info{attach.name(),    attach.instance(), attach.device(), attach.device_name(),
+                      attach.version(), attach.memory_bytes(), nullptr,    FromProto(attach.inventory())};
+      {
+        std::lock_guard lock(mutex_);
+        auto known = catalogs_.find(attach.catalog_digest());
+        if (known != catalogs_.end()) info.catalog = known->second;
+        inventories_[name] = info.inventory;
+      }
+      v1::ToWorker welcome;
+      welcome.mutable_welcome()->set_protocol(kProtocolVersion);
+      welcome.mutable_welcome()->set_master_version(kProgramVersion);
+      welcome.mutable_welcome()->set_heartbeat_ms(static_cast<uint32_t>(options_.config.scheduling.heartbeat_seconds * 1000));
+      welcome.mutable_welcome()->set_catalog_known(info.catalog != nullptr);
+      welcome.mutable_welcome()->set_previews_per_minute_max(120);
+      if (fleet_ != nullptr) {
+        fleet_->Send(name, std::move(welcome));
+        if (info.catalog == nullptr) {
+          v1::ToWorker ask;
+          ask.set_want_catalog(true);
+          fleet_->Send(name, std::move(ask));
+        }
+      }
+      LogInfo("worker \"", name, "\" attached: ", attach.device(), ", ", attach.device_name(), ", holds ", attach.held_size(), " tasks");
+      worker_notes_.erase(name);
+      if (!known_workers_.contains(name)) RememberWorker(name, true);
+      std::vector<Held> held;
+      for (const v1::HeldAttempt& one : attach.held()) held.push_back({one.task_id(), one.attempt(), one.finished()});
+      Apply(control_->WorkerAttached(std::move(info), held, now));
+      break;
+    }
+    case v1::FromWorker::kPull:
+      Apply(control_->WorkerPulls(name, message.pull().count(), now));
+      break;
+    case v1::FromWorker::kProgress: {
+      v1::Progress& progress = *message.mutable_progress();
+      Apply(control_->TaskProgress(name, progress.task_id(), progress.attempt(), progress.step(), progress.total(), now));
+      if (!progress.preview().empty()) {
+        const size_t slash = progress.task_id().find('/');
+        if (slash != std::string::npos)
+          Notify(progress.task_id().substr(0, slash), progress.task_id().substr(slash + 1), progress.preview());
+      }
+      break;
+    }
+    case v1::FromWorker::kDone: {
+      const v1::TaskDone& done = message.done();
+      std::vector<Blob> results;
+      for (const v1::Blob& blob : done.results()) results.push_back(FromProto(blob));
+      std::vector<MadeFile> files;
+      bool all_here = true;
+      for (const v1::OutputFile& from : done.files()) {
+        MadeFile file;
+        file.node = from.node();
+        file.type = from.type() == "temp" ? "temp" : "output";
+        file.prefix = from.prefix();
+        file.extension = from.extension().starts_with('.') ? from.extension().substr(1) : from.extension();
+        file.batch_index = from.batch_index();
+        file.width = from.width();
+        file.height = from.height();
+        file.embed_workflow = from.embed_workflow();
+        file.blob = FromProto(from.blob());
+        all_here &= blobs_->Has(file.blob.hash);
+        files.push_back(std::move(file));
+      }
+      for (const Blob& blob : results) all_here &= blobs_->Has(blob.hash);
+      if (!all_here)
+        Apply(control_->TaskFailed(name, done.task_id(), done.attempt(), "a result was announced but not uploaded", true, now));
+      else
+        Apply(control_->TaskDone(name, done.task_id(), done.attempt(), std::move(results), std::move(files), done.seconds(), now));
+      break;
+    }
+    case v1::FromWorker::kFailed: {
+      const v1::TaskFailed& failed = message.failed();
+      LogWarning("task ", failed.task_id(), " failed on worker \"", name, "\": ", failed.message());
+      Apply(control_->TaskFailed(name, failed.task_id(), failed.attempt(), failed.message(), failed.retry_elsewhere(), now));
+      break;
+    }
+    case v1::FromWorker::kReturned:
+      Apply(control_->TaskReturned(name, message.returned().task_id(), message.returned().attempt(), now));
+      break;
+    case v1::FromWorker::kLog: {
+      AddLog(name, message.log().text());
+      const size_t slash = message.log().task_id().find('/');
+      if (slash != std::string::npos) AddLog(message.log().task_id().substr(0, slash), Cat(name, ": ", message.log().text()));
+      break;
+    }
+    case v1::FromWorker::kCatalog: {
+      auto json = ParseJson(message.catalog().json());
+      StatusOr<Catalog> parsed = json.ok() ? Catalog::FromJson(*json) : StatusOr<Catalog>(json.status());
+      if (!parsed.ok()) {
+        LogWarning("worker \"", name, "\" sent no usable catalogue: ", Message(parsed.status()));
+        break;
+      }
+      auto catalog = std::make_shared<const Catalog>(std::move(*parsed));
+      {
+        std::lock_guard lock(mutex_);
+        catalogs_[catalog->Digest()] = catalog;
+      }
+      if (JoinCatalog(*catalog)) {
+        Status kept = store_->SetValue("catalog", DumpJson(this->catalog()->ToJson()));
+        if (!kept.ok()) LogError("the node types of worker \"", name, "\" could not be stored: ", Message(kept));
+      }
+      Apply(control_->WorkerCatalog(name, catalog, now));
+      break;
+    }
+    case v1::FromWorker::kInventory: {
+      auto inventory = FromProto(message.inventory().folders());
+      {
+        std::lock_guard lock(mutex_);
+        inventories_[name] = inventory;
+      }
+      Apply(control_->WorkerInventory(name, inventory, now));
+      break;
+    }
+    case v1::FromWorker::kLeaving:
+      worker_notes_[name] = "drained";
+      break;
+    case v1::FromWorker::kHeartbeat:
+    case v1::FromWorker::KIND_NOT_SET:
+      break;
+  }
+}
+
+void Core::NoteLocalWorker(const std::string& name, const std::string& note) {
+  queue_.Post([this, name, note] {
+    local_workers_.insert(name);
+    worker_notes_[name] = note;
+  });
+}
+
+}  // namespace atelier

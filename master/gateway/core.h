@@ -1,0 +1,155 @@
+// The master's shell around the reducer: carries its effects out (store, blobs, canvases, sessions), turns messages into its events,
+// and answers the gateway. One control thread owns the reducer and the database; one canvas thread does pixels and output files.
+#pragma once
+
+#include <atomic>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "atelier/v1/admin.pb.h"
+#include "atelier/v1/session.pb.h"
+#include "common/base/log.h"
+#include "common/base/status.h"
+#include "common/config/cluster_config.h"
+#include "common/graph/schema.h"
+#include "common/graph/widgets.h"
+#include "common/image/tiles.h"
+#include "master/collect/canvas.h"
+#include "master/control/control.h"
+#include "master/fleet/fleet.h"
+#include "master/gateway/serial_queue.h"
+#include "master/gateway/watcher.h"
+#include "master/store/blob_store.h"
+#include "master/store/job_store.h"
+#include "master/store/outputs.h"
+
+namespace atelier {
+
+struct CoreOptions {
+  ClusterConfig config;
+  std::string state_dir, output_dir, input_dir;
+  std::vector<std::string> model_roots;
+  Catalog catalog;              // config/catalog.json
+  WidgetTable widgets;          // config/widgets.json
+  std::vector<std::string> configured_workers;  // enabled ones count as replicas
+  std::vector<std::string> disabled_workers;
+};
+
+/// Thread: any, unless said otherwise.
+class Core {
+ public:
+  /// Opens the state and takes up the jobs that had not ended. Errors: one sentence each, of store and folders.
+  static StatusOr<std::unique_ptr<Core>> Open(CoreOptions options);
+  ~Core();
+
+  /// The sessions' events, to make the Fleet with; then SetFleet() before any worker can attach.
+  FleetEvents fleet_events();
+  void SetFleet(Fleet* fleet);
+  /// Starts scheduling. Call once, after SetFleet().
+  void Start();
+  /// Stops both threads; the state on disk is whole at any time anyway.
+  void Stop();
+
+  StatusOr<v1::SubmitReply> Submit(const v1::SubmitRequest& request);
+  StatusOr<v1::ExplainReply> Explain(const v1::SubmitRequest& request);
+  StatusOr<v1::Job> GetJob(const std::string& id);
+  StatusOr<v1::Job> CancelJob(const std::string& id);
+  StatusOr<v1::ListJobsReply> ListJobs(uint32_t limit);
+  v1::ListWorkersReply ListWorkers();
+  /// action: enable, disable, drain. Errors: NOT_FOUND, INVALID_ARGUMENT.
+  StatusOr<v1::Worker> ControlWorker(const std::string& name, const std::string& action);
+  StatusOr<std::string> CatalogJson(const std::string& type);
+  std::string InventoryJson();
+  std::vector<std::string> Logs(const std::string& subject, uint32_t lines);
+  /// Events of a job (empty: all) from now on, a first one with the present state. Errors: NOT_FOUND.
+  StatusOr<std::shared_ptr<Watcher>> Watch(const std::string& job);
+  /// Says that a local worker is being started, or why it is not.
+  void NoteLocalWorker(const std::string& name, const std::string& note);
+  BlobStore& blobs() { return *blobs_; }
+  size_t workers_connected() const { return fleet_ == nullptr ? 0 : fleet_->connected(); }
+
+ private:
+  // What is known of an open job beside the reducer's part.
+  struct OpenJobInfo {
+    JobRecord record;
+    std::vector<MadeFile> files;  // while they are being saved
+    std::vector<SavedOutput> outputs;
+  };
+  // A canvas at work; canvas thread only.
+  struct CanvasWork {
+    std::string order;
+    std::unique_ptr<Canvas> canvas;
+    TilePlan plan;
+  };
+  struct Prepared {
+    Json prompt;
+    std::string prompt_json, workflow_json, report_json;
+    std::vector<std::string> outputs;
+    std::vector<InputBinding> inputs;
+    Plan plan;
+    int replicas = 1;
+    std::string tiles;
+  };
+
+  explicit Core(CoreOptions options);
+  Status Recover();
+  StatusOr<Prepared> Prepare(const v1::SubmitRequest& request, bool store_inputs);
+  std::shared_ptr<const Catalog> catalog();
+  Inventory UsableInventory();
+  int64_t NowMs() const;
+
+  // Control thread only:
+  void Apply(Effects effects);
+  void AckNow(const effect::SendAck& ack, bool durable);
+  void Carry(const effect::SendLease& lease);
+  void Carry(const effect::SendCancel& cancel);
+  void Carry(const effect::SendDrain& drain);
+  void Carry(const effect::OpenCanvas& open);
+  void Carry(const effect::CutTile& cut);
+  void Carry(const effect::PasteTile& paste);
+  void Carry(const effect::CloseCanvas& close);
+  void Carry(const effect::SaveOutputs& save);
+  void EndJob(const std::string& id, const std::string& state, const std::string& error);
+  void OutputsSaved(const std::string& id, StatusOr<std::vector<SavedOutput>> saved);
+  void Notify(const std::string& job, const std::string& task, const std::string& preview = "", const std::string& log = "");
+  void HandleMessage(const std::string& name, v1::FromWorker message);
+  bool JoinCatalog(const Catalog& brought);
+  void RememberWorker(const std::string& name, bool enabled);
+  int ConfiguredReplicas();
+  v1::Job DescribeJob(const Job& job, bool with_tasks);
+  v1::Job DescribeRecord(const JobRecord& record, bool with_tasks);
+  v1::Task DescribeTask(const Job& job, const std::string& id);
+  v1::Worker DescribeWorker(const std::string& name, const Worker& worker);
+  void AddLog(const std::string& subject, const std::string& line);
+  void CollectGarbage();
+
+  const CoreOptions options_;
+  std::unique_ptr<BlobStore> blobs_;
+  std::unique_ptr<JobStore> store_;  // control thread
+  std::unique_ptr<OutputWriter> outputs_;
+  std::unique_ptr<Control> control_;  // control thread
+  std::map<std::string, OpenJobInfo> open_;  // control thread
+  std::map<std::string, std::string> worker_notes_;  // control thread
+  std::map<std::string, bool> known_workers_;        // control thread: name to enabled
+  std::set<std::string> local_workers_;              // control thread
+  int64_t next_garbage_ms_ = 0;
+  std::map<std::pair<std::string, std::string>, CanvasWork> canvases_;  // canvas thread
+  Fleet* fleet_ = nullptr;
+
+  std::mutex mutex_;  // guards what follows
+  std::shared_ptr<const Catalog> catalog_;
+  std::map<std::string, std::shared_ptr<const Catalog>> catalogs_;  // of workers, by digest
+  std::map<std::string, std::shared_ptr<const Inventory>> inventories_;  // of connected workers
+  std::vector<std::weak_ptr<Watcher>> watchers_;
+  std::map<std::string, std::deque<std::string>> logs_;
+
+  SerialQueue pixels_;   // before control_queue_: stopped after it
+  SerialQueue queue_;
+};
+
+}  // namespace atelier

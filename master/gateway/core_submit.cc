@@ -1,0 +1,199 @@
+// From what a person submits to a stored job.
+#include <sys/random.h>
+#include <sys/statvfs.h>
+
+#include <algorithm>
+#include <chrono>
+#include <ctime>
+#include <filesystem>
+
+#include "common/files/files.h"
+#include "common/graph/convert.h"
+#include "common/graph/prompt.h"
+#include "common/graph/validate.h"
+#include "master/gateway/core.h"
+#include "master/planner/planner.h"
+
+namespace atelier {
+namespace {
+
+constexpr int64_t kInputBytesMax = 4LL << 30;  // of one input file
+constexpr size_t kInputListMax = 100'000;
+
+std::string NewJobId() {
+  unsigned char random[6] = {};
+  ATELIER_CHECK(getrandom(random, sizeof random, 0) == sizeof random);
+  static constexpr char kHex[] = "0123456789abcdef";
+  std::string id = "j";
+  for (unsigned char byte : random) {
+    id += kHex[byte >> 4];
+    id += kHex[byte & 15];
+  }
+  return id;
+}
+
+uint64_t RandomSeed() {
+  uint64_t seed = 0;
+  ATELIER_CHECK(getrandom(&seed, sizeof seed, 0) == sizeof seed);
+  return seed;
+}
+
+ClockTime LocalTime() {
+  const std::time_t now = std::time(nullptr);
+  std::tm local{};
+  localtime_r(&now, &local);
+  return {local.tm_year + 1900, local.tm_mon + 1, local.tm_mday, local.tm_hour, local.tm_min, local.tm_sec};
+}
+
+// Applies NODE.INPUT=VALUE; NODE is an id, or a title or node type that only one node has.
+Status ApplySet(const std::string& set, Json& prompt) {
+  const size_t equals = set.find('=');
+  const size_t dot = equals == std::string::npos ? equals : set.rfind('.', equals);
+  if (dot == std::string::npos || dot == 0 || dot + 1 >= equals)
+    return InvalidArgument("--set \"", set, "\" has not the form NODE.INPUT=VALUE");
+  const std::string node = set.substr(0, dot), input = set.substr(dot + 1, equals - dot - 1), text = set.substr(equals + 1);
+  Json* target = nullptr;
+  if (auto it = prompt.find(node); it != prompt.end()) target = &*it;
+  if (target == nullptr) {
+    for (auto& [id, entry] : prompt.items()) {
+      if (!entry.is_object()) continue;
+      const Json& meta = entry.contains("_meta") ? entry["_meta"] : Json();
+      const bool matches = entry.value("class_type", "") == node || (meta.is_object() && meta.contains("title") && meta["title"] == node);
+      if (!matches) continue;
+      if (target != nullptr) return InvalidArgument("--set \"", set, "\": more than one node is called \"", node, "\"; use its id");
+      target = &entry;
+    }
+  }
+  if (target == nullptr) return InvalidArgument("--set \"", set, "\": no node \"", node, "\" in the workflow");
+  auto parsed = ParseJson(text);
+  (*target)["inputs"][input] = parsed.ok() ? *parsed : Json(text);
+  return OkStatus();
+}
+
+// "name [input]" names a folder; without one it is the input folder. Source: spec engine.md 3.4.
+std::pair<std::string, std::string> SplitAnnotation(const std::string& name) {
+  for (const char* folder : {"input", "output", "temp"}) {
+    const std::string tail = Cat(" [", folder, "]");
+    if (name.ends_with(tail)) return {name.substr(0, name.size() - tail.size()), folder};
+  }
+  return {name, "input"};
+}
+
+void ListInputs(const std::string& dir, std::vector<std::string>& names) {
+  std::error_code error;
+  const std::filesystem::path root(dir);
+  for (std::filesystem::recursive_directory_iterator it(root, error), end; !error && it != end && names.size() < kInputListMax;
+       it.increment(error)) {
+    if (it.depth() > 4) it.disable_recursion_pending();
+    if (it->is_regular_file(error)) names.push_back(it->path().lexically_relative(root).generic_string());
+  }
+  std::sort(names.begin(), names.end());
+}
+
+}  // namespace
+
+int Core::ConfiguredReplicas() {
+  int count = 0;
+  for (const auto& [name, worker] : control_->workers()) count += worker.enabled ? 1 : 0;
+  return std::max(1, count);
+}
+
+StatusOr<Core::Prepared> Core::Prepare(const v1::SubmitRequest& request, bool store_inputs) {
+  Prepared out;
+  const std::shared_ptr<const Catalog> known = catalog();
+  WidgetTable widgets = options_.widgets;
+  widgets.Merge(*known);
+  ASSIGN_OR_RETURN(LoadedWorkflow loaded, LoadWorkflow(request.workflow(), widgets, {LocalTime(), RandomSeed()}));
+  for (const std::string& set : request.sets()) RETURN_IF_ERROR(ApplySet(set, loaded.prompt));
+  if (!loaded.workflow.is_null()) out.workflow_json = DumpJson(loaded.workflow);
+
+  Inventory inventory = UsableInventory();
+  ListInputs(options_.input_dir, inventory.files["input"]);
+  const ValidationReport report = Validate(loaded.prompt, *known, inventory);
+  out.report_json = report.ok() && report.node_errors.empty() ? "" : DumpJson(report.ToJson());
+  if (!report.ok()) return out;
+  out.prompt = report.prompt;
+  out.outputs = report.outputs;
+  out.prompt_json = DumpJson(out.prompt);
+
+  out.tiles = request.tiles().empty() ? options_.config.scheduling.tiles : request.tiles();
+  if (request.replicas() > static_cast<uint32_t>(options_.config.limits.replicas_max))
+    return InvalidArgument("replicas: ", request.replicas(), " is above the limit of ", options_.config.limits.replicas_max);
+  out.replicas = static_cast<int>(request.replicas());
+  if (out.replicas == 0) queue_.Run([&] { out.replicas = ConfiguredReplicas(); });
+  ASSIGN_OR_RETURN(out.plan, MakePlan(out.prompt, out.outputs, *known, {out.replicas, out.tiles}));
+  if (!store_inputs) return out;
+
+  std::set<std::string> names;
+  for (const TaskSpec& task : out.plan.tasks) names.insert(task.input_files.begin(), task.input_files.end());
+  for (const StageSpec& stage : out.plan.stages) names.insert(stage.tile.input_files.begin(), stage.tile.input_files.end());
+  for (const std::string& name : names) {
+    const auto [file, folder] = SplitAnnotation(name);
+    const std::string& root = folder == "output" ? options_.output_dir : options_.input_dir;
+    if (folder == "temp") return InvalidArgument("input file \"", name, "\": temporary files cannot be inputs");
+    ASSIGN_OR_RETURN(const UniqueFd fd, ConfinedOpen(root, file));
+    ASSIGN_OR_RETURN(const std::string bytes, ReadFdBounded(fd.get(), file, kInputBytesMax));
+    ASSIGN_OR_RETURN(BlobRef blob, blobs_->Put(bytes));
+    out.inputs.push_back({name, std::move(blob)});
+  }
+  return out;
+}
+
+StatusOr<v1::SubmitReply> Core::Submit(const v1::SubmitRequest& request) {
+  struct statvfs disk {};
+  if (statvfs(options_.state_dir.c_str(), &disk) == 0) {
+    const int64_t free = static_cast<int64_t>(disk.f_bavail) * static_cast<int64_t>(disk.f_frsize);
+    if (free < options_.config.limits.disk_free_bytes_min)
+      return ResourceExhausted("the disk of the state folder ", options_.state_dir, " is full (", free >> 20,
+                               " MiB free, limits.disk_free_bytes_min asks for ", options_.config.limits.disk_free_bytes_min >> 20,
+                               " MiB): free some space, then submit again");
+  }
+  ASSIGN_OR_RETURN(Prepared prepared, Prepare(request, true));
+  v1::SubmitReply reply;
+  reply.set_report_json(prepared.report_json);
+  if (prepared.outputs.empty()) return reply;
+
+  const std::string id = NewJobId();
+  Json settings{{"outputs", prepared.outputs}, {"submitter", request.submitter()}, {"priority", request.priority()}};
+  JobRecord record;
+  record.id = id;
+  record.name = request.submitter();
+  record.prompt_json = prepared.prompt_json;
+  record.workflow_json = prepared.workflow_json;
+  record.settings_json = DumpJson(settings);
+  record.replicas = prepared.replicas;
+  record.tiles = prepared.tiles;
+  record.plan_digest = prepared.plan.Digest();
+  record.created_unix_ms =
+      std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+  Control::NewJob job{id, request.submitter(), request.priority(), std::move(prepared.plan), prepared.outputs, {}, {}};
+  for (const InputBinding& input : prepared.inputs) job.inputs[input.name] = input.blob;
+
+  Status stored;
+  const bool ran = queue_.Run([&] {
+    if (static_cast<int64_t>(open_.size()) >= options_.config.limits.jobs_waiting_max) {
+      stored = ResourceExhausted("there are ", open_.size(), " jobs waiting already (limits.jobs_waiting_max)");
+      return;
+    }
+    stored = store_->InsertJob(record, prepared.inputs);
+    if (!stored.ok()) return;
+    LogInfo("job ", id, " accepted: ", job.plan.tasks.size(), " tasks, ", job.plan.stages.size(), " tiled stages, ", record.replicas,
+            " replicas");
+    open_[id].record = record;
+    Apply(control_->AddJob(std::move(job), NowMs()));
+  });
+  if (!ran) return Unavailable("the master is ending");
+  RETURN_IF_ERROR(stored);
+  reply.set_job_id(id);
+  return reply;
+}
+
+StatusOr<v1::ExplainReply> Core::Explain(const v1::SubmitRequest& request) {
+  ASSIGN_OR_RETURN(const Prepared prepared, Prepare(request, false));
+  v1::ExplainReply reply;
+  reply.set_report_json(prepared.report_json);
+  if (!prepared.outputs.empty()) reply.set_text(ExplainPlan(prepared.plan));
+  return reply;
+}
+
+}  // namespace atelier
