@@ -1,0 +1,228 @@
+#include "worker/sampling/conditioning.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "worker/sampling/model_sampling.h"
+
+namespace atelier::engine {
+namespace {
+
+constexpr int64_t kFeather = 8;  // latent pixels
+constexpr int64_t kContextRepeatMax = 4;
+
+StatusOr<double> NumberOption(const CondEntry& entry, const char* key, double fallback) {
+  const auto it = entry.options.find(key);
+  if (it == entry.options.end() || it->is_null()) return fallback;
+  if (!it->is_number())
+    return InvalidArgument("conditioning option \"", key, "\" is ", it->dump(), ", expected a number");
+  return it->get<double>();
+}
+
+StatusOr<std::optional<std::array<int64_t, 4>>> AreaOption(const CondEntry& entry, int64_t height, int64_t width) {
+  const auto it = entry.options.find("area");
+  if (it == entry.options.end() || it->is_null()) return std::nullopt;
+  const bool percentage = it->is_array() && it->size() == 5 && (*it)[0] == "percentage";
+  if (!percentage && !(it->is_array() && it->size() == 4))
+    return InvalidArgument("conditioning option \"area\" is ", it->dump(), ", expected [height, width, y, x]");
+  std::array<int64_t, 4> area{};
+  for (size_t i = 0; i < 4; ++i) {
+    const Json& part = (*it)[i + (percentage ? 1 : 0)];
+    if (!part.is_number() || std::fabs(part.get<double>()) > 1e9)
+      return InvalidArgument("conditioning option \"area\" is ", it->dump(), ", expected four numbers");
+    if (!percentage) {
+      area[i] = part.get<int64_t>();
+      continue;
+    }
+    const auto scaled =
+        static_cast<int64_t>(std::nearbyint(part.get<double>() * static_cast<double>(i % 2 ? width : height)));
+    area[i] = i < 2 ? std::max<int64_t>(1, scaled) : scaled;
+  }
+  return std::optional(area);
+}
+
+// Bounding box of the non-zero part of a mask [M,h,w].
+std::array<int64_t, 4> MaskBounds(const at::Tensor& mask) {
+  const at::Tensor set = mask.abs().amax(0).to(at::kCPU) > 0;
+  const at::Tensor rows = set.any(1).nonzero(), columns = set.any(0).nonzero();
+  if (rows.numel() == 0) return {8, 8, 0, 0};
+  const auto y1 = rows[0].item<int64_t>(), y2 = rows[-1].item<int64_t>();
+  const auto x1 = columns[0].item<int64_t>(), x2 = columns[-1].item<int64_t>();
+  return {std::max<int64_t>(8, y2 - y1 + 1), std::max<int64_t>(8, x2 - x1 + 1), y1, x1};
+}
+
+bool Encloses(const std::array<int64_t, 4>& a, const std::array<int64_t, 4>& b) {
+  return b[2] >= a[2] && b[3] >= a[3] && a[0] + a[2] >= b[0] + b[2] && a[1] + a[3] >= b[1] + b[3];
+}
+
+void AddCounterpart(CondList& list, const PreparedCond& c) {
+  const PreparedCond* smallest = nullptr;
+  for (const PreparedCond& x : list) {
+    if (!x.area) {
+      if (smallest == nullptr) smallest = &x;
+    } else if (Encloses(*x.area, *c.area)) {
+      if (smallest == nullptr || !smallest->area ||
+          (*smallest->area)[0] * (*smallest->area)[1] > (*x.area)[0] * (*x.area)[1])
+        smallest = &x;
+    }
+  }
+  if (smallest == nullptr || smallest->area == c.area) return;
+  PreparedCond added = c;
+  added.context = smallest->context;
+  list.push_back(std::move(added));
+}
+
+// One network call that is due: which part of x, with which weight, for which list.
+struct Call {
+  size_t list;
+  const PreparedCond* cond;
+  at::Tensor x;     // [B,C,h',w']
+  at::Tensor mult;  // same shape
+  int64_t y = 0, left = 0;
+};
+
+std::optional<Call> MakeCall(size_t list, const PreparedCond& cond, const at::Tensor& x, float sigma) {
+  if (sigma > cond.start_sigma || sigma < cond.end_sigma) return std::nullopt;
+  Call call{list, &cond, x, {}};
+  const int64_t height = x.size(2), width = x.size(3);
+  std::array<int64_t, 4> area{height, width, 0, 0};
+  if (cond.area) {
+    area = *cond.area;
+    area[2] = std::clamp<int64_t>(area[2], 0, height);
+    area[3] = std::clamp<int64_t>(area[3], 0, width);
+    area[0] = std::min(area[0], height - area[2]);
+    area[1] = std::min(area[1], width - area[3]);
+    if (area[0] <= 0 || area[1] <= 0) return std::nullopt;  // lies outside the picture
+    call.x = x.narrow(2, area[2], area[0]).narrow(3, area[3], area[1]);
+    call.y = area[2];
+    call.left = area[3];
+  }
+  if (cond.mask.defined()) {
+    const at::Tensor mask = cond.mask.narrow(1, area[2], area[0]).narrow(2, area[3], area[1]) * cond.mask_strength;
+    const int64_t repeat = std::max<int64_t>(1, x.size(0) / mask.size(0));
+    call.mult = mask.unsqueeze(1).repeat({repeat, x.size(1), 1, 1}).narrow(0, 0, x.size(0)) * cond.strength;
+    return call;
+  }
+  call.mult = at::ones_like(call.x, call.x.options(), at::MemoryFormat::Contiguous) * cond.strength;
+  if (!cond.area) return call;
+  for (int64_t axis = 0; axis < 2; ++axis) {
+    const auto a = static_cast<size_t>(axis);
+    const int64_t rows = std::min(kFeather, area[a] / 4);
+    const int64_t size = axis == 0 ? height : width;
+    for (int64_t t = 0; t < rows; ++t) {
+      const double weight = 1.0 / static_cast<double>(rows) * static_cast<double>(t + 1);
+      if (area[a + 2] != 0) call.mult.narrow(axis + 2, t, 1).mul_(weight);
+      if (area[a] + area[a + 2] < size) call.mult.narrow(axis + 2, area[a] - 1 - t, 1).mul_(weight);
+    }
+  }
+  return call;
+}
+
+bool CanBatch(const Call& a, const Call& b) {
+  if (a.x.sizes() != b.x.sizes()) return false;
+  const at::Tensor &ca = a.cond->context, &cb = b.cond->context;
+  if (ca.size(0) != cb.size(0) || ca.size(2) != cb.size(2)) return false;
+  const int64_t multiple = std::lcm(ca.size(1), cb.size(1));
+  return multiple / std::min(ca.size(1), cb.size(1)) <= kContextRepeatMax;
+}
+
+}  // namespace
+
+StatusOr<CondList> PrepareConds(const Conditioning& conditioning, const Model& model, int64_t height, int64_t width) {
+  const at::Device device = model.network->device();
+  CondList list;
+  for (const CondEntry& entry : conditioning.entries) {
+    PreparedCond cond;
+    if (!entry.cond.defined() || entry.cond.dim() != 3) return InvalidArgument("conditioning holds no [1,T,D] tensor");
+    cond.context = entry.cond.to(device, at::kFloat);
+    ASSIGN_OR_RETURN(cond.area, AreaOption(entry, height, width));
+    ASSIGN_OR_RETURN(cond.strength, NumberOption(entry, "strength", 1.0));
+    ASSIGN_OR_RETURN(cond.mask_strength, NumberOption(entry, "mask_strength", 1.0));
+    if (const auto it = entry.tensors.find("mask"); it != entry.tensors.end() && it->second.defined()) {
+      at::Tensor mask = it->second.to(device, at::kFloat);
+      if (mask.dim() == 2) mask = mask.unsqueeze(0);
+      if (mask.dim() != 3) return InvalidArgument("conditioning mask has ", mask.dim(), " dimensions, expected 2 or 3");
+      if (mask.size(1) != height || mask.size(2) != width)
+        mask = at::upsample_bilinear2d(mask.unsqueeze(1), {height, width}, false).squeeze(1);
+      cond.mask = mask;
+      const auto bounds = entry.options.find("set_area_to_bounds");
+      if (bounds != entry.options.end() && bounds->is_boolean() && bounds->get<bool>()) cond.area = MaskBounds(mask);
+    }
+    if (entry.options.contains("start_percent")) {
+      ASSIGN_OR_RETURN(const double percent, NumberOption(entry, "start_percent", 0.0));
+      cond.start_sigma = model.sampling->PercentToSigma(percent);
+    }
+    if (entry.options.contains("end_percent")) {
+      ASSIGN_OR_RETURN(const double percent, NumberOption(entry, "end_percent", 1.0));
+      cond.end_sigma = model.sampling->PercentToSigma(percent);
+    }
+    list.push_back(std::move(cond));
+  }
+  return list;
+}
+
+void MatchAreas(std::vector<CondList>& lists) {
+  for (size_t from = 0; from < lists.size(); ++from) {
+    const CondList fixed = lists[from];  // a list may grow while others look at it
+    for (const PreparedCond& c : fixed) {
+      if (!c.area) continue;
+      for (size_t to = 0; to < lists.size(); ++to)
+        if (to != from) AddCounterpart(lists[to], c);
+    }
+  }
+}
+
+at::Tensor BatchedDenoise(const Model& model, const at::Tensor& x, float sigma, const ModelCallInputs& inputs) {
+  const at::Tensor sigmas = at::full({x.size(0)}, sigma, x.options());
+  const at::Tensor scaled = model.sampling->CalculateInput(sigmas, x);
+  const at::Tensor output = model.network->Forward(scaled, model.sampling->Timestep(sigmas), inputs);
+  return model.sampling->CalculateDenoised(sigmas, output.to(at::kFloat), x);
+}
+
+std::vector<at::Tensor> EvaluateConds(const Model& model, const std::vector<const CondList*>& lists,
+                                      const at::Tensor& x, float sigma) {
+  std::vector<at::Tensor> sums, counts;
+  std::vector<Call> due;
+  for (size_t i = 0; i < lists.size(); ++i) {
+    sums.push_back(at::zeros_like(x));
+    counts.push_back(at::full_like(x, 1e-37));
+    for (const PreparedCond& cond : *lists[i])
+      if (std::optional<Call> call = MakeCall(i, cond, x, sigma)) due.push_back(std::move(*call));
+  }
+  while (!due.empty()) {
+    std::vector<Call> batch, later;
+    for (Call& call : due) (batch.empty() || CanBatch(batch.front(), call) ? batch : later).push_back(std::move(call));
+    due = std::move(later);
+    std::reverse(batch.begin(), batch.end());
+
+    int64_t tokens = 1;
+    for (const Call& call : batch) tokens = std::lcm(tokens, call.cond->context.size(1));
+    std::vector<at::Tensor> xs, contexts;
+    for (const Call& call : batch) {
+      xs.push_back(call.x);
+      at::Tensor context = call.cond->context;
+      const int64_t items = call.x.size(0);
+      if (context.size(0) != items)
+        context = context.repeat({(items + context.size(0) - 1) / context.size(0), 1, 1}).narrow(0, 0, items);
+      if (context.size(1) != tokens) context = context.repeat({1, tokens / context.size(1), 1});
+      contexts.push_back(context);
+    }
+    ModelCallInputs inputs;
+    inputs.context = at::cat(contexts, 0);
+    const std::vector<at::Tensor> outputs =
+        BatchedDenoise(model, at::cat(xs, 0), sigma, inputs).chunk(static_cast<int64_t>(batch.size()), 0);
+    for (size_t i = 0; i < batch.size(); ++i) {
+      const Call& call = batch[i];
+      auto part = [&call](const at::Tensor& whole) {
+        return whole.narrow(2, call.y, call.x.size(2)).narrow(3, call.left, call.x.size(3));
+      };
+      part(sums[call.list]).add_(outputs[i] * call.mult);
+      part(counts[call.list]).add_(call.mult);
+    }
+  }
+  for (size_t i = 0; i < sums.size(); ++i) sums[i] = sums[i] / counts[i];
+  return sums;
+}
+
+}  // namespace atelier::engine

@@ -1,0 +1,43 @@
+// From CONDITIONING lists to network calls: areas, masks, time ranges, batching, accumulation. Source: spec
+// engine.md 4.10.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <array>
+#include <cstdint>
+#include <limits>
+#include <optional>
+#include <vector>
+
+#include "common/base/status.h"
+#include "worker/engine/types.h"
+
+namespace atelier::engine {
+
+/// One conditioning entry made ready for a run: everything in latent units and on the sampling device.
+struct PreparedCond {
+  at::Tensor context;                          // f32 [1,T,D]
+  at::Tensor mask;                             // f32 [M,h,w], or undefined
+  std::optional<std::array<int64_t, 4>> area;  // height, width, y, x in latent pixels
+  double strength = 1.0, mask_strength = 1.0;
+  double start_sigma = std::numeric_limits<double>::infinity();  // not used above this level
+  double end_sigma = 0.0;                                        // nor below this one
+};
+using CondList = std::vector<PreparedCond>;
+
+/// Resolves one list for latents of height x width. Errors: INVALID_ARGUMENT for malformed options, naming the key.
+StatusOr<CondList> PrepareConds(const Conditioning& conditioning, const Model& model, int64_t height, int64_t width);
+
+/// Gives each list a counterpart of every area that another list has, so that guidance compares like with like.
+void MatchAreas(std::vector<CondList>& lists);
+
+/// One network call: the denoised latent of x f32 [B,C,h,w] at `sigma`. May throw what torch throws.
+at::Tensor BatchedDenoise(const Model& model, const at::Tensor& x, float sigma, const ModelCallInputs& inputs);
+
+/// Denoised predictions f32 [B,C,h,w] of all lists at one level: regions weighted by mask and strength, 0 where nothing
+/// applies. Calls that fit together are one batch, the last list first. May throw what torch throws.
+std::vector<at::Tensor> EvaluateConds(const Model& model, const std::vector<const CondList*>& lists,
+                                      const at::Tensor& x, float sigma);
+
+}  // namespace atelier::engine

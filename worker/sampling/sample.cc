@@ -1,0 +1,195 @@
+#include "worker/sampling/sample.h"
+
+#include <cmath>
+
+#include "worker/engine/guard.h"
+#include "worker/sampling/conditioning.h"
+#include "worker/sampling/model_sampling.h"
+#include "worker/sampling/noise.h"
+#include "worker/sampling/preview.h"
+#include "worker/sampling/schedule.h"
+
+namespace atelier::engine {
+namespace {
+
+// The mask at the latent's resolution, one channel and item for each of the latent's.
+at::Tensor PrepareMask(const at::Tensor& mask, const at::Tensor& latent) {
+  at::Tensor m = mask.to(at::kFloat).reshape({-1, 1, mask.size(-2), mask.size(-1)});
+  m = at::upsample_bilinear2d(m, {latent.size(-2), latent.size(-1)}, false);
+  const int64_t items = latent.size(0);
+  if (m.size(0) != items) m = m.repeat({(items + m.size(0) - 1) / m.size(0), 1, 1, 1}).narrow(0, 0, items);
+  m = m.repeat({1, latent.size(1), 1, 1});
+  return m.to(latent.device());
+}
+
+bool IsClose(double a, double b, double relative) {
+  return std::fabs(a - b) <= relative * std::max(std::fabs(a), std::fabs(b));
+}
+
+// What happens inside Guard(): torch may throw here.
+StatusOr<at::Tensor> Run(const SampleRequest& request, NodeContext& ctx, at::Tensor* last_denoised) {
+  const Model& model = request.model;
+  const ModelSampling& sampling = *model.sampling;
+  const at::Device device = model.network->device();
+  if (request.latent.dim() != 4)
+    return InvalidArgument("latent has ", request.latent.dim(),
+                           " dimensions, expected [batch, channels, height, width]");
+  if (request.latent.size(1) != model.latent_format.channels)
+    return InvalidArgument("latent has ", request.latent.size(1), " channels, the model takes ",
+                           model.latent_format.channels);
+  if (request.noise.sizes() != request.latent.sizes()) return Internal("noise and latent differ in shape");
+  std::vector<float> sigmas(request.sigmas.data_ptr<float>(),
+                            request.sigmas.data_ptr<float>() + request.sigmas.numel());
+
+  at::Tensor latent = request.latent.to(device, at::kFloat);
+  const at::Tensor noise = request.noise.to(device);
+  if (latent.count_nonzero().item<int64_t>() > 0) latent = model.latent_format.ProcessIn(latent);
+
+  std::vector<CondList> lists(2);
+  ASSIGN_OR_RETURN(lists[0], PrepareConds(request.positive, model, latent.size(2), latent.size(3)));
+  ASSIGN_OR_RETURN(lists[1], PrepareConds(request.negative, model, latent.size(2), latent.size(3)));
+  MatchAreas(lists);
+  const bool use_negative = request.sampler.traits.needs_negative || !IsClose(request.cfg, 1.0, 1e-9);
+
+  at::Tensor mask, keep, mask_noise;
+  if (request.noise_mask.defined()) {
+    mask = PrepareMask(request.noise_mask, latent);
+    keep = 1.0 - mask;
+    mask_noise = noise;
+    if (const uint64_t offset = request.sampler.traits.mask_noise_seed_offset; offset != 0) {
+      at::Generator generator = MakeGenerator(at::kCPU, request.seed + offset);
+      mask_noise = Randn(noise.sizes(), generator, at::kCPU).to(device);
+    }
+  }
+
+  auto guided = [&](const at::Tensor& x, float sigma) {
+    Prediction0 prediction;
+    if (!use_negative) {
+      prediction.denoised = EvaluateConds(model, {&lists[0]}, x, sigma)[0];
+    } else {
+      const std::vector<at::Tensor> parts = EvaluateConds(model, {&lists[0], &lists[1]}, x, sigma);
+      prediction.denoised = parts[1] + (parts[0] - parts[1]) * request.cfg;
+      if (request.sampler.traits.needs_negative) prediction.negative = parts[1];
+    }
+    return prediction;
+  };
+  auto denoise = [&](const at::Tensor& x, float sigma) -> StatusOr<Prediction0> {
+    if (ctx.cancelled()) return Cancelled("cancelled");
+    if (!mask.defined()) return guided(x, sigma);
+    const at::Tensor level = at::scalar_tensor(sigma, x.options());
+    const at::Tensor kept = sampling.NoiseScaling(level, mask_noise, latent, false);
+    Prediction0 prediction = guided(x * mask + kept * keep, sigma);
+    prediction.denoised = prediction.denoised * mask + latent * keep;
+    return prediction;
+  };
+  at::Tensor last;
+  auto report = [&](int64_t step, int64_t steps, const at::Tensor&, const at::Tensor& denoised) {
+    last = denoised;
+    return ctx.Step(step + 1, steps, [&denoised] { return PreviewJpeg(denoised); });
+  };
+
+  const float first = sigmas.front();
+  const bool max_denoise = IsClose(sampling.sigma_max(), first, 1e-5) || first > sampling.sigma_max();
+  at::Tensor x = sampling.NoiseScaling(at::scalar_tensor(first, latent.options()), noise, latent, max_denoise);
+  float end = sigmas.back();
+  if (sigmas.size() > 1) {
+    SampleRun run(x, sigmas, sampling, request.seed, denoise, report);
+    ASSIGN_OR_RETURN(x, request.sampler.sample(run));
+    end = run.sigmas.back();
+  }
+  x = sampling.InverseNoiseScaling(end, x);
+  auto leave = [&model](const at::Tensor& t) {
+    return model.latent_format.ProcessOut(t.to(at::kFloat)).to(at::kCPU).contiguous();
+  };
+  const at::Tensor result = leave(x);
+  if (last_denoised != nullptr) *last_denoised = last.defined() ? leave(last) : result;
+  return result;
+}
+
+}  // namespace
+
+StatusOr<at::Tensor> SampleLatent(const SampleRequest& request, NodeContext& ctx, at::Tensor* denoised) {
+  if (request.model.network == nullptr || request.model.sampling == nullptr)
+    return Internal("model without network or sampling");
+  if (request.sigmas.numel() == 0) {
+    if (denoised != nullptr) *denoised = request.latent;
+    return request.latent;
+  }
+  return Guard([&] { return Run(request, ctx, denoised); });
+}
+
+at::Tensor FixEmptyLatent(const Model& model, const at::Tensor& latent) {
+  at::Tensor fixed = latent;
+  const int64_t channels = model.latent_format.channels;
+  if (fixed.size(1) != channels && fixed.count_nonzero().item<int64_t>() == 0) {
+    std::vector<int64_t> shape = fixed.sizes().vec();
+    shape[1] = channels;
+    fixed = at::zeros(shape, fixed.options());
+  }
+  if (model.latent_format.dims == 3 && fixed.dim() == 4) fixed = fixed.unsqueeze(2);
+  return fixed;
+}
+
+StatusOr<at::Tensor> RunSigmas(const ModelSampling& sampling, const SamplerTraits& traits, const std::string& scheduler,
+                               int64_t steps, double denoise) {
+  auto levels = [&](int64_t n) -> StatusOr<at::Tensor> {
+    ASSIGN_OR_RETURN(at::Tensor sigmas, ScheduleSigmas(sampling, scheduler, traits.discard_penultimate ? n + 1 : n));
+    if (traits.discard_penultimate && sigmas.numel() >= 2)
+      sigmas = at::cat({sigmas.slice(0, 0, -2), sigmas.slice(0, -1)});
+    return sigmas;
+  };
+  return Guard([&]() -> StatusOr<at::Tensor> {
+    if (denoise > 0.9999) return levels(steps);
+    if (!(denoise > 0)) return at::empty({0}, at::kFloat);
+    const double total = static_cast<double>(steps) / denoise;
+    if (total > 1e6)
+      return InvalidArgument("denoise is ", denoise, ", too small for ", steps, " steps; use 0 or a larger value");
+    ASSIGN_OR_RETURN(const at::Tensor sigmas, levels(static_cast<int64_t>(total)));
+    return sigmas.slice(0, std::max<int64_t>(0, sigmas.numel() - steps - 1)).contiguous();
+  });
+}
+
+StatusOr<Latent> RunKSampler(const Model& model, const Conditioning& positive, const Conditioning& negative,
+                             const Latent& latent, const KSamplerSettings& settings, NodeContext& ctx) {
+  if (!latent.samples.defined() || latent.samples.dim() < 4) return InvalidArgument("latent_image holds no samples");
+  if (model.network == nullptr || model.sampling == nullptr) return Internal("model without network or sampling");
+  SampleRequest request;
+  request.model = model;
+  request.positive = positive;
+  request.negative = negative;
+  request.cfg = settings.cfg;
+  request.sampler = FindSampler(settings.sampler_name);
+  request.seed = settings.seed;
+  request.noise_mask = latent.noise_mask;
+
+  ASSIGN_OR_RETURN(at::Tensor sigmas, RunSigmas(*model.sampling, request.sampler.traits, settings.scheduler,
+                                                settings.steps, settings.denoise));
+  Latent result = latent;
+  Status prepared = Guard([&]() -> Status {
+    request.latent = FixEmptyLatent(model, latent.samples);
+    result.samples = request.latent;
+    if (settings.end_step && *settings.end_step < sigmas.numel() - 1) {
+      sigmas = sigmas.slice(0, 0, *settings.end_step + 1).clone();
+      if (settings.full_denoise) sigmas[-1] = 0;
+    }
+    if (settings.start_step) {
+      if (*settings.start_step < sigmas.numel() - 1) {
+        sigmas = sigmas.slice(0, *settings.start_step);
+      } else {
+        sigmas = sigmas.slice(0, 0, 0);
+      }
+    }
+    request.sigmas = sigmas.contiguous();
+    if (!settings.add_noise) {
+      request.noise = at::zeros(request.latent.sizes(), at::kFloat);
+      return OkStatus();
+    }
+    ASSIGN_OR_RETURN(request.noise, PrepareNoise(request.latent.sizes(), settings.seed, latent.batch_index));
+    return OkStatus();
+  });
+  RETURN_IF_ERROR(prepared);
+  ASSIGN_OR_RETURN(result.samples, SampleLatent(request, ctx));
+  return result;
+}
+
+}  // namespace atelier::engine
