@@ -20,7 +20,7 @@ struct WorkerConfig {
   std::string device = "auto";   // auto, cpu, cuda:N
   bool start = true;             // the master starts and watches it; false: it dials in from elsewhere under this name
   bool enabled = true;           // gets work and counts as a replica
-  int64_t threads = 0;           // CPU threads of one task; 0: the cores of the machine, shared by the local workers
+  int64_t threads = 0;           // CPU threads of one task; 0: half of the machine's cores
   int64_t models_bytes_max = 0;  // bytes of models kept loaded; 0: what the device has free, less a reserve
   bool operator==(const WorkerConfig&) const = default;
 };

@@ -53,7 +53,8 @@ std::vector<Setting<WorkerConfig>> MakeWorkerSettings() {
   s.push_back(
       IntegerSetting<W>("threads", Of(&W::threads),
                         "CPU threads of one task. Results may round differently with another number, so keep it equal "
-                        "everywhere; 0: the cores of the machine divided by the local workers.",
+                        "everywhere; 0: half of the machine's cores, however many "
+                        "workers it has.",
                         0, 1024));
   s.push_back(BytesSetting<W>(
       "models_bytes_max", Of(&W::models_bytes_max),
