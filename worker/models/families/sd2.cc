@@ -1,0 +1,46 @@
+// Stable Diffusion 2.x: one OpenCLIP-H (last but one layer), linear layers around the transformers, heads of 64.
+#include "worker/models/family.h"
+#include "worker/models/unet.h"
+#include "worker/text/clip_encoder.h"
+
+namespace atelier::models {
+namespace {
+
+bool Detect(const engine::WeightSource& diffusion) {
+  const UNetShape shape = ShapeOfUNet(diffusion);
+  return shape.model_channels > 0 && shape.context_width > 0 && shape.linear_projection && shape.vector_width == 0 &&
+         shape.out_channels == 4;
+}
+
+StatusOr<DiffusionParts> Build(const engine::WeightSource& diffusion, const engine::WeightSource&,
+                               engine::Engine& engine) {
+  DiffusionParts parts;
+  ASSIGN_OR_RETURN(parts.network, BuildUNet(diffusion, /*attention_fp32=*/true, engine));
+  parts.in_channels = ShapeOfUNet(diffusion).in_channels;
+  // Only the trained weights tell the two kinds apart. Source: spec engine.md 4.2 "Prediction type".
+  const at::Tensor bias = diffusion.Find("output_blocks.11.1.transformer_blocks.0.norm1.bias");
+  if (parts.in_channels == 4 && bias.defined() && bias.to(at::kFloat).std(/*unbiased=*/false).item<double>() > 0.09) {
+    parts.prediction = "v_prediction";
+  }
+  return parts;
+}
+
+StatusOr<std::shared_ptr<const engine::TextEncoder>> BuildText(const engine::WeightSource& file,
+                                                               engine::Engine& engine) {
+  for (const char* prefix : {"cond_stage_model.model.", "conditioner.embedders.0.model."}) {
+    if (!file.HasPrefix(prefix)) continue;
+    text::ClipOptions options;
+    options.name = "clip_h";
+    options.quick_gelu = false;
+    options.pad = 0;
+    options.layer = -2;
+    ASSIGN_OR_RETURN(auto clip, text::ClipEncoder::Build(text::OpenClipToHf(file.Prefixed(prefix)), options, engine));
+    return text::SingleClip(std::move(clip));
+  }
+  return std::shared_ptr<const engine::TextEncoder>();
+}
+
+ATELIER_REGISTER_FAMILY("sd2", {Detect, Build, BuildText});
+
+}  // namespace
+}  // namespace atelier::models

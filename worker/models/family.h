@@ -1,0 +1,63 @@
+// Model families: how a file is recognised and which parts it gives. One file below families/ and one registration
+// each.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "common/base/registry.h"
+#include "worker/engine/model_cache.h"
+#include "worker/engine/types.h"
+#include "worker/engine/weights.h"
+
+namespace atelier::models {
+
+/// A diffusion network and what sampling needs to know about it.
+struct DiffusionParts {
+  std::string family;
+  std::shared_ptr<const engine::DiffusionNetwork> network;
+  std::string prediction = "eps";  // "eps" or "v_prediction"
+  bool zero_terminal_snr = false;
+  engine::LatentFormat latent_format;
+  int64_t in_channels = 4;   // above the latent's: the rest is concatenated (inpainting 5 more, instruct-pix2pix 4)
+  int64_t vector_width = 0;  // of y, 0 when the network takes none
+};
+
+/// What a checkpoint holds; null parts are absent in the file.
+struct CheckpointParts {
+  DiffusionParts diffusion;
+  std::shared_ptr<const engine::TextEncoder> text_encoder;
+  std::shared_ptr<const engine::Autoencoder> autoencoder;
+};
+
+struct Family {
+  /// Whether these diffusion weights (prefix removed) are of this family. At most one family says so.
+  std::function<bool(const engine::WeightSource& diffusion)> detect;
+  /// The diffusion network. `file`: all weights of the file, for keys beside the network.
+  std::function<StatusOr<DiffusionParts>(const engine::WeightSource& diffusion, const engine::WeightSource& file,
+                                         engine::Engine&)>
+      build;
+  /// The text encoder that a checkpoint of this family carries; null when the file has none.
+  std::function<StatusOr<std::shared_ptr<const engine::TextEncoder>>(const engine::WeightSource& file, engine::Engine&)>
+      build_text;
+};
+
+#define ATELIER_REGISTER_FAMILY(name, ...)               \
+  static const bool ATELIER_CONCAT_(kFamily, __LINE__) = \
+      ::atelier::Registry<::atelier::models::Family>::Get().Add(name, 0, ::atelier::models::Family __VA_ARGS__)
+
+/// Super-resolution architectures, by tensor names. One file below upscalers/ each.
+struct UpscalerArch {
+  std::function<bool(const engine::WeightSource&)> detect;
+  std::function<StatusOr<std::shared_ptr<const engine::UpscaleNetwork>>(const engine::WeightSource&, engine::Engine&)>
+      build;
+};
+
+#define ATELIER_REGISTER_UPSCALER(name, order, ...)                                \
+  static const bool ATELIER_CONCAT_(kUpscaler, __LINE__) =                         \
+      ::atelier::Registry<::atelier::models::UpscalerArch>::Get().Add(name, order, \
+                                                                      ::atelier::models::UpscalerArch __VA_ARGS__)
+
+}  // namespace atelier::models

@@ -1,0 +1,149 @@
+#include "worker/models/loaders.h"
+
+#include <array>
+#include <utility>
+
+#include "common/base/log.h"
+#include "worker/engine/guard.h"
+#include "worker/engine/tiler.h"
+#include "worker/models/vae.h"
+
+namespace atelier::models {
+namespace {
+
+using engine::WeightSource;
+
+// The candidate prefix with most tensors, if any has more than 5; else "model.".
+std::string DiffusionPrefix(const WeightSource& file) {
+  std::string best = "model.";
+  size_t most = 5;
+  for (const char* prefix : {"model.diffusion_model.", "model.model.", "net."}) {
+    const size_t n = file.Prefixed(prefix).tensors().size();
+    if (n > most) {
+      most = n;
+      best = prefix;
+    }
+  }
+  return best;
+}
+
+StatusOr<std::pair<std::string, const Family*>> Detect(const WeightSource& diffusion) {
+  for (const std::string& name : Registry<Family>::Get().Names()) {
+    const Family* family = Registry<Family>::Get().Find(name);
+    if (family->detect(diffusion)) return std::pair(name, family);
+  }
+  return InvalidArgument(
+      "file \"", diffusion.file(), "\" holds no diffusion model of a known family (known: ",
+      [] {
+        std::string names;
+        for (const std::string& name : Registry<Family>::Get().Names()) names += (names.empty() ? "" : ", ") + name;
+        return names;
+      }(),
+      ")");
+}
+
+StatusOr<DiffusionParts> BuildDiffusion(const WeightSource& diffusion, const WeightSource& file,
+                                        const std::string& name, const Family& family, engine::Engine& engine) {
+  ASSIGN_OR_RETURN(DiffusionParts parts, family.build(diffusion, file, engine));
+  parts.family = name;
+  return parts;
+}
+
+// The autoencoder's own names, from a file of its own or a checkpoint.
+WeightSource VaeWeights(const WeightSource& file) {
+  for (const char* prefix : {"first_stage_model.", "vae."}) {
+    if (file.HasPrefix(prefix)) return file.Prefixed(prefix);
+  }
+  return file;
+}
+
+}  // namespace
+
+StatusOr<std::shared_ptr<const CheckpointParts>> LoadCheckpoint(const std::string& path, engine::Engine& engine) {
+  return engine.models().Get<CheckpointParts>(
+      path, "checkpoint", [&]() -> StatusOr<std::shared_ptr<const CheckpointParts>> {
+        return engine::Guard([&]() -> StatusOr<std::shared_ptr<const CheckpointParts>> {
+          ASSIGN_OR_RETURN(const WeightSource file, WeightSource::Open(path));
+          const WeightSource diffusion = file.Prefixed(DiffusionPrefix(file));
+          ASSIGN_OR_RETURN(const auto family, Detect(diffusion));
+          auto parts = std::make_shared<CheckpointParts>();
+          ASSIGN_OR_RETURN(parts->diffusion, BuildDiffusion(diffusion, file, family.first, *family.second, engine));
+          ASSIGN_OR_RETURN(parts->text_encoder, family.second->build_text(file, engine));
+          const WeightSource vae = VaeWeights(file);
+          if (vae.Has("decoder.conv_in.weight")) {
+            ASSIGN_OR_RETURN(parts->autoencoder, BuildVae(vae, engine));
+          }
+          return std::shared_ptr<const CheckpointParts>(std::move(parts));
+        });
+      });
+}
+
+StatusOr<std::shared_ptr<const DiffusionParts>> LoadDiffusion(const std::string& path, engine::Engine& engine) {
+  return engine.models().Get<DiffusionParts>(
+      path, "diffusion", [&]() -> StatusOr<std::shared_ptr<const DiffusionParts>> {
+        return engine::Guard([&]() -> StatusOr<std::shared_ptr<const DiffusionParts>> {
+          ASSIGN_OR_RETURN(const WeightSource file, WeightSource::Open(path));
+          const WeightSource prefixed = file.Prefixed(DiffusionPrefix(file));
+          const WeightSource& diffusion = prefixed.tensors().empty() ? file : prefixed;
+          ASSIGN_OR_RETURN(const auto family, Detect(diffusion));
+          ASSIGN_OR_RETURN(DiffusionParts parts, BuildDiffusion(diffusion, file, family.first, *family.second, engine));
+          return std::shared_ptr<const DiffusionParts>(std::make_shared<DiffusionParts>(std::move(parts)));
+        });
+      });
+}
+
+StatusOr<std::shared_ptr<const engine::Autoencoder>> LoadAutoencoder(const std::string& path, engine::Engine& engine) {
+  return engine.models().Get<engine::Autoencoder>(path, "vae",
+                                                  [&]() -> StatusOr<std::shared_ptr<const engine::Autoencoder>> {
+                                                    ASSIGN_OR_RETURN(const WeightSource file, WeightSource::Open(path));
+                                                    return BuildVae(VaeWeights(file), engine);
+                                                  });
+}
+
+StatusOr<std::shared_ptr<const engine::UpscaleNetwork>> LoadUpscaler(const std::string& path, engine::Engine& engine) {
+  using Network = std::shared_ptr<const engine::UpscaleNetwork>;
+  return engine.models().Get<engine::UpscaleNetwork>(path, "upscaler", [&]() -> StatusOr<Network> {
+    return engine::Guard([&]() -> StatusOr<Network> {
+      ASSIGN_OR_RETURN(WeightSource file, WeightSource::Open(path));
+      // Training scripts wrap the state dictionary.
+      for (const char* wrapper : {"params_ema.", "params.", "state_dict.", "module."}) {
+        if (file.HasPrefix(wrapper)) {
+          file = file.Prefixed(wrapper);
+          break;
+        }
+      }
+      const auto& registry = Registry<UpscalerArch>::Get();
+      std::string names;
+      for (const std::string& name : registry.Names()) {
+        if (registry.Find(name)->detect(file)) return registry.Find(name)->build(file, engine);
+        names += (names.empty() ? "" : ", ") + name;
+      }
+      return InvalidArgument("file \"", file.file(),
+                             "\" holds no upscale model of a known architecture (known: ", names, ")");
+    });
+  });
+}
+
+StatusOr<at::Tensor> UpscaleWithModel(const engine::UpscaleNetwork& network, const at::Tensor& pixels,
+                                      const std::function<Status(int64_t, int64_t)>& tick) {
+  if (pixels.dim() != 4 || pixels.size(3) < 3) return InvalidArgument("an upscale model takes images [B,H,W,3]");
+  constexpr int64_t kTileMin = 128;
+  for (int64_t tile = 512;; tile /= 2) {
+    auto result = engine::Guard([&]() -> StatusOr<at::Tensor> {
+      const at::Tensor input = pixels.narrow(3, 0, 3).movedim(3, 1).to(at::kFloat);
+      const engine::Tiling tiling{tile, tile, 32, static_cast<double>(network.scale())};
+      const int64_t total = input.size(0) * engine::TileCount(input.size(2), input.size(3), tiling);
+      int64_t done = 0;
+      ASSIGN_OR_RETURN(
+          const at::Tensor y,
+          engine::RunTiled(
+              input, tiling, 3, [&](const at::Tensor& t) { return network.Forward(t.to(network.device())); },
+              [&]() -> Status { return tick ? tick(++done, total) : OkStatus(); }));
+      return y.clamp(0.0, 1.0).movedim(1, 3).contiguous();
+    });
+    if (result.ok() || result.status().code() != StatusCode::kResourceExhausted || tile / 2 < kTileMin) return result;
+    LogWarning("memory ran out with tiles of ", tile, ", going on with half: ", Message(result.status()));
+  }
+}
+
+}  // namespace atelier::models

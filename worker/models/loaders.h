@@ -1,0 +1,38 @@
+// Model files to networks. Building reads names and shapes only; weights take memory when a network first runs, so a
+// part that a task does not use costs nothing. Built networks are kept in the engine's cache. Source: spec
+// engine.md 4.2.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "worker/models/family.h"
+
+namespace atelier::models {
+
+/// The parts of a full checkpoint. Errors: NOT_FOUND; DATA_LOSS or INVALID_ARGUMENT for a damaged file, an unknown
+/// family or a missing tensor: one sentence naming the file. Thread: any.
+StatusOr<std::shared_ptr<const CheckpointParts>> LoadCheckpoint(const std::string& path,
+                                                                engine::Engine& engine = engine::TheEngine());
+
+/// A diffusion network alone (models/diffusion_models), with or without its prefix. Errors: as LoadCheckpoint. Thread:
+/// any.
+StatusOr<std::shared_ptr<const DiffusionParts>> LoadDiffusion(const std::string& path,
+                                                              engine::Engine& engine = engine::TheEngine());
+
+/// An autoencoder alone (models/vae), or the one inside a checkpoint. Errors: as LoadCheckpoint. Thread: any.
+StatusOr<std::shared_ptr<const engine::Autoencoder>> LoadAutoencoder(const std::string& path,
+                                                                     engine::Engine& engine = engine::TheEngine());
+
+/// A super-resolution network (models/upscale_models). Errors: as LoadCheckpoint. Thread: any.
+StatusOr<std::shared_ptr<const engine::UpscaleNetwork>> LoadUpscaler(const std::string& path,
+                                                                     engine::Engine& engine = engine::TheEngine());
+
+/// Enlarges images f32 [B,H,W,3] by the network's scale in tiles of 512 with an overlap of 32; when memory runs out the
+/// tile is halved, below 128 RESOURCE_EXHAUSTED is returned. `tick` runs after each tile, with the number done and in
+/// all, and may stop. Returns f32 [B,H*s,W*s,3] in 0..1 on the CPU. Source: spec engine.md 7.1. Thread: one at a time
+/// per network.
+StatusOr<at::Tensor> UpscaleWithModel(const engine::UpscaleNetwork& network, const at::Tensor& pixels,
+                                      const std::function<Status(int64_t done, int64_t total)>& tick = nullptr);
+
+}  // namespace atelier::models

@@ -1,0 +1,306 @@
+#include "worker/models/unet.h"
+
+#include <algorithm>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "worker/engine/guard.h"
+#include "worker/engine/layers.h"
+
+namespace atelier::models {
+namespace {
+
+using engine::Attention;
+using engine::Conv2d;
+using engine::GroupNorm;
+using engine::LayerBuilder;
+using engine::LayerNorm;
+using engine::Linear;
+
+struct ResBlock {
+  GroupNorm in_norm, out_norm;
+  Conv2d in_conv, out_conv, skip;
+  Linear embedding;
+
+  at::Tensor operator()(const at::Tensor& x, const at::Tensor& activated_embedding) const {
+    at::Tensor h = in_conv(at::silu(in_norm(x)));
+    h = h + embedding(activated_embedding).unsqueeze(-1).unsqueeze(-1);
+    h = out_conv(at::silu(out_norm(h)));
+    return (skip.weight != nullptr ? skip(x) : x) + h;
+  }
+};
+
+struct CrossAttention {
+  Linear q, k, v, out;
+  int64_t heads = 8;
+  bool fp32 = false;
+
+  at::Tensor operator()(const at::Tensor& x, const at::Tensor& context) const {
+    at::Tensor queries = q(x), keys = k(context), values = v(context);
+    if (!fp32 || x.scalar_type() == at::kFloat) return out(Attention(queries, keys, values, heads));
+    const at::Tensor result = Attention(queries.to(at::kFloat), keys.to(at::kFloat), values.to(at::kFloat), heads);
+    return out(result.to(x.scalar_type()));
+  }
+};
+
+struct TransformerBlock {
+  LayerNorm norm1, norm2, norm3;
+  CrossAttention self, cross;
+  Linear ff_in, ff_out;
+
+  at::Tensor operator()(at::Tensor x, const at::Tensor& context) const {
+    const at::Tensor n = norm1(x);
+    x = x + self(n, n);
+    x = x + cross(norm2(x), context);
+    const std::vector<at::Tensor> halves = ff_in(norm3(x)).chunk(2, -1);
+    return x + ff_out(halves[0] * at::gelu(halves[1]));
+  }
+};
+
+struct SpatialTransformer {
+  GroupNorm norm;
+  Linear in, out;
+  std::vector<TransformerBlock> blocks;
+
+  // A 1x1 convolution before flattening and a linear layer after it are the same sums.
+  at::Tensor operator()(const at::Tensor& x, const at::Tensor& context) const {
+    const int64_t b = x.size(0), c = x.size(1), h = x.size(2), w = x.size(3);
+    at::Tensor tokens = in(norm(x).permute({0, 2, 3, 1}).reshape({b, h * w, c}));
+    for (const TransformerBlock& block : blocks) tokens = block(std::move(tokens), context);
+    return out(tokens).reshape({b, h, w, c}).permute({0, 3, 1, 2}) + x;
+  }
+};
+
+struct Downsample {
+  Conv2d conv;
+};
+struct Upsample {
+  Conv2d conv;
+};
+using Layer = std::variant<Conv2d, ResBlock, SpatialTransformer, Downsample, Upsample>;
+using BlockLayers = std::vector<Layer>;
+
+class UNet final : public engine::DiffusionNetwork {
+ public:
+  UNet(bool attention_fp32, engine::Engine& engine)
+      : params_(engine.device(), engine::Part::kDiffusion, engine.residency()), attention_fp32_(attention_fp32) {}
+
+  Status Build(const engine::WeightSource& weights) {
+    LayerBuilder b(weights, params_);
+    shape_ = ShapeOfUNet(weights);
+    const int64_t mc = shape_.model_channels;
+    if (mc <= 0 || shape_.out_channels <= 0) {
+      b.Fail("this is no UNet: \"input_blocks.0.0.weight\" or \"out.2.weight\" is missing");
+      return b.status();
+    }
+    time_in_ = b.TakeLinear("time_embed.0", mc, mc * 4);
+    time_out_ = b.TakeLinear("time_embed.2", mc * 4, mc * 4);
+    if (shape_.vector_width > 0) {
+      label_in_ = b.TakeLinear("label_emb.0.0", shape_.vector_width, mc * 4);
+      label_out_ = b.TakeLinear("label_emb.0.2", mc * 4, mc * 4);
+    }
+    std::vector<int64_t> skips;
+    int64_t channels = shape_.in_channels;
+    for (int64_t i = 0; weights.HasPrefix(Cat("input_blocks.", i, ".")) && b.status().ok(); ++i) {
+      input_.push_back(TakeBlock(b, Cat("input_blocks.", i, "."), channels));
+      skips.push_back(channels);
+    }
+    middle_ = TakeBlock(b, "middle_block.", channels);
+    for (int64_t i = 0; weights.HasPrefix(Cat("output_blocks.", i, ".")) && b.status().ok(); ++i) {
+      if (skips.empty()) {
+        b.Fail("it has more output blocks than input blocks");
+        break;
+      }
+      channels += skips.back();
+      skips.pop_back();
+      output_.push_back(TakeBlock(b, Cat("output_blocks.", i, "."), channels));
+    }
+    if (b.status().ok() && !skips.empty())
+      b.Fail(Cat("it has ", input_.size(), " input blocks but ", output_.size(), " output blocks"));
+    out_norm_ = b.TakeGroupNorm("out.0", channels);
+    out_conv_ = b.TakeConv("out.2", channels, shape_.out_channels, 3);
+    return b.status();
+  }
+
+  at::Device device() const override { return params_.device(); }
+
+  at::Tensor Forward(const at::Tensor& input, const at::Tensor& t,
+                     const engine::ModelCallInputs& inputs) const override {
+    params_.Load();
+    const auto options = at::TensorOptions(params_.device()).dtype(params_.compute());
+    at::Tensor x = inputs.c_concat.defined() ? at::cat({input, inputs.c_concat.to(input.device())}, 1) : input;
+    TORCH_CHECK(x.size(1) == shape_.in_channels, "the model takes ", shape_.in_channels, " latent channels, not ",
+                x.size(1));
+    TORCH_CHECK(inputs.context.defined() && inputs.context.size(2) == shape_.context_width,
+                "the model takes text conditioning of width ", shape_.context_width, ", not ",
+                inputs.context.defined() ? inputs.context.size(2) : 0);
+    TORCH_CHECK(inputs.y.defined() == (shape_.vector_width > 0), "the model takes a conditioning vector of width ",
+                shape_.vector_width);
+    // Convolutions on a GPU's tensor cores want channels last.
+    x = x.to(options);
+    if (params_.device().is_cuda()) x = x.contiguous(at::MemoryFormat::ChannelsLast);
+    const at::Tensor context = inputs.context.to(options);
+
+    const at::Tensor sinusoid =
+        engine::SinusoidalEmbedding(t.to(params_.device()), shape_.model_channels).to(params_.compute());
+    at::Tensor embedding = time_out_(at::silu(time_in_(sinusoid)));
+    if (label_in_.weight != nullptr) embedding = embedding + label_out_(at::silu(label_in_(inputs.y.to(options))));
+    embedding = at::silu(embedding);  // every block starts with this
+
+    std::vector<at::Tensor> skips;
+    for (size_t i = 0; i < input_.size(); ++i) {
+      x = Run(input_[i], std::move(x), embedding, context, nullptr);
+      AddControl(x, inputs.control != nullptr ? &inputs.control->input : nullptr, i);
+      skips.push_back(x);
+    }
+    x = Run(middle_, std::move(x), embedding, context, nullptr);
+    if (inputs.control != nullptr && !inputs.control->middle.empty()) AddControl(x, &inputs.control->middle, 0);
+    for (size_t i = 0; i < output_.size(); ++i) {
+      at::Tensor skip = std::move(skips.back());
+      skips.pop_back();
+      if (inputs.control != nullptr && i < inputs.control->output.size()) {
+        AddControl(skip, &inputs.control->output, inputs.control->output.size() - 1 - i);
+      }
+      x = Run(output_[i], at::cat({x, skip}, 1), embedding, context, skips.empty() ? nullptr : &skips.back());
+    }
+    return out_conv_(at::silu(out_norm_(x))).to(at::kFloat);
+  }
+
+ private:
+  static void AddControl(at::Tensor& x, const std::vector<at::Tensor>* residuals, size_t i) {
+    if (residuals == nullptr || i >= residuals->size() || !(*residuals)[i].defined()) return;
+    x = x + (*residuals)[i].to(x.options());
+  }
+
+  // next_skip: what the block's result will be joined to, which an upsampling has to match in size.
+  static at::Tensor Run(const BlockLayers& layers, at::Tensor x, const at::Tensor& embedding, const at::Tensor& context,
+                        const at::Tensor* next_skip) {
+    for (const Layer& layer : layers) {
+      if (const auto* res = std::get_if<ResBlock>(&layer)) {
+        x = (*res)(x, embedding);
+      } else if (const auto* transformer = std::get_if<SpatialTransformer>(&layer)) {
+        x = (*transformer)(x, context);
+      } else if (const auto* conv = std::get_if<Conv2d>(&layer)) {
+        x = (*conv)(x);
+      } else if (const auto* down = std::get_if<Downsample>(&layer)) {
+        x = down->conv(x);
+      } else if (const auto* up = std::get_if<Upsample>(&layer)) {
+        const int64_t h = next_skip != nullptr ? next_skip->size(2) : x.size(2) * 2;
+        const int64_t w = next_skip != nullptr ? next_skip->size(3) : x.size(3) * 2;
+        x = up->conv(at::upsample_nearest2d(x, {h, w}));
+      }
+    }
+    return x;
+  }
+
+  // The layers "0.", "1.", ... of a block, told apart by their tensors. `channels` goes in and comes out.
+  BlockLayers TakeBlock(LayerBuilder& b, const std::string& at, int64_t& channels) {
+    BlockLayers layers;
+    const engine::WeightSource& w = b.weights();
+    for (int64_t j = 0; w.HasPrefix(Cat(at, j, ".")); ++j) {
+      const std::string name = Cat(at, j);
+      if (b.Has(name + ".in_layers.0.weight")) {
+        layers.emplace_back(TakeRes(b, name, channels));
+      } else if (b.Has(name + ".proj_in.weight")) {
+        layers.emplace_back(TakeTransformer(b, name, channels));
+      } else if (b.Has(name + ".op.weight")) {
+        layers.emplace_back(Downsample{b.TakeConv(name + ".op", channels, channels, 3, 2)});
+      } else if (b.Has(name + ".conv.weight")) {
+        layers.emplace_back(Upsample{b.TakeConv(name + ".conv", channels, channels, 3)});
+      } else if (b.Has(name + ".weight")) {
+        const int64_t out = w.Dim(name + ".weight", 0);
+        layers.emplace_back(b.TakeConv(name, channels, out, 3));
+        channels = out;
+      } else {
+        b.Fail(Cat("the layer \"", name, "\" is of no known kind"));
+        return layers;
+      }
+    }
+    return layers;
+  }
+
+  ResBlock TakeRes(LayerBuilder& b, const std::string& name, int64_t& channels) {
+    ResBlock block;
+    const int64_t out = b.weights().Dim(name + ".in_layers.2.weight", 0);
+    block.in_norm = b.TakeGroupNorm(name + ".in_layers.0", channels);
+    block.in_conv = b.TakeConv(name + ".in_layers.2", channels, out, 3);
+    block.embedding = b.TakeLinear(name + ".emb_layers.1", shape_.model_channels * 4, out);
+    block.out_norm = b.TakeGroupNorm(name + ".out_layers.0", out);
+    block.out_conv = b.TakeConv(name + ".out_layers.3", out, out, 3);
+    if (out != channels) {
+      const int64_t kernel = b.weights().Dim(name + ".skip_connection.weight", 2);
+      block.skip = b.TakeConv(name + ".skip_connection", channels, out, kernel == 3 ? 3 : 1);
+    }
+    channels = out;
+    return block;
+  }
+
+  SpatialTransformer TakeTransformer(LayerBuilder& b, const std::string& name, int64_t channels) {
+    SpatialTransformer t;
+    const int64_t inner = b.weights().Dim(name + ".proj_in.weight", 0);
+    t.norm = b.TakeGroupNorm(name + ".norm", channels, 1e-6);
+    t.in = b.TakeLinear(name + ".proj_in", channels, inner);
+    t.out = b.TakeLinear(name + ".proj_out", inner, channels);
+    const int64_t heads = shape_.linear_projection ? inner / 64 : 8;
+    if (heads == 0 || inner % heads != 0)
+      b.Fail(Cat("\"", name, "\" has ", inner, " channels, which ", heads, " heads do not divide"));
+    const int64_t depth = b.weights().CountBlocks(name + ".transformer_blocks.");
+    for (int64_t k = 0; k < depth; ++k) {
+      const std::string at = Cat(name, ".transformer_blocks.", k, ".");
+      TransformerBlock& block = t.blocks.emplace_back();
+      block.norm1 = b.TakeLayerNorm(at + "norm1", inner);
+      block.norm2 = b.TakeLayerNorm(at + "norm2", inner);
+      block.norm3 = b.TakeLayerNorm(at + "norm3", inner);
+      const auto attention = [&](const std::string& which, int64_t width) {
+        return CrossAttention{b.TakeLinear(at + which + ".to_q", inner, inner),
+                              b.TakeLinear(at + which + ".to_k", width, inner),
+                              b.TakeLinear(at + which + ".to_v", width, inner),
+                              b.TakeLinear(at + which + ".to_out.0", inner, inner),
+                              heads,
+                              attention_fp32_};
+      };
+      block.self = attention("attn1", inner);
+      block.cross = attention("attn2", shape_.context_width);
+      const int64_t hidden = b.weights().Dim(at + "ff.net.2.weight", 1);
+      block.ff_in = b.TakeLinear(at + "ff.net.0.proj", inner, hidden * 2);
+      block.ff_out = b.TakeLinear(at + "ff.net.2", hidden, inner);
+    }
+    return t;
+  }
+
+  mutable engine::ParamSet params_;
+  bool attention_fp32_;
+  UNetShape shape_;
+  Linear time_in_, time_out_, label_in_, label_out_;
+  std::vector<BlockLayers> input_, output_;
+  BlockLayers middle_;
+  GroupNorm out_norm_;
+  Conv2d out_conv_;
+};
+
+}  // namespace
+
+UNetShape ShapeOfUNet(const engine::WeightSource& weights) {
+  UNetShape shape;
+  shape.model_channels = weights.Dim("input_blocks.0.0.weight", 0);
+  shape.in_channels = weights.Dim("input_blocks.0.0.weight", 1);
+  shape.out_channels = weights.Dim("out.2.weight", 0);
+  shape.vector_width = weights.Dim("label_emb.0.0.weight", 1);
+  for (const auto& [name, tensor] : weights.tensors()) {
+    if (name.ends_with(".attn2.to_k.weight") && tensor.dim() == 2) shape.context_width = tensor.size(1);
+    if (name.ends_with(".proj_in.weight")) shape.linear_projection = tensor.dim() == 2;
+  }
+  return shape;
+}
+
+StatusOr<std::shared_ptr<const engine::DiffusionNetwork>> BuildUNet(const engine::WeightSource& weights,
+                                                                    bool attention_fp32, engine::Engine& engine) {
+  return engine::Guard([&]() -> StatusOr<std::shared_ptr<const engine::DiffusionNetwork>> {
+    auto unet = std::make_shared<UNet>(attention_fp32, engine);
+    RETURN_IF_ERROR(unet->Build(weights));
+    return std::shared_ptr<const engine::DiffusionNetwork>(std::move(unet));
+  });
+}
+
+}  // namespace atelier::models

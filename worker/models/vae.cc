@@ -1,0 +1,268 @@
+#include "worker/models/vae.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "common/base/log.h"
+#include "worker/engine/guard.h"
+#include "worker/engine/layers.h"
+#include "worker/engine/tiler.h"
+
+namespace atelier::models {
+namespace {
+
+using engine::Conv2d;
+using engine::GroupNorm;
+using engine::LayerBuilder;
+
+struct ResBlock {
+  GroupNorm norm1, norm2;
+  Conv2d conv1, conv2, shortcut;
+
+  at::Tensor operator()(const at::Tensor& x) const {
+    const at::Tensor h = conv2(at::silu(norm2(conv1(at::silu(norm1(x))))));
+    return (shortcut.weight != nullptr ? shortcut(x) : x) + h;
+  }
+};
+
+struct AttentionBlock {
+  GroupNorm norm;
+  Conv2d q, k, v, out;
+
+  at::Tensor operator()(const at::Tensor& x) const {
+    const int64_t b = x.size(0), c = x.size(1), h = x.size(2), w = x.size(3);
+    const at::Tensor n = norm(x);
+    const auto tokens = [&](const at::Tensor& t) { return t.reshape({b, c, h * w}).transpose(1, 2).contiguous(); };
+    const at::Tensor mixed = engine::Attention(tokens(q(n)), tokens(k(n)), tokens(v(n)), 1);
+    return x + out(mixed.transpose(1, 2).reshape({b, c, h, w}));
+  }
+};
+
+struct Middle {
+  ResBlock block1, block2;
+  AttentionBlock attention;
+  at::Tensor operator()(const at::Tensor& x) const { return block2(attention(block1(x))); }
+};
+
+struct Level {
+  std::vector<ResBlock> blocks;
+  Conv2d resample;  // absent at the last level
+};
+
+ResBlock TakeRes(LayerBuilder& b, const std::string& name, int64_t in) {
+  ResBlock block;
+  const int64_t out = b.weights().Dim(name + ".conv1.weight", 0);
+  block.norm1 = b.TakeGroupNorm(name + ".norm1", in, 1e-6);
+  block.conv1 = b.TakeConv(name + ".conv1", in, out, 3);
+  block.norm2 = b.TakeGroupNorm(name + ".norm2", out, 1e-6);
+  block.conv2 = b.TakeConv(name + ".conv2", out, out, 3);
+  if (in != out) block.shortcut = b.TakeConv(name + ".nin_shortcut", in, out, 1);
+  return block;
+}
+
+Middle TakeMiddle(LayerBuilder& b, const std::string& name, int64_t channels) {
+  Middle middle;
+  middle.block1 = TakeRes(b, name + ".block_1", channels);
+  middle.attention.norm = b.TakeGroupNorm(name + ".attn_1.norm", channels, 1e-6);
+  middle.attention.q = b.TakeConv(name + ".attn_1.q", channels, channels, 1);
+  middle.attention.k = b.TakeConv(name + ".attn_1.k", channels, channels, 1);
+  middle.attention.v = b.TakeConv(name + ".attn_1.v", channels, channels, 1);
+  middle.attention.out = b.TakeConv(name + ".attn_1.proj_out", channels, channels, 1);
+  middle.block2 = TakeRes(b, name + ".block_2", channels);
+  return middle;
+}
+
+class Vae final : public engine::Autoencoder {
+ public:
+  explicit Vae(engine::Engine& engine)
+      : params_(engine.device(), engine::Part::kAutoencoder, engine.residency()), residency_(engine.residency()) {}
+
+  Status Build(const engine::WeightSource& w) {
+    LayerBuilder b(w, params_);
+    z_ = w.Dim("decoder.conv_in.weight", 1);
+    if (z_ <= 0) {
+      b.Fail("this is no image autoencoder: \"decoder.conv_in.weight\" is missing");
+      return b.status();
+    }
+    // Encoder.
+    int64_t channels = w.Dim("encoder.conv_in.weight", 0);
+    enc_in_ = b.TakeConv("encoder.conv_in", 3, channels, 3);
+    const int64_t levels = w.CountBlocks("encoder.down.");
+    if (levels == 0 || levels > 8) b.Fail(Cat("an encoder of ", levels, " levels"));
+    for (int64_t i = 0; i < levels && b.status().ok(); ++i) {
+      const std::string at = Cat("encoder.down.", i, ".");
+      Level& level = down_.emplace_back();
+      TakeBlocks(b, at, channels, level);
+      if (i + 1 < levels) level.resample = b.TakeConv(at + "downsample.conv", channels, channels, 3, 2, 0);
+    }
+    enc_middle_ = TakeMiddle(b, "encoder.mid", channels);
+    enc_norm_ = b.TakeGroupNorm("encoder.norm_out", channels, 1e-6);
+    enc_out_ = b.TakeConv("encoder.conv_out", channels, 2 * z_, 3);
+    if (b.Has("quant_conv.weight")) quant_ = b.TakeConv("quant_conv", 2 * z_, 2 * z_, 1);
+    // Decoder.
+    if (b.Has("post_quant_conv.weight")) post_quant_ = b.TakeConv("post_quant_conv", z_, z_, 1);
+    channels = w.Dim("decoder.conv_in.weight", 0);
+    dec_in_ = b.TakeConv("decoder.conv_in", z_, channels, 3);
+    dec_middle_ = TakeMiddle(b, "decoder.mid", channels);
+    if (b.status().ok() && w.CountBlocks("decoder.up.") != levels)
+      b.Fail("its decoder has another number of levels than its encoder");
+    for (int64_t i = levels - 1; i >= 0 && b.status().ok(); --i) {
+      const std::string at = Cat("decoder.up.", i, ".");
+      Level& level = up_.emplace_back();
+      TakeBlocks(b, at, channels, level);
+      if (i > 0) level.resample = b.TakeConv(at + "upsample.conv", channels, channels, 3);
+    }
+    dec_norm_ = b.TakeGroupNorm("decoder.norm_out", channels, 1e-6);
+    dec_out_ = b.TakeConv("decoder.conv_out", channels, 3, 3);
+    ratio_ = int64_t{1} << (levels - 1);
+    return b.status();
+  }
+
+  int64_t ratio() const override { return ratio_; }
+
+  StatusOr<at::Tensor> Encode(const at::Tensor& pixels) const override {
+    ASSIGN_OR_RETURN(const at::Tensor x, FromPixels(pixels));
+    auto plain = engine::Guard([&] { return PerItem(x, z_, [&](const at::Tensor& item) { return EncodeRaw(item); }); });
+    if (plain.ok() || plain.status().code() != StatusCode::kResourceExhausted) return plain;
+    LogWarning("memory ran out while encoding an image at once, it is encoded in tiles: ", Message(plain.status()));
+    residency_->UnloadAll(&params_);
+    return EncodeTiled(pixels, 512, 64);
+  }
+
+  StatusOr<at::Tensor> Decode(const at::Tensor& latents) const override {
+    RETURN_IF_ERROR(CheckLatents(latents));
+    auto plain = engine::Guard(
+        [&] { return ToPixels(PerItem(latents, 3, [&](const at::Tensor& item) { return DecodeRaw(item); })); });
+    if (plain.ok() || plain.status().code() != StatusCode::kResourceExhausted) return plain;
+    LogWarning("memory ran out while decoding a latent at once, it is decoded in tiles: ", Message(plain.status()));
+    residency_->UnloadAll(&params_);
+    return DecodeTiled(latents, 64, 16);
+  }
+
+  StatusOr<at::Tensor> EncodeTiled(const at::Tensor& pixels, int64_t tile, int64_t overlap) const override {
+    ASSIGN_OR_RETURN(const at::Tensor x, FromPixels(pixels));
+    return engine::Guard([&]() -> StatusOr<at::Tensor> {
+      return ThreeTilings(x, tile, overlap, 1.0 / static_cast<double>(ratio_), z_,
+                          [&](const at::Tensor& t) { return EncodeRaw(t); });
+    });
+  }
+
+  StatusOr<at::Tensor> DecodeTiled(const at::Tensor& latents, int64_t tile, int64_t overlap) const override {
+    RETURN_IF_ERROR(CheckLatents(latents));
+    return engine::Guard([&]() -> StatusOr<at::Tensor> {
+      ASSIGN_OR_RETURN(const at::Tensor y, ThreeTilings(latents, tile, overlap, static_cast<double>(ratio_), 3,
+                                                        [&](const at::Tensor& t) { return DecodeRaw(t); }));
+      return ToPixels(y);
+    });
+  }
+
+ private:
+  static void TakeBlocks(LayerBuilder& b, const std::string& at, int64_t& channels, Level& level) {
+    const int64_t count = b.weights().CountBlocks(at + "block.");
+    for (int64_t j = 0; j < count; ++j) {
+      const std::string name = Cat(at, "block.", j);
+      level.blocks.push_back(TakeRes(b, name, channels));
+      channels = b.weights().Dim(name + ".conv1.weight", 0);
+    }
+  }
+
+  Status CheckLatents(const at::Tensor& latents) const {
+    if (latents.dim() != 4 || latents.size(1) != z_) {
+      return InvalidArgument("the VAE takes latents [B,", z_, ",h,w], not ", latents.dim(), " dimensions with ",
+                             latents.dim() > 1 ? latents.size(1) : 0, " channels");
+    }
+    return OkStatus();
+  }
+
+  // [B,H,W,C] to [B,3,H',W'] in -1..1, cropped in the middle to multiples of the ratio.
+  StatusOr<at::Tensor> FromPixels(const at::Tensor& pixels) const {
+    if (pixels.dim() != 4 || pixels.size(3) < 3) return InvalidArgument("the VAE takes images [B,H,W,3]");
+    const int64_t h = pixels.size(1) / ratio_ * ratio_, w = pixels.size(2) / ratio_ * ratio_;
+    if (h == 0 || w == 0) {
+      return InvalidArgument("an image of ", pixels.size(2), "x", pixels.size(1),
+                             " is too small for the VAE, which needs ", ratio_, "x", ratio_);
+    }
+    return engine::Guard([&] {
+      return pixels.narrow(1, pixels.size(1) % ratio_ / 2, h)
+                     .narrow(2, pixels.size(2) % ratio_ / 2, w)
+                     .narrow(3, 0, 3)
+                     .movedim(3, 1)
+                     .to(at::kFloat) *
+                 2.0 -
+             1.0;
+    });
+  }
+  static at::Tensor ToPixels(const at::Tensor& y) {
+    return ((y + 1.0) / 2.0).clamp(0.0, 1.0).movedim(1, 3).contiguous();
+  }
+
+  // One item at a time: the result is the same and memory stays bounded by one image.
+  template <typename F>
+  static at::Tensor PerItem(const at::Tensor& x, int64_t /*channels*/, const F& run) {
+    std::vector<at::Tensor> out;
+    for (int64_t i = 0; i < x.size(0); ++i) out.push_back(run(x.narrow(0, i, 1)).to(at::kCPU));
+    return out.size() == 1 ? out[0] : at::cat(out, 0);
+  }
+
+  template <typename F>
+  static StatusOr<at::Tensor> ThreeTilings(const at::Tensor& x, int64_t tile, int64_t overlap, double scale,
+                                           int64_t channels, const F& run) {
+    at::Tensor sum;
+    const std::pair<int64_t, int64_t> sizes[] = {{tile / 2, tile * 2}, {tile * 2, tile / 2}, {tile, tile}};
+    for (const auto& [tile_x, tile_y] : sizes) {
+      ASSIGN_OR_RETURN(const at::Tensor part, engine::RunTiled(x, {tile_x, tile_y, overlap, scale}, channels, run));
+      sum = sum.defined() ? sum + part : part;
+    }
+    return sum / 3.0;
+  }
+
+  at::Tensor Prepare(const at::Tensor& x) const {
+    params_.Load();
+    const at::Tensor moved = x.to(at::TensorOptions(params_.device()).dtype(params_.compute()));
+    return moved.contiguous(params_.device().is_cuda() ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous);
+  }
+
+  at::Tensor EncodeRaw(const at::Tensor& image) const {
+    at::Tensor h = enc_in_(Prepare(image));
+    for (const Level& level : down_) {
+      for (const ResBlock& block : level.blocks) h = block(h);
+      if (level.resample.weight != nullptr) h = level.resample(at::constant_pad_nd(h, {0, 1, 0, 1}));
+    }
+    h = enc_out_(at::silu(enc_norm_(enc_middle_(h))));
+    if (quant_.weight != nullptr) h = quant_(h);
+    return h.narrow(1, 0, z_).to(at::kFloat);
+  }
+
+  at::Tensor DecodeRaw(const at::Tensor& latent) const {
+    at::Tensor h = Prepare(latent);
+    if (post_quant_.weight != nullptr) h = post_quant_(h);
+    h = dec_middle_(dec_in_(h));
+    for (const Level& level : up_) {
+      for (const ResBlock& block : level.blocks) h = block(h);
+      if (level.resample.weight != nullptr)
+        h = level.resample(at::upsample_nearest2d(h, {h.size(2) * 2, h.size(3) * 2}));
+    }
+    return dec_out_(at::silu(dec_norm_(h))).to(at::kFloat);
+  }
+
+  mutable engine::ParamSet params_;
+  std::shared_ptr<engine::Residency> residency_;
+  int64_t z_ = 4, ratio_ = 8;
+  Conv2d enc_in_, enc_out_, quant_, post_quant_, dec_in_, dec_out_;
+  GroupNorm enc_norm_, dec_norm_;
+  std::vector<Level> down_, up_;  // in the order they run
+  Middle enc_middle_, dec_middle_;
+};
+
+}  // namespace
+
+StatusOr<std::shared_ptr<const engine::Autoencoder>> BuildVae(const engine::WeightSource& weights,
+                                                              engine::Engine& engine) {
+  return engine::Guard([&]() -> StatusOr<std::shared_ptr<const engine::Autoencoder>> {
+    auto vae = std::make_shared<Vae>(engine);
+    RETURN_IF_ERROR(vae->Build(weights));
+    return std::shared_ptr<const engine::Autoencoder>(std::move(vae));
+  });
+}
+
+}  // namespace atelier::models
