@@ -119,6 +119,24 @@ def rule_io_wall(tree):
             yield f"{name}:{text[:match.start()].count(chr(10)) + 1}: <{match.group(1)}> in a pure module; let the caller hand in what it needs"
 
 
+# Folder, and what its files never include; the linker proves the arrows inside each of them.
+ARROWS = [
+    (r"^common/", r"(master|worker)/", "common stands above both; move what is shared into common"),
+    (r"^master/", r"worker/", "the master runs no graph code; share a declaration through common"),
+    (r"^worker/", r"master/", "a worker knows the master by the wire only"),
+    (r"^worker/(engine|models|text|sampling|upscale|nodes)/", r"(worker/session|common/rpc|atelier/v1)/", "the engine sees no network"),
+]
+
+
+def rule_arrows(tree):
+    for name, text in tree.sources():
+        for folder, banned, why in ARROWS:
+            if not re.match(folder, name):
+                continue
+            for match in re.finditer(rf'^#include "{banned}[^"]*"', text, re.M):
+                yield f"{name}:{text[:match.start()].count(chr(10)) + 1}: {match.group(0)}; {why}"
+
+
 def rule_compiled(tree):
     """Every .cc is in the build, so no test or node is left out in silence."""
     commands = pathlib.Path(tree.build or "") / "compile_commands.json"
@@ -188,6 +206,7 @@ FIXTURES = {
     "headers_guarded": ("common/x.h", "int F();\n"),
     "length": ("common/x.cc", "\n" * (LINES_MAX + 1)),
     "io_wall": ("master/control/x.cc", "#include <chrono>\n"),
+    "arrows": ("common/x.cc", '#include "worker/engine/types.h"\n'),
     "compiled": ("common/x.cc", "int x;\n"),
     "tests_listed": ("tests/unit/x/x_test.cc", "int x;\n"),
     "links": ("docs/x.md", "see [it](nowhere.md)\n"),
