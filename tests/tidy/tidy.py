@@ -34,8 +34,8 @@ BANNED = [
 TENSOR_FOLDERS = re.compile(r"^worker/(engine|models|nodes|sampling|text|upscale)/")
 PURE = re.compile(r"^(master/(planner|control|policy)|common/(graph|executor))/")
 IMPURE = re.compile(r"#include\s*<(thread|chrono|fstream|iostream|filesystem|random|mutex|condition_variable|future|sys/socket\.h|unistd\.h|fcntl\.h)>")
-# Executors hand work to threads that are given to them, so locks are theirs to take.
-PURE_MAY = {"common/executor": {"mutex", "condition_variable", "chrono"}}
+# What stands beside the pure part of a module: files that hand in what is committed, by the path they are given.
+PURE_MAY = {"common/graph/schema.cc": {"fstream"}, "common/graph/widgets.cc": {"fstream"}}
 
 
 def code(text):
@@ -114,7 +114,7 @@ def rule_io_wall(tree):
         if not PURE.match(name):
             continue
         for match in IMPURE.finditer(text):
-            if match.group(1) in PURE_MAY.get(os.path.dirname(name), ()):
+            if match.group(1) in PURE_MAY.get(name, ()):
                 continue
             yield f"{name}:{text[:match.start()].count(chr(10)) + 1}: <{match.group(1)}> in a pure module; let the caller hand in what it needs"
 
