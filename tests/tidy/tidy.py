@@ -184,6 +184,22 @@ def rule_format(tree):
             yield f"{match.group(1)}:{match.group(2)}: not formatted; run clang-format-14 -i on it"
 
 
+def rule_shell(tree):
+    """Scripts parse, and stop at the first error."""
+    for name in tree.names:
+        path = tree.root / name
+        if name.endswith((".png", ".safetensors")) or "." in os.path.basename(name) or path.stat().st_size > 1 << 20:
+            continue
+        text = tree.text(name)
+        if not text.startswith("#!/bin/bash"):
+            continue
+        check = subprocess.run(["bash", "-n", str(path)], stderr=subprocess.PIPE, text=True)
+        if check.returncode != 0:
+            yield f"{name}:1: bash cannot read it: {check.stderr.splitlines()[0]}"
+        elif not re.search(r"^set -euo pipefail$", text, re.M):
+            yield f"{name}:1: goes on after errors; add set -euo pipefail"
+
+
 def rule_settings_used(tree):
     """Every key of the configuration is read by the program, or it is a promise that nobody keeps."""
     header = "common/config/cluster_config.h"
@@ -211,6 +227,7 @@ FIXTURES = {
     "tests_listed": ("tests/unit/x/x_test.cc", "int x;\n"),
     "links": ("docs/x.md", "see [it](nowhere.md)\n"),
     "format": ("common/x.cc", "int   x ;\n"),
+    "shell": ("deploy/x", "#!/bin/bash\necho on\n"),
     "settings_used": ("common/config/cluster_config.h", "struct C {\n  int64_t orphan = 3;\n};\n"),
 }
 
