@@ -14,7 +14,8 @@ namespace atelier {
 
 /// A file's picture as LoadImage needs it, upright (EXIF orientation applied). Source: spec engine.md 11.2.
 struct DecodedImage {
-  ImageU8 rgb;             // colours as stored, not multiplied with alpha; 16-bit samples keep their upper 8 bits
+  ImageU8 rgb;  // colours as stored, not multiplied with alpha; of 16-bit samples the upper 8 bits; 16-bit grey: v/255,
+                // clipped
   bool has_alpha = false;  // the file has an alpha channel or a palette with transparency
   ImageU8 alpha;           // L, the size of rgb; empty unless has_alpha. LoadImage's mask is 1 - alpha / 255
 };

@@ -2,6 +2,7 @@
 // freed lives in a holder of its caller.
 #include <png.h>
 
+#include <algorithm>
 #include <csetjmp>
 #include <cstring>
 
@@ -74,7 +75,8 @@ bool ReadHeader(PngState* state) {
   return true;
 }
 
-// Asks for 8 bits, no palette. Colour keys (tRNS without palette) stay opaque, as in the reference.
+// Asks for 8 bits (16 for grey alone: two "channels"), no palette. Colour keys (tRNS without palette) stay opaque, as
+// in the reference.
 bool SetTransforms(PngState* state, int* channels, size_t* row_bytes) {
   if (setjmp(png_jmpbuf(state->png)) != 0) return false;
   png_structp png = state->png;
@@ -85,10 +87,10 @@ bool SetTransforms(PngState* state, int* channels, size_t* row_bytes) {
     if (png_get_valid(png, info, PNG_INFO_tRNS) != 0) png_set_tRNS_to_alpha(png);
   }
   if (type == PNG_COLOR_TYPE_GRAY && png_get_bit_depth(png, info) < 8) png_set_expand_gray_1_2_4_to_8(png);
-  if (png_get_bit_depth(png, info) == 16) png_set_strip_16(png);
+  if (png_get_bit_depth(png, info) == 16 && type != PNG_COLOR_TYPE_GRAY) png_set_strip_16(png);
   png_set_interlace_handling(png);
   png_read_update_info(png, info);
-  *channels = png_get_channels(png, info);
+  *channels = static_cast<int>(png_get_channels(png, info) * png_get_bit_depth(png, info) / 8);
   *row_bytes = png_get_rowbytes(png, info);
   return true;
 }
@@ -105,6 +107,16 @@ Status Open(std::string_view bytes, PngState* state) {
   if (state->png != nullptr) state->info = png_create_info_struct(state->png);
   if (state->info == nullptr) return ResourceExhausted("no memory to read a png file");
   return ReadHeader(state) ? OkStatus() : Damaged(*state);
+}
+
+// The reference scales whole numbers beyond 8 bits by 1/255 and clips.
+StatusOr<ImageU8> FromWideGrey(const ImageU8& pairs) {
+  ASSIGN_OR_RETURN(ImageU8 image, MakeImage(pairs.width, pairs.height, 1));
+  for (size_t i = 0; i < image.data.size(); ++i) {
+    const int value = pairs.data[2 * i] << 8 | pairs.data[2 * i + 1];
+    image.data[i] = static_cast<uint8_t>(std::min(static_cast<int>(value * (1.0 / 255.0)), 255));
+  }
+  return image;
 }
 
 bool WriteRows(PngState* state, const ImageU8& image, int level) {
@@ -148,6 +160,8 @@ StatusOr<ImageU8> DecodePng(std::string_view bytes) {
     return InvalidArgument("png file of ", bytes.size(), " bytes is too short for its ", width, "x", height,
                            " pixels, it is cut or damaged");
   }
+  const bool wide_grey = png_get_color_type(state.png, state.info) == PNG_COLOR_TYPE_GRAY &&
+                         png_get_bit_depth(state.png, state.info) == 16;
   int channels = 0;
   size_t row_bytes = 0;
   if (!SetTransforms(&state, &channels, &row_bytes)) return Damaged(state);
@@ -160,6 +174,7 @@ StatusOr<ImageU8> DecodePng(std::string_view bytes) {
   }
   for (int y = 0; y < image.height; ++y) state.rows[static_cast<size_t>(y)] = image.row(y);
   if (!ReadRows(&state)) return Damaged(state);
+  if (wide_grey) return FromWideGrey(image);
   return image;
 }
 

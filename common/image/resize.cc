@@ -11,10 +11,7 @@
 namespace atelier {
 namespace {
 
-using image_internal::I32x16;
-using image_internal::kLanes;
-using image_internal::U8x16;
-
+constexpr int kLanes = 32;  // rows that go through the pass along x together
 constexpr int kFractionBits = 22;
 
 double Sinc(double x) {
@@ -99,53 +96,35 @@ Taps MakeTaps(int in, int out, ResizeFilter filter) {
   return t;
 }
 
-// out[j] for 16 neighbouring bytes j: the weighted sum over `count` groups of 16 bytes that lie `step` apart.
-inline __attribute__((always_inline)) void WeighLanes(const uint8_t* in, size_t step, const int32_t* weights, int count,
-                                                      uint8_t* out) {
-  I32x16 sum = I32x16{} + (1 << (kFractionBits - 1));
-  for (int k = 0; k < count; ++k) {
-    U8x16 v;
-    std::memcpy(&v, in + static_cast<size_t>(k) * step, sizeof(v));
-    sum += __builtin_convertvector(v, I32x16) * weights[k];
-  }
-  sum >>= kFractionBits;
-  sum = sum < 0 ? I32x16{} : sum;
-  sum = sum > 255 ? I32x16{} + 255 : sum;
-  const U8x16 bytes = __builtin_convertvector(sum, U8x16);
-  std::memcpy(out, &bytes, sizeof(bytes));
+// Sums stay below 2^31: the weights of one output add up to 2^22 and their negative part is small.
+inline __attribute__((always_inline)) void AddWeighted(const uint8_t* __restrict in, int32_t weight, size_t n,
+                                                       int32_t* __restrict sums) {
+  for (size_t i = 0; i < n; ++i) sums[i] += in[i] * weight;
 }
 
-// Along y: each output row is a weighted sum of whole input rows.
-ATELIER_VECTOR_CLONES void WeighRows(const uint8_t* in, size_t stride, const Taps& taps, uint8_t* out) {
-  for (int y = 0; y < taps.out; ++y) {
-    const uint8_t* from = in + static_cast<size_t>(taps.first[static_cast<size_t>(y)]) * stride;
-    const int32_t* weights = &taps.weights[static_cast<size_t>(y) * static_cast<size_t>(taps.taps)];
-    const int count = taps.count[static_cast<size_t>(y)];
-    uint8_t* to = out + static_cast<size_t>(y) * stride;
-    if (stride < kLanes) {
-      for (size_t x = 0; x < stride; ++x) {
-        int32_t sum = 1 << (kFractionBits - 1);
-        for (int k = 0; k < count; ++k) sum += from[static_cast<size_t>(k) * stride + x] * weights[k];
-        to[x] = static_cast<uint8_t>(std::clamp(sum >> kFractionBits, 0, 255));
-      }
-      continue;
+inline __attribute__((always_inline)) void StoreSums(const int32_t* __restrict sums, size_t n,
+                                                     uint8_t* __restrict out) {
+  for (size_t i = 0; i < n; ++i) {
+    const int32_t v = sums[i] >> kFractionBits;
+    out[i] = static_cast<uint8_t>(v < 0 ? 0 : v > 255 ? 255 : v);
+  }
+}
+
+// One axis: output group i is the weighted sum of neighbouring input groups of `size` bytes each. Along y a group is a
+// row (taken in pieces that stay in the first cache); along x it is what kLanes rows have at one column, interleaved.
+ATELIER_VECTOR_CLONES void WeighGroups(const uint8_t* in, size_t size, const Taps& taps, uint8_t* out) {
+  constexpr size_t kPiece = 1024;
+  alignas(64) int32_t sums[kPiece];
+  for (size_t start = 0; start < size; start += kPiece) {
+    const size_t n = std::min(kPiece, size - start);
+    for (int i = 0; i < taps.out; ++i) {
+      const uint8_t* from = in + static_cast<size_t>(taps.first[static_cast<size_t>(i)]) * size + start;
+      const int32_t* weights = &taps.weights[static_cast<size_t>(i) * static_cast<size_t>(taps.taps)];
+      const int count = taps.count[static_cast<size_t>(i)];
+      for (size_t k = 0; k < n; ++k) sums[k] = 1 << (kFractionBits - 1);
+      for (int k = 0; k < count; ++k) AddWeighted(from + static_cast<size_t>(k) * size, weights[k], n, sums);
+      StoreSums(sums, n, out + static_cast<size_t>(i) * size + start);
     }
-    size_t x = 0;
-    for (; x + kLanes <= stride; x += kLanes) WeighLanes(from + x, stride, weights, count, to + x);
-    // The rest overlaps the last full group: the same bytes again.
-    if (x < stride) WeighLanes(from + stride - kLanes, stride, weights, count, to + stride - kLanes);
-  }
-}
-
-// Along x on 16 rows that lie interleaved: byte (x, channel, row) at (x * channels + channel) * 16 + row.
-ATELIER_VECTOR_CLONES void WeighColumns(const uint8_t* in, int channels, const Taps& taps, uint8_t* out) {
-  const size_t step = static_cast<size_t>(channels) * kLanes;
-  for (int x = 0; x < taps.out; ++x) {
-    const uint8_t* from = in + static_cast<size_t>(taps.first[static_cast<size_t>(x)]) * step;
-    const int32_t* weights = &taps.weights[static_cast<size_t>(x) * static_cast<size_t>(taps.taps)];
-    const int count = taps.count[static_cast<size_t>(x)];
-    uint8_t* to = out + static_cast<size_t>(x) * step;
-    for (size_t c = 0; c < step; c += kLanes) WeighLanes(from + c, step, weights, count, to + c);
   }
 }
 
@@ -160,7 +139,7 @@ void ResizeX(const ImageU8& in, const Taps& taps, ImageU8* out) {
     for (size_t i = 0; i < in.stride(); ++i, to += kLanes) {
       for (int r = 0; r < kLanes; ++r) to[r] = from[r][i];
     }
-    WeighColumns(lanes.data(), in.channels, taps, result.data());
+    WeighGroups(lanes.data(), static_cast<size_t>(in.channels) * kLanes, taps, result.data());
     for (int r = 0; r < rows; ++r) {
       uint8_t* row = out->row(y0 + r);
       const uint8_t* lane = result.data() + r;
@@ -221,7 +200,7 @@ StatusOr<ImageU8> Resize(const ImageU8& image, int64_t width, int64_t height, Re
   const auto along_y = [&]() -> Status {
     if (height == from->height) return OkStatus();
     ASSIGN_OR_RETURN(ImageU8 next, MakeImage(from->width, height, from->channels));
-    WeighRows(from->data.data(), from->stride(), MakeTaps(from->height, next.height, filter), next.data.data());
+    WeighGroups(from->data.data(), from->stride(), MakeTaps(from->height, next.height, filter), next.data.data());
     current = std::move(next);
     from = &current;
     return OkStatus();

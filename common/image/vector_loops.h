@@ -15,7 +15,6 @@ namespace atelier::image_internal {
 
 inline constexpr int kLanes = 16;
 using U8x16 = uint8_t __attribute__((vector_size(16)));
-using I32x16 = int32_t __attribute__((vector_size(64)));
 using U32x16 = uint32_t __attribute__((vector_size(64)));
 
 }  // namespace atelier::image_internal

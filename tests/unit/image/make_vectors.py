@@ -1,0 +1,111 @@
+#!/usr/bin/env python3
+"""Writes vectors.txt: what Pillow 13 gives for small random pictures. Run with `pip install pillow==13.0.0 numpy`.
+
+Line: op, numbers, input bytes in hex, output bytes in hex. The tests compare every byte.
+  resize FILTER WIDTH HEIGHT CHANNELS TO_WIDTH TO_HEIGHT IN OUT
+  blur SIGMA WIDTH HEIGHT CHANNELS IN OUT
+  blend WIDTH HEIGHT IN OUT       IN: base RGB, tile RGB, mask L, one after the other
+  orient NUMBER WIDTH HEIGHT IN TO_WIDTH TO_HEIGHT OUT    (L)
+  file FORMAT WIDTH HEIGHT HAS_ALPHA FILE RGB ALPHA    by LoadImage's rules (spec engine.md 11.2)
+"""
+import io
+import os
+import struct
+import zlib
+
+import numpy as np
+from PIL import Image, ImageFilter, ImageOps
+
+rng = np.random.default_rng(20261123)
+MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+FILTERS = {"bilinear": Image.BILINEAR, "bicubic": Image.BICUBIC, "lanczos": Image.LANCZOS}
+
+
+def picture(width, height, channels, smooth=False):
+    values = rng.integers(0, 256, (height, width, channels), dtype=np.uint8)
+    image = Image.fromarray(values[:, :, 0] if channels == 1 else values, MODES[channels])
+    return image.filter(ImageFilter.GaussianBlur(1.5)) if smooth else image
+
+
+def hexed(image):
+    return np.asarray(image).tobytes().hex() or "-"
+
+
+lines = []
+# Shrinking, growing, one axis only, alpha, and shapes on both sides of the rule which axis comes first.
+for name, w, h, c, tw, th in [
+    ("lanczos", 36, 36, 3, 34, 34), ("lanczos", 17, 9, 1, 40, 30), ("lanczos", 40, 20, 1, 40, 9),
+    ("lanczos", 13, 40, 3, 12, 11), ("bicubic", 12, 47, 1, 30, 34), ("bicubic", 7, 5, 3, 23, 19),
+    ("bicubic", 41, 74, 1, 39, 70), ("bilinear", 41, 75, 1, 39, 70), ("bilinear", 30, 12, 3, 9, 12),
+    ("lanczos", 20, 18, 4, 11, 25), ("bilinear", 14, 11, 2, 30, 5), ("lanczos", 1, 1, 3, 5, 4), ("lanczos", 33, 3, 1, 1, 1),
+]:
+    image = picture(w, h, c)
+    lines.append(f"resize {name} {w} {h} {c} {tw} {th} {hexed(image)} {hexed(image.resize((tw, th), FILTERS[name]))}")
+for sigma, w, h, c in [(0.3, 9, 7, 1), (1, 20, 11, 3), (2.7, 33, 18, 1), (4, 40, 35, 1), (8, 5, 60, 1), (16, 70, 20, 1), (64, 30, 30, 1)]:
+    image = picture(w, h, c)
+    lines.append(f"blur {sigma} {w} {h} {c} {hexed(image)} {hexed(image.filter(ImageFilter.GaussianBlur(sigma)))}")
+for w, h in [(24, 20), (7, 50)]:
+    base, tile, mask = picture(w, h, 3), picture(w, h, 3), picture(w, h, 1)
+    over = tile.convert("RGBA")
+    over.putalpha(mask)
+    out = Image.alpha_composite(base.convert("RGBA"), over).convert("RGB")
+    lines.append(f"blend {w} {h} {hexed(base)}{hexed(tile)}{hexed(mask)} {hexed(out)}")
+for orientation in range(1, 9):
+    image = picture(5, 3, 1)
+    image.getexif()[0x112] = orientation
+    out = ImageOps.exif_transpose(image)
+    lines.append(f"orient {orientation} 5 3 {hexed(image)} {out.width} {out.height} {hexed(out)}")
+
+
+def file_case(fmt, image, **options):
+    data = io.BytesIO()
+    image.save(data, fmt, **options)
+    bytes_case(fmt, data.getvalue())
+
+
+def bytes_case(fmt, data):
+    loaded = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    alpha = None
+    if "A" in loaded.getbands():
+        alpha = loaded.getchannel("A")
+    elif loaded.mode == "P" and "transparency" in loaded.info:
+        alpha = loaded.convert("RGBA").getchannel("A")
+    lines.append(f"file {fmt} {loaded.width} {loaded.height} {int(alpha is not None)} {data.hex()} "
+                 f"{hexed(loaded.convert('RGB'))} {hexed(alpha) if alpha else '-'}")
+
+
+def interlaced_png(width, height, bits, colour_type, channels):
+    """Pillow reads these but does not write them."""
+    def chunk(kind, body):
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+    rows = b""
+    for x, y, dx, dy in [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]:
+        row_bytes = (-(-(width - x) // dx) * channels * bits + 7) // 8
+        if width > x:
+            for _ in range(-(-(height - y) // dy)):
+                rows += b"\0" + rng.integers(0, 256, row_bytes, dtype=np.uint8).tobytes()
+    header = struct.pack(">IIBBBBB", width, height, bits, colour_type, 0, 0, 1)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+turned = Image.Exif()
+turned[0x112] = 6
+for channels in MODES:
+    file_case("PNG", picture(11, 7, channels))
+file_case("PNG", picture(12, 9, 3).convert("1"))
+file_case("PNG", picture(12, 9, 3).quantize(4), bits=2)
+file_case("PNG", picture(12, 9, 3).quantize(16), transparency=3)
+file_case("PNG", picture(12, 9, 3), transparency=(1, 2, 3))
+file_case("PNG", picture(12, 9, 3), exif=turned)
+bytes_case("PNG", interlaced_png(13, 11, 4, 0, 1))
+bytes_case("PNG", interlaced_png(13, 11, 16, 2, 3))
+bytes_case("PNG", interlaced_png(5, 3, 8, 6, 4))
+file_case("JPEG", picture(24, 17, 3, True), quality=90)
+file_case("JPEG", picture(24, 17, 3, True), quality=90, progressive=True, exif=turned)
+file_case("JPEG", picture(24, 17, 1, True))
+file_case("JPEG", picture(24, 17, 3, True).convert("CMYK"))
+file_case("WEBP", picture(16, 12, 3, True), quality=80)
+file_case("WEBP", picture(9, 12, 4), lossless=True, exact=True, exif=turned)
+
+with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "vectors.txt"), "w") as out:
+    out.write("\n".join(lines) + "\n")
