@@ -6,6 +6,7 @@ Line: op, numbers, input bytes in hex, output bytes in hex. The tests compare ev
   blur SIGMA WIDTH HEIGHT CHANNELS IN OUT
   blend WIDTH HEIGHT IN OUT       IN: base RGB, tile RGB, mask L, one after the other
   orient NUMBER WIDTH HEIGHT IN TO_WIDTH TO_HEIGHT OUT    (L)
+  text FILE KEY TEXT KEY TEXT ...    keys and texts in hex, UTF-8
   file FORMAT WIDTH HEIGHT HAS_ALPHA FILE RGB ALPHA    by LoadImage's rules (spec engine.md 11.2)
 """
 import io
@@ -15,6 +16,7 @@ import zlib
 
 import numpy as np
 from PIL import Image, ImageFilter, ImageOps
+from PIL.PngImagePlugin import PngInfo
 
 rng = np.random.default_rng(20261123)
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
@@ -106,6 +108,29 @@ file_case("JPEG", picture(24, 17, 1, True))
 file_case("JPEG", picture(24, 17, 3, True).convert("CMYK"))
 file_case("WEBP", picture(16, 12, 3, True), quality=80)
 file_case("WEBP", picture(9, 12, 4), lossless=True, exact=True, exif=turned)
+
+def text_case(data, pairs):
+    fields = " ".join(f"{key.encode().hex()} {text.encode().hex()}" for key, text in pairs)
+    lines.append(f"text {data.hex()} {fields}")
+
+
+info = PngInfo()
+info.add_text("prompt", '{"1": {"class_type": "KSampler"}}')
+info.add_text("latin", "gr\u00fc\u00df")
+info.add_text("packed", "x" * 300, zip=True)
+info.add_itxt("snow", "\u2744", "en", "Schnee")
+info.add_itxt("packed snow", "\u2744" * 50, zip=True)
+data = io.BytesIO()
+picture(3, 3, 3).save(data, "PNG", pnginfo=info)
+text_case(data.getvalue(), [("prompt", '{"1": {"class_type": "KSampler"}}'), ("latin", "gr\u00fc\u00df"), ("packed", "x" * 300),
+                            ("snow", "\u2744"), ("packed snow", "\u2744" * 50)])
+tags = Image.Exif()  # as SaveAnimatedWEBP does
+tags[0x0110] = 'prompt:{"1": {}}'
+tags[0x010F] = 'workflow:{"nodes": []}'
+for fmt in ("WEBP", "JPEG"):
+    data = io.BytesIO()
+    picture(8, 8, 3).save(data, fmt, exif=tags)
+    text_case(data.getvalue(), [("workflow", '{"nodes": []}'), ("prompt", '{"1": {}}')])
 
 with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "vectors.txt"), "w") as out:
     out.write("\n".join(lines) + "\n")

@@ -8,6 +8,7 @@
 #include "common/image/blur.h"
 #include "common/image/codec.h"
 #include "common/image/composite.h"
+#include "common/image/png_text.h"
 #include "common/image/resize.h"
 
 namespace atelier {
@@ -89,6 +90,13 @@ TEST_CASE("pixels equal Pillow's") {
       const auto out = ApplyOrientation(image, orientation);
       REQUIRE(out.ok());
       CHECK(*out == Picture(tw, th, 1, TakeHex(in)));
+    } else if (op == "text") {
+      const auto texts = ReadImageText(TakeHex(in));
+      REQUIRE(texts.ok());
+      TextPairs expected;
+      for (std::string key = TakeHex(in); !key.empty(); key = TakeHex(in)) expected.emplace_back(key, TakeHex(in));
+      CHECK(expected.size() >= 2);
+      CHECK(*texts == expected);
     } else if (op == "file") {
       std::string format;
       bool has_alpha = false;
@@ -102,7 +110,7 @@ TEST_CASE("pixels equal Pillow's") {
       FAIL("unknown line");
     }
   }
-  CHECK(seen.size() == 5);
+  CHECK(seen.size() == 6);
   CHECK(seen["resize"] >= 10);
   CHECK(seen["file"] >= 15);
 }
