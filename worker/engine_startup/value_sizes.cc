@@ -1,0 +1,34 @@
+#include <ATen/ATen.h>
+
+#include "common/base/registry.h"
+#include "common/executor/executor.h"
+#include "worker/engine/types.h"
+
+namespace atelier {
+namespace {
+
+int64_t Bytes(const at::Tensor& tensor) { return tensor.defined() ? static_cast<int64_t>(tensor.nbytes()) : 0; }
+
+template <typename T>
+bool Register(std::string_view type, int64_t (*bytes)(const T&)) {
+  return Registry<ValueSize>::Get().Add(type, 0, ValueSize{[bytes](const Value& value) {
+                                          const T* object = value.Get<T>();
+                                          return object == nullptr ? 0 : bytes(*object);
+                                        }});
+}
+
+const bool kImage = Register<engine::Image>("IMAGE", [](const engine::Image& image) { return Bytes(image.pixels); });
+const bool kMask = Register<engine::Mask>("MASK", [](const engine::Mask& mask) { return Bytes(mask.values); });
+const bool kLatent = Register<engine::Latent>(
+    "LATENT", [](const engine::Latent& latent) { return Bytes(latent.samples) + Bytes(latent.noise_mask); });
+const bool kConditioning = Register<engine::Conditioning>("CONDITIONING", [](const engine::Conditioning& conditioning) {
+  int64_t bytes = 0;
+  for (const engine::CondEntry& entry : conditioning.entries) {
+    bytes += Bytes(entry.cond);
+    for (const auto& [name, tensor] : entry.tensors) bytes += Bytes(tensor);
+  }
+  return bytes;
+});
+
+}  // namespace
+}  // namespace atelier

@@ -1,0 +1,115 @@
+// atelier-worker (and, with other node types linked in, atelier-worker-fake): one device of the cluster.
+#include <pthread.h>
+#include <unistd.h>
+
+#include <climits>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "CLI/CLI.hpp"
+#include "common/base/log.h"
+#include "common/rpc/protocol.h"
+#include "worker/engine_startup/startup.h"
+#include "worker/session/session.h"
+
+namespace atelier {
+namespace {
+
+constexpr int64_t kEndMs = 4000;  // for running tasks after SIGTERM; a second signal ends at once
+
+// Bytes of a line of /proc/meminfo, "MemTotal" or "MemAvailable"; 0 when it is not there.
+uint64_t HostMemory(const std::string& key) {
+  std::ifstream file("/proc/meminfo");
+  for (std::string line; std::getline(file, line);)
+    if (line.compare(0, key.size() + 1, key + ":") == 0)
+      return std::strtoull(line.c_str() + key.size() + 1, nullptr, 10) * 1024;
+  return 0;
+}
+
+std::string DefaultName(const std::string& device) {
+  char host[HOST_NAME_MAX + 1] = "worker";
+  gethostname(host, sizeof(host) - 1);
+  return Cat(host, "-", device == "cpu" ? Cat("cpu-", getpid()) : device);
+}
+
+int Main(int argc, char** argv) {
+  EngineSetup setup;
+  SessionOptions options;
+  bool print_catalog = false;
+  CLI::App app("One device of an Atelier cluster: pulls tasks from the master and executes them.", "atelier-worker");
+  app.add_option("--master", options.master, "address of the master")->type_name("HOST:PORT")->capture_default_str();
+  app.add_option("--name", options.name, "name in the cluster, unique; default: host and device");
+  app.add_option("--device", setup.device, "auto, cpu or cuda:N")->capture_default_str();
+  app.add_option("--models", setup.model_roots,
+                 "models folder in the reference's layout; several are searched in order")
+      ->type_name("DIR")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  app.add_option("--threads", setup.threads, "CPU threads of one operation; 0: the machine's cores")
+      ->check(CLI::Range(0, 1024));
+  app.add_option("--models-bytes-max", setup.models_bytes_max, "bytes of models kept loaded; 0: what fits")
+      ->check(CLI::NonNegativeNumber);
+  app.add_flag("--print-catalog", print_catalog, "print the declarations of all node types as JSON and end");
+  app.set_version_flag("--version", Cat("atelier-worker ", kProgramVersion, ", protocol ", kProtocolVersion));
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  if (print_catalog) {
+    std::printf("%s\n", RegisteredCatalog().ToJson().dump(1).c_str());
+    return 0;
+  }
+  // Signals are taken by one thread; all others are started after this and inherit the mask.
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
+
+  for (std::string& root : setup.model_roots)
+    while (root.size() > 1 && root.back() == '/') root.pop_back();
+  StatusOr<EngineInfo> engine = StartEngine(setup);
+  if (!engine.ok()) {
+    LogError(Message(engine.status()));
+    return 2;
+  }
+  options.device = engine->device;
+  options.device_name = engine->device_name;
+  options.memory_bytes = engine->memory_free ? engine->memory_bytes : HostMemory("MemTotal");
+  options.memory_free = engine->memory_free ? engine->memory_free : [] { return HostMemory("MemAvailable"); };
+  options.executor_scope = engine->executor_scope;
+  options.on_cancel = engine->on_cancel;
+  options.on_point = engine->on_point;
+  options.model_roots = setup.model_roots;
+  if (options.name.empty()) options.name = DefaultName(options.device);
+
+  LogInfo("worker \"", options.name, "\" on ", options.device, " (", options.device_name, "), version ",
+          kProgramVersion);
+  auto* session = new Session(options);  // never destroyed: a node that does not stop must not keep the process
+  SetLogSink([session](LogLevel level, const std::string& text) { session->SendLog(level, text); });
+  std::thread([session, signals] {
+    for (bool first = true;; first = false) {
+      int signal = 0;
+      if (sigwait(&signals, &signal) != 0) continue;
+      session->Drain(signal == SIGINT ? "interrupted" : "asked to end", first ? kEndMs : 0);
+    }
+  }).detach();
+  const Status ended = session->Run();
+  if (!ended.ok()) LogWarning(Message(ended));
+  LogInfo("worker \"", options.name, "\" ends");
+  SetLogSink(nullptr);
+  std::fflush(nullptr);
+  std::_Exit(0);
+}
+
+}  // namespace
+}  // namespace atelier
+
+int main(int argc, char** argv) { return atelier::Main(argc, argv); }
