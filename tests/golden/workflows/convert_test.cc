@@ -1,10 +1,9 @@
 #include "common/graph/convert.h"
 
 #include <algorithm>
+#include <catch2/catch.hpp>
 #include <string>
 #include <vector>
-
-#include <catch2/catch.hpp>
 
 #include "common/graph/prompt.h"
 #include "tests/golden/workflows/workflow_data.h"
@@ -22,7 +21,8 @@ std::string Difference(const Json& got, const Json& want) {
     for (const auto& [name, value] : wanted.items()) {
       if (!inputs.contains(name)) return Cat("node ", id, ": ", name, " is missing, want ", value.dump().substr(0, 80));
       if (!SameJson(inputs[name], value))
-        return Cat("node ", id, ": ", name, " is ", inputs[name].dump().substr(0, 80), ", want ", value.dump().substr(0, 80));
+        return Cat("node ", id, ": ", name, " is ", inputs[name].dump().substr(0, 80), ", want ",
+                   value.dump().substr(0, 80));
     }
     return Cat("node ", id, ": got ", got[id].dump().substr(0, 400), ", want ", entry.dump().substr(0, 400));
   }
@@ -49,7 +49,8 @@ TEST_CASE("editor files become the official editor's prompts") {
     const std::string name = entry["name"];
     const std::string text = ReadFile(folder / "ui" / (name + ".json"));
     StatusOr<Json> json = ParseJson(text);
-    StatusOr<Converted> converted = json.ok() ? ConvertWorkflow(*json, *widgets, options) : StatusOr<Converted>(json.status());
+    StatusOr<Converted> converted =
+        json.ok() ? ConvertWorkflow(*json, *widgets, options) : StatusOr<Converted>(json.status());
     if (entry["converts"] != true || entry.contains("load_error")) {
       ++to_refuse;
       refused += converted.ok() ? 0 : 1;
@@ -74,13 +75,14 @@ TEST_CASE("editor files become the official editor's prompts") {
         answers = std::move(more);
       }
     }
-    const bool same = std::any_of(answers.begin(), answers.end(), [&](const Json& answer) { return SameJson(converted->prompt, answer); });
+    const bool same = std::any_of(answers.begin(), answers.end(),
+                                  [&](const Json& answer) { return SameJson(converted->prompt, answer); });
     equal += same ? 1 : 0;
     if (!same) WARN(name << ": " << Difference(converted->prompt, answers[0]));
     ordered += KeysOf(converted->prompt) == KeysOf(answers[0]) ? 1 : 0;
   }
-  WARN(equal << " of " << convertible << " prompts are equal, " << ordered << " in the same node order; " << refused << " of " << to_refuse
-             << " are refused");
+  WARN(equal << " of " << convertible << " prompts are equal, " << ordered << " in the same node order; " << refused
+             << " of " << to_refuse << " are refused");
   CHECK(refused == to_refuse);
   CHECK(equal * 100 >= convertible * 95);
 }

@@ -14,11 +14,13 @@ namespace atelier {
 
 inline std::filesystem::path GoldenWorkflows() {
   const char* set = std::getenv("ATELIER_GOLDEN");
-  const std::filesystem::path root =
-      set != nullptr ? std::filesystem::path(set) : std::filesystem::path(ATELIER_SOURCE_DIR) / ".." / "shared" / "golden";
+  const std::filesystem::path root = set != nullptr
+                                         ? std::filesystem::path(set)
+                                         : std::filesystem::path(ATELIER_SOURCE_DIR) / ".." / "shared" / "golden";
   const std::filesystem::path folder = root / "workflows";
   if (!std::filesystem::exists(folder / "index.json")) {
-    std::fprintf(stderr, "SKIPPED: no golden workflows in %s; set ATELIER_GOLDEN to the folder that holds them\n", folder.c_str());
+    std::fprintf(stderr, "SKIPPED: no golden workflows in %s; set ATELIER_GOLDEN to the folder that holds them\n",
+                 folder.c_str());
     std::exit(77);
   }
   return folder;
