@@ -48,6 +48,10 @@ struct Family {
   static const bool ATELIER_CONCAT_(kFamily, __LINE__) = \
       ::atelier::Registry<::atelier::models::Family>::Get().Add(name, 0, ::atelier::models::Family __VA_ARGS__)
 
+/// x [B,C,H,W] enlarged at the right and bottom so that each side is at least `minimum` and a multiple of `multiple`:
+/// reflected as far as there are pixels to reflect, the rest repeats the edge. Source: spec extras.md 5.1.
+at::Tensor PadToMultiple(const at::Tensor& x, int64_t minimum, int64_t multiple);
+
 /// Super-resolution architectures, by tensor names. One file below upscalers/ each.
 struct UpscalerArch {
   std::function<bool(const engine::WeightSource&)> detect;

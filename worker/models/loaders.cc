@@ -1,7 +1,9 @@
 #include "worker/models/loaders.h"
 
+#include <algorithm>
 #include <array>
 #include <utility>
+#include <vector>
 
 #include "common/base/log.h"
 #include "worker/engine/guard.h"
@@ -124,6 +126,21 @@ StatusOr<std::shared_ptr<const engine::UpscaleNetwork>> LoadUpscaler(const std::
   });
 }
 
+at::Tensor PadToMultiple(const at::Tensor& x, int64_t minimum, int64_t multiple) {
+  at::Tensor y = x;
+  for (const int64_t dim : {2, 3}) {
+    const int64_t size = y.size(dim);
+    const int64_t target = (std::max(minimum, size) + multiple - 1) / multiple * multiple;
+    const int64_t reflect = std::min(target - size, size - 1), repeat = target - size - reflect;
+    const auto pads = [dim](int64_t n) {
+      return dim == 2 ? std::vector<int64_t>{0, 0, 0, n} : std::vector<int64_t>{0, n, 0, 0};
+    };
+    if (reflect > 0) y = at::reflection_pad2d(y, pads(reflect));
+    if (repeat > 0) y = at::replication_pad2d(y, pads(repeat));
+  }
+  return y;
+}
+
 StatusOr<at::Tensor> UpscaleWithModel(const engine::UpscaleNetwork& network, const at::Tensor& pixels,
                                       const std::function<Status(int64_t, int64_t)>& tick) {
   if (pixels.dim() != 4 || pixels.size(3) < 3) return InvalidArgument("an upscale model takes images [B,H,W,3]");
@@ -134,11 +151,11 @@ StatusOr<at::Tensor> UpscaleWithModel(const engine::UpscaleNetwork& network, con
       const engine::Tiling tiling{tile, tile, 32, static_cast<double>(network.scale())};
       const int64_t total = input.size(0) * engine::TileCount(input.size(2), input.size(3), tiling);
       int64_t done = 0;
-      ASSIGN_OR_RETURN(
-          const at::Tensor y,
-          engine::RunTiled(
-              input, tiling, 3, [&](const at::Tensor& t) { return network.Forward(t.to(network.device())); },
-              [&]() -> Status { return tick ? tick(++done, total) : OkStatus(); }));
+      ASSIGN_OR_RETURN(const at::Tensor y,
+                       engine::RunTiled(
+                           input, tiling, 3,
+                           [&](const at::Tensor& t) { return network.Forward(t.to(network.device())).clamp(0.0, 1.0); },
+                           [&]() -> Status { return tick ? tick(++done, total) : OkStatus(); }));
       return y.clamp(0.0, 1.0).movedim(1, 3).contiguous();
     });
     if (result.ok() || result.status().code() != StatusCode::kResourceExhausted || tile / 2 < kTileMin) return result;

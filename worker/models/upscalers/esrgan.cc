@@ -91,13 +91,8 @@ class Rrdb final : public engine::UpscaleNetwork {
   at::Tensor Forward(const at::Tensor& input) const override {
     params_.Load();
     const int64_t h = input.size(2), w = input.size(3);
-    at::Tensor x = input;
-    if (unshuffle_ > 1) {
-      const int64_t pad_h = (unshuffle_ - h % unshuffle_) % unshuffle_,
-                    pad_w = (unshuffle_ - w % unshuffle_) % unshuffle_;
-      if (pad_h > 0 || pad_w > 0) x = Reflect(x, pad_h, pad_w);
-      x = at::pixel_unshuffle(x, unshuffle_);
-    }
+    at::Tensor x = unshuffle_ > 1 ? PadToMultiple(input, 4, 4) : PadToMultiple(input, 2, 1);
+    if (unshuffle_ > 1) x = at::pixel_unshuffle(x, unshuffle_);
     const at::Tensor f = first_(x);
     at::Tensor t = f;
     for (const std::array<DenseBlock, 3>& block : blocks_) t = block[2](block[1](block[0](t))) * 0.2 + t;
@@ -110,13 +105,6 @@ class Rrdb final : public engine::UpscaleNetwork {
   }
 
  private:
-  // Reflection needs more pixels than it adds; a side of one pixel is repeated instead.
-  static at::Tensor Reflect(const at::Tensor& x, int64_t pad_h, int64_t pad_w) {
-    at::Tensor y = x;
-    y = pad_h < y.size(2) ? at::reflection_pad2d(y, {0, 0, 0, pad_h}) : at::replication_pad2d(y, {0, 0, 0, pad_h});
-    return pad_w < y.size(3) ? at::reflection_pad2d(y, {0, pad_w, 0, 0}) : at::replication_pad2d(y, {0, pad_w, 0, 0});
-  }
-
   mutable engine::ParamSet params_;
   Conv2d first_, trunk_, high_, last_;
   std::vector<std::array<DenseBlock, 3>> blocks_;

@@ -1,0 +1,173 @@
+#include <catch2/catch.hpp>
+#include <chrono>
+#include <cstdio>
+
+#include "tests/golden/golden_data.h"
+#include "worker/engine/guard.h"
+#include "worker/models/loaders.h"
+
+namespace atelier {
+namespace {
+
+std::string Checkpoint(const std::string& name) { return golden::Models() + "/checkpoints/" + name + ".safetensors"; }
+
+TEST_CASE("UNets give the golden output") {
+  const c10::InferenceMode inference;
+  engine::Engine engine({});
+  int checked = 0;
+  for (const Json& item : golden::Cases("module_forward")) {
+    const std::string id = item["id"];
+    const size_t unet = id.find("_unet_");
+    if (unet == std::string::npos) continue;
+    INFO(id);
+    auto parts = models::LoadCheckpoint(Checkpoint(id.substr(0, unet)), engine);
+    REQUIRE(parts.ok());
+    const auto io = golden::Tensors(item["files"][0]);
+    engine::ModelCallInputs inputs;
+    inputs.context = io.Find("in.context");
+    inputs.y = io.Find("in.y");
+    const at::Tensor out = (*parts)->diffusion.network->Forward(io.Find("in.x"), io.Find("in.t"), inputs);
+    const double diff = golden::MaxDiff(out, io.Find("out"));
+    std::printf("%s: difference %.2g\n", id.c_str(), diff);
+    CHECK(diff <= item["tolerance_abs"].get<double>());
+    ++checked;
+  }
+  CHECK(checked >= 9);
+}
+
+TEST_CASE("autoencoders give the golden output") {
+  const c10::InferenceMode inference;
+  engine::Engine engine({});
+  int checked = 0;
+  for (const Json& item : golden::Cases("module_forward")) {
+    const std::string id = item["id"];
+    const size_t at = id.find("_vae_");
+    if (at == std::string::npos || id.find("wan") != std::string::npos) continue;
+    INFO(id);
+    auto parts = models::LoadCheckpoint(Checkpoint(id.substr(0, at)), engine);
+    REQUIRE(parts.ok());
+    REQUIRE((*parts)->autoencoder != nullptr);
+    const auto io = golden::Tensors(item["files"][0]);
+    // The file holds the raw network: images in -1..1, channels first.
+    auto latent = (*parts)->autoencoder->Encode((io.Find("in.image").movedim(1, 3) + 1.0) / 2.0);
+    REQUIRE(latent.ok());
+    const double encode = golden::MaxDiff(*latent, io.Find("out.encode"));
+    auto pixels = (*parts)->autoencoder->Decode(io.Find("in.z"));
+    REQUIRE(pixels.ok());
+    const at::Tensor want = ((io.Find("out.decode") + 1.0) / 2.0).clamp(0, 1).movedim(1, 3);
+    const double decode = golden::MaxDiff(*pixels, want);
+    std::printf("%s: encode %.2g decode %.2g\n", id.c_str(), encode, decode);
+    CHECK(encode <= item["tolerance_abs"].get<double>());
+    CHECK(decode <= item["tolerance_abs"].get<double>());
+    ++checked;
+  }
+  CHECK(checked >= 3);
+}
+
+TEST_CASE("the demo model loads by its shapes and runs") {
+  const c10::InferenceMode inference;
+  const std::string path = golden::Root() + "/../demo/demo.safetensors";
+  if (!std::filesystem::exists(path)) {
+    std::printf("SKIPPED part: no demo model\n");
+    return;
+  }
+  engine::Engine engine({});
+  auto parts = models::LoadCheckpoint(path, engine);
+  REQUIRE(parts.ok());
+  CHECK((*parts)->diffusion.family == "sd15");
+  auto cond = (*parts)->text_encoder->Encode("a red circle on a blue background", 0);
+  REQUIRE(cond.ok());
+  engine::ModelCallInputs inputs;
+  inputs.context = cond->entries[0].cond.repeat({2, 1, 1});
+  const at::Tensor x = at::zeros({2, 4, 16, 16}), t = at::full({2}, 500.0);
+  (*parts)->diffusion.network->Forward(x, t, inputs);
+  const auto start = std::chrono::steady_clock::now();
+  const at::Tensor out = (*parts)->diffusion.network->Forward(x, t, inputs);
+  const double ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+  CHECK(at::isfinite(out).all().item<bool>());
+  auto image = (*parts)->autoencoder->Decode(at::randn({1, 4, 16, 16}));
+  REQUIRE(image.ok());
+  CHECK(image->sizes() == at::IntArrayRef({1, 128, 128, 3}));
+  std::printf("demo model: one UNet call at 128x128, batch 2: %.1f ms\n", ms);
+}
+
+TEST_CASE("an engine of little memory unloads and gives the same") {
+  const c10::InferenceMode inference;
+  engine::EngineOptions options;
+  options.resident_bytes_max = 1;
+  engine::Engine small(options), large({});
+  auto a = models::LoadCheckpoint(Checkpoint("tiny_sd15"), small);
+  auto b = models::LoadCheckpoint(Checkpoint("tiny_sd15"), large);
+  REQUIRE((a.ok() && b.ok()));
+  for (int round = 0; round < 2; ++round) {
+    auto x = (*a)->text_encoder->Encode("a (cat:1.2)", 0), y = (*b)->text_encoder->Encode("a (cat:1.2)", 0);
+    REQUIRE((x.ok() && y.ok()));
+    CHECK(at::equal(x->entries[0].cond, y->entries[0].cond));
+    auto p = (*a)->autoencoder->Decode(at::ones({1, 4, 8, 8})), q = (*b)->autoencoder->Decode(at::ones({1, 4, 8, 8}));
+    REQUIRE((p.ok() && q.ok()));
+    CHECK(at::equal(*p, *q));
+  }
+  CHECK(small.residency()->bytes() < large.residency()->bytes());
+  auto again = models::LoadCheckpoint(Checkpoint("tiny_sd15"), large);
+  CHECK(again->get() == b->get());
+}
+
+TEST_CASE("upscale networks give the golden output") {
+  const c10::InferenceMode inference;
+  engine::Engine engine({});
+  for (const char* name : {"compact", "esrgan_x2", "esrgan_plus"}) {
+    auto network = models::LoadUpscaler(golden::Models() + "/upscale_models/tiny_" + name + ".safetensors", engine);
+    INFO(name << " " << network.status().ToString());
+    REQUIRE(network.ok());
+    const auto io = golden::Tensors(std::string("upscale_arch/") + name + "/io.safetensors");
+    int pairs = 0;
+    for (; io.Has(Cat("in", pairs)); ++pairs) {
+      const at::Tensor out = (*network)->Forward(io.Find(Cat("in", pairs)));
+      const double diff = golden::MaxDiff(out, io.Find(Cat("raw", pairs)));
+      std::printf("%s %d: difference %.2g, scale %d\n", name, pairs, diff, static_cast<int>((*network)->scale()));
+      CHECK(diff <= 2e-5);
+    }
+    CHECK(pairs > 0);
+  }
+}
+
+TEST_CASE("files that cannot be loaded are named in one sentence") {
+  engine::Engine engine({});
+  const auto expect = [](const Status& status, StatusCode code, const std::string& word) {
+    INFO(status.ToString());
+    CHECK(status.code() == code);
+    CHECK(Message(status).find(word) != std::string::npos);
+    CHECK(Message(status).find('\n') == std::string::npos);
+    CHECK(Message(status).find("/tmp") == std::string::npos);  // no server paths
+  };
+  expect(models::LoadCheckpoint("/tmp/none.safetensors", engine).status(), StatusCode::kNotFound, "none.safetensors");
+  expect(models::LoadCheckpoint(golden::Models() + "/vae/tiny_wan21_vae.safetensors", engine).status(),
+         StatusCode::kInvalidArgument, "known family");
+  expect(models::LoadAutoencoder(Checkpoint("../loras/sd15_lokr"), engine).status(), StatusCode::kInvalidArgument,
+         "autoencoder");
+  expect(models::LoadUpscaler(Checkpoint("tiny_sd15"), engine).status(), StatusCode::kInvalidArgument,
+         "known architecture");
+  const std::string bytes = golden::ReadFile(Checkpoint("tiny_sd15"));
+  const std::string path = "/tmp/atelier_models_test_cut.safetensors";
+  std::ofstream(path, std::ios::binary) << bytes.substr(0, bytes.size() / 2);
+  expect(models::LoadCheckpoint(path, engine).status(), StatusCode::kDataLoss, "cut off");
+  std::ofstream(path, std::ios::binary) << "hello, this is no model";
+  expect(models::LoadCheckpoint(path, engine).status(), StatusCode::kInvalidArgument, "no safetensors file");
+  std::filesystem::remove(path);
+}
+
+TEST_CASE("a missing tensor is named") {
+  engine::Engine engine({});
+  auto file = engine::WeightSource::Open(Checkpoint("tiny_sd15"));
+  REQUIRE(file.ok());
+  auto tensors = file->tensors();
+  tensors.erase("model.diffusion_model.middle_block.1.transformer_blocks.0.attn2.to_v.weight");
+  const engine::WeightSource cut("cut.safetensors", std::move(tensors));
+  const auto family = Registry<models::Family>::Get().Find("sd15");
+  const Status status = family->build(cut.Prefixed("model.diffusion_model."), cut, engine).status();
+  CHECK(status.code() == StatusCode::kInvalidArgument);
+  CHECK(Message(status).find("middle_block.1.transformer_blocks.0.attn2.to_v.weight") != std::string::npos);
+}
+
+}  // namespace
+}  // namespace atelier
