@@ -1,10 +1,9 @@
 // `atelier convert`: local, no master.
 #include <unistd.h>
 
-#include <cstdlib>
 #include <ctime>
-#include <filesystem>
 
+#include "common/files/data_dir.h"
 #include "common/graph/convert.h"
 #include "common/graph/schema.h"
 #include "common/graph/widgets.h"
@@ -13,23 +12,6 @@
 
 namespace atelier::cli {
 namespace {
-
-namespace fs = std::filesystem;
-
-constexpr const char* kInstalled = "/usr/share/atelier";
-
-// The folder of widgets.json and catalog.json.
-StatusOr<std::string> DataFolder() {
-  const char* named = std::getenv("ATELIER_DATA_DIR");
-  if (named != nullptr && *named != '\0') return std::string(named);
-  std::error_code error;
-  const fs::path self = fs::read_symlink("/proc/self/exe", error);
-  const fs::path built = (self.parent_path() / "../../config").lexically_normal();
-  if (!error && fs::exists(built / "widgets.json", error)) return built.string();
-  if (fs::exists(fs::path(kInstalled) / "widgets.json", error)) return std::string(kInstalled);
-  return NotFound("widgets.json is neither in ", built.string(), " nor in ", kInstalled,
-                  "; name its folder with the environment's ATELIER_DATA_DIR");
-}
 
 ConvertOptions Options() {
   ConvertOptions options;
@@ -42,7 +24,7 @@ ConvertOptions Options() {
 
 StatusOr<LoadedWorkflow> Convert(const std::string& path) {
   ASSIGN_OR_RETURN(const std::string text, ReadWorkflowFile(path, PictureChunk::kWorkflow));
-  ASSIGN_OR_RETURN(const std::string folder, DataFolder());
+  ASSIGN_OR_RETURN(const std::string folder, DataDir());
   ASSIGN_OR_RETURN(WidgetTable widgets, WidgetTable::Load(folder + "/widgets.json"));
   const std::string catalog_path = folder + "/catalog.json";
   if (access(catalog_path.c_str(), F_OK) == 0) {  // absent before the first worker was built

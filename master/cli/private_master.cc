@@ -86,7 +86,7 @@ StatusOr<std::string> FindMaster() {
   path = (self.parent_path() / "atelier-master").string();
   if (error || access(path.c_str(), X_OK) != 0)
     return Unavailable("there is no atelier-master at ", path,
-                    "; build it, or name it with the environment's ATELIER_MASTER");
+                       "; build it, or name it with the environment's ATELIER_MASTER");
   return path;
 }
 

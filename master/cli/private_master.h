@@ -26,15 +26,15 @@ struct PrivateMasterOptions {
   double end_seconds = 10;    // between being asked to end and being killed
 };
 
-/// The path of atelier-master: $ATELIER_MASTER, else beside this executable. Errors: UNAVAILABLE with the remedy. Thread:
-/// any.
+/// The path of atelier-master: $ATELIER_MASTER, else beside this executable. Errors: UNAVAILABLE with the remedy.
+/// Thread: any.
 StatusOr<std::string> FindMaster();
 
 /// A running private master. Thread: one at a time, and Kill() from any.
 class PrivateMaster {
  public:
-  /// Starts it and waits until it serves. Errors: UNAVAILABLE (no executable, or it ended) with the last line of its log,
-  /// CANCELLED at a signal.
+  /// Starts it and waits until it serves. Errors: UNAVAILABLE (no executable, or it ended) with the last line of its
+  /// log, CANCELLED at a signal.
   static StatusOr<std::unique_ptr<PrivateMaster>> Start(const PrivateMasterOptions& options, Interrupt* interrupt);
   /// Ends it with everything it started, and removes the temporary folder.
   ~PrivateMaster();

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <charconv>
 
 #include "common/base/status.h"
 #include "master/cli/format.h"
@@ -18,6 +19,16 @@ constexpr auto kRedrawMin = std::chrono::milliseconds(80);
 
 bool IsTile(const std::string& label) { return label.rfind("tile ", 0) == 0; }
 
+// "tile 7/16 of node 12": the node has 16 tiles.
+void TakeTile(const std::string& label, std::map<std::string, uint64_t>& totals) {
+  const size_t slash = label.find('/');
+  const size_t of = label.find(" of ");
+  uint64_t total = 0;
+  if (slash == std::string::npos || of == std::string::npos || slash > of) return;
+  const char* end = label.data() + of;
+  if (std::from_chars(label.data() + slash + 1, end, total).ptr == end) totals[label.substr(of)] = total;
+}
+
 bool IsRunning(const std::string& state) { return state == "leased" || state == "running"; }
 
 }  // namespace
@@ -29,22 +40,20 @@ std::string Bar(uint64_t step, uint64_t total, size_t width) {
 
 ProgressView::ProgressView(std::string title, double now) : title_(std::move(title)), start_(now) {}
 
-void ProgressView::TakeTask(const v1::Task& task, double now, std::vector<std::string>* lines) {
+void ProgressView::TakeTask(const v1::Task& task, double now, std::vector<std::string>& lines) {
   const auto [it, fresh] = tasks_.try_emplace(task.id());
   TaskView& view = it->second;
-  if (fresh && IsTile(task.label())) wants_tasks_ = true;
+  if (fresh && IsTile(task.label())) TakeTile(task.label(), tiles_total_);
   const std::string name = task.label().empty() ? "task " + Clip(task.id(), 40) : Clip(task.label(), 60);
   const std::string where = task.worker().empty() ? "" : " on " + Clip(task.worker(), 40);
   if (view.state != task.state() || view.attempts != task.attempts() || view.worker != task.worker()) {
     if (IsRunning(task.state())) {
       view.since = now;
-      if (lines != nullptr) {
-        std::string again = task.attempts() > 1 ? Cat(" (attempt ", task.attempts(), ")") : "";
-        lines->push_back(name + ": started" + where + again);
-      }
-    } else if (lines != nullptr && view.state != task.state() && (task.state() == "done" || task.state() == "failed")) {
-      lines->push_back(name + ": " + task.state() + where +
-                       (task.seconds() > 0 ? " in " + FormatSeconds(task.seconds()) : ""));
+      const std::string again = task.attempts() > 1 ? Cat(" (attempt ", task.attempts(), ")") : "";
+      lines.push_back(name + ": started" + where + again);
+    } else if (view.state != task.state() && (task.state() == "done" || task.state() == "failed")) {
+      lines.push_back(name + ": " + task.state() + where +
+                      (task.seconds() > 0 ? " in " + FormatSeconds(task.seconds()) : ""));
     }
   }
   view.state = task.state();
@@ -59,7 +68,6 @@ std::vector<std::string> ProgressView::Apply(const v1::JobEvent& event, double n
   std::vector<std::string> lines;
   if (event.has_job()) {
     const v1::Job& job = event.job();
-    if (tasks_total_ != job.tasks_total() && !tasks_.empty()) wants_tasks_ = true;
     tasks_done_ = job.tasks_done();
     tasks_total_ = job.tasks_total();
     if (job.state() != state_) {
@@ -74,30 +82,19 @@ std::vector<std::string> ProgressView::Apply(const v1::JobEvent& event, double n
       if (!waiting_.empty()) lines.push_back(title_ + ": waits for " + Clip(waiting_, 2000));
     }
   }
-  if (event.has_task()) TakeTask(event.task(), now, &lines);
+  if (event.has_task()) TakeTask(event.task(), now, lines);
   if (!event.log().empty())
     lines.push_back((event.worker().empty() ? "" : Clip(event.worker(), 40) + ": ") + Clip(event.log(), 2000));
   return lines;
 }
 
-void ProgressView::SetTasks(const v1::Job& job) {
-  wants_tasks_ = false;
-  for (const v1::Task& task : job.tasks()) {
-    // Events are newer than this answer may be; it only adds what they did not name yet.
-    if (tasks_.find(task.id()) == tasks_.end()) TakeTask(task, start_, nullptr);
-  }
-  wants_tasks_ = false;
-}
-
 std::vector<std::string> ProgressView::Bars(double now, size_t columns, size_t rows) const {
   std::map<std::string, const TaskView*> running;  // by worker: the task that it took last
-  size_t tiles = 0;
+  uint64_t tiles = 0;
+  for (const auto& [node, total] : tiles_total_) tiles += total;
   size_t tiles_done = 0;
   for (const auto& [id, task] : tasks_) {
-    if (IsTile(task.label)) {
-      ++tiles;
-      if (task.state == "done") ++tiles_done;
-    }
+    if (IsTile(task.label) && task.state == "done") ++tiles_done;
     if (!IsRunning(task.state) || task.worker.empty()) continue;
     const TaskView*& slot = running[task.worker];
     if (slot == nullptr || task.step > 0 || (slot->step == 0 && task.since < slot->since)) slot = &task;
@@ -197,16 +194,6 @@ void ProgressPrinter::Apply(const v1::JobEvent& event) {
     said = true;
   }
   if (said || std::chrono::steady_clock::now() - drawn_at_ >= kRedrawMin) Draw();
-}
-
-void ProgressPrinter::SetTasks(const v1::Job& job) {
-  std::lock_guard lock(mutex_);
-  view_.SetTasks(job);
-}
-
-bool ProgressPrinter::wants_tasks() {
-  std::lock_guard lock(mutex_);
-  return view_.wants_tasks();
 }
 
 void ProgressPrinter::Say(const std::string& line) {

@@ -26,15 +26,9 @@ class ProgressView {
   /// that start, end or fail, log lines.
   std::vector<std::string> Apply(const v1::JobEvent& event, double now);
 
-  /// All tasks of the job, as GetJob tells them; makes totals of tiles known.
-  void SetTasks(const v1::Job& job);
-
   /// The bars: one line a worker that has a task (name, step bar, step/total, label, elapsed) and one for the job
   /// (tasks, tiles, elapsed). No line is wider than `columns`; at most `rows` lines.
   std::vector<std::string> Bars(double now, size_t columns, size_t rows) const;
-
-  /// Whether a task appeared whose total a GetJob would tell.
-  bool wants_tasks() const { return wants_tasks_; }
 
  private:
   struct TaskView {
@@ -46,7 +40,7 @@ class ProgressView {
     uint32_t total = 0;
     double since = 0;
   };
-  void TakeTask(const v1::Task& task, double now, std::vector<std::string>* lines);
+  void TakeTask(const v1::Task& task, double now, std::vector<std::string>& lines);
 
   std::string title_;
   double start_;
@@ -55,7 +49,7 @@ class ProgressView {
   uint32_t tasks_done_ = 0;
   uint32_t tasks_total_ = 0;
   std::map<std::string, TaskView> tasks_;
-  bool wants_tasks_ = false;
+  std::map<std::string, uint64_t> tiles_total_;  // by node
 };
 
 /// A bar of `width` columns, `step` of `total` filled. Thread: any.
@@ -72,8 +66,6 @@ class ProgressPrinter {
   ProgressPrinter& operator=(const ProgressPrinter&) = delete;
 
   void Apply(const v1::JobEvent& event);
-  void SetTasks(const v1::Job& job);
-  bool wants_tasks();
   /// A line above the bars.
   void Say(const std::string& line);
 

@@ -55,10 +55,6 @@ StatusOr<v1::Job> FollowJob(Client& client, const std::string& job_id, const std
       heard = true;
       progress.Apply(event);
       if (event.has_job() && IsEnded(event.job().state())) ended = true;
-      if (progress.wants_tasks()) {
-        const StatusOr<v1::Job> job = client.GetJob(job_id);
-        if (job.ok()) progress.SetTasks(*job);
-      }
     });
     if (given_up) return Cancelled("interrupted; job ", job_id, " is left to the master");
     if (status.ok() || ended) {

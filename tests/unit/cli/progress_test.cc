@@ -59,22 +59,13 @@ TEST_CASE("plain lines: each change once") {
 TEST_CASE("bars: one line a worker, tiles and tasks in the last") {
   ProgressView view("w.json", 10);
   view.Apply(TaskIs("t1", "replica 1", "leased", "w1", 5, 20), 11);
-  view.Apply(TaskIs("t2", "tile 3 of node 12", "leased", "w2", 2, 4), 12);
-  v1::Job all;
-  for (int i = 0; i < 3; ++i) {
-    v1::Task& task = *all.add_tasks();
-    task.set_id(Cat("tile", i));
-    task.set_label(Cat("tile ", i, " of node 12"));
-    task.set_state(i == 0 ? "done" : "waiting");
-  }
-  CHECK(view.wants_tasks());
-  view.SetTasks(all);
-  CHECK_FALSE(view.wants_tasks());
+  view.Apply(TaskIs("t2", "tile 3/16 of node 12", "leased", "w2", 2, 4), 12);
+  view.Apply(TaskIs("t3", "tile 1/16 of node 12", "done", "w2"), 13);
   const auto bars = view.Bars(15, 100, 24);
   REQUIRE(bars.size() == 3);
-  CHECK(bars[0] == "w1  [######------------------]    5/20  replica 1          4.0 s");
-  CHECK(bars[1] == "w2  [############------------]     2/4  tile 3 of node 12  3.0 s");
-  CHECK(bars[2] == "w.json  running  [------------------------]  tasks 0/4  tiles 1/4  5.0 s");
+  CHECK(bars[0] == "w1  [######------------------]     5/20  replica 1             4.0 s");
+  CHECK(bars[1] == "w2  [############------------]      2/4  tile 3/16 of node 12  3.0 s");
+  CHECK(bars[2] == "w.json  running  [------------------------]  tasks 0/4  tiles 1/16  5.0 s");
   for (const std::string& line : view.Bars(15, 30, 24)) CHECK(DisplayWidth(line) <= 30);
   CHECK(view.Bars(15, 100, 2).size() == 2);
 }
