@@ -17,8 +17,8 @@
 namespace atelier {
 namespace {
 
-constexpr size_t kBufferBytes = 256 << 10;       // below it a write call costs more than the copy
-constexpr uint64_t kWriteBehindBytes = 8 << 20;  // the disk starts on each so much while the next is hashed
+constexpr size_t kBufferBytes = 256 << 10;        // below it a write call costs more than the copy
+constexpr uint64_t kWriteBehindBytes = 64 << 20;  // the disk starts on each so much while the next is hashed
 constexpr uint64_t kReadBytes = 1 << 20;
 constexpr uint64_t kReserveBytesMin = 1 << 20;  // smaller files are not worth the call
 
