@@ -6,6 +6,7 @@ Line: op, numbers, input bytes in hex, output bytes in hex. The tests compare ev
   blur SIGMA WIDTH HEIGHT CHANNELS IN OUT
   blend WIDTH HEIGHT IN OUT       IN: base RGB, tile RGB, mask L, one after the other
   orient NUMBER WIDTH HEIGHT IN TO_WIDTH TO_HEIGHT OUT    (L)
+  frames FILE WIDTH HEIGHT COUNT RGB...
   text FILE KEY TEXT KEY TEXT ...    keys and texts in hex, UTF-8
   file FORMAT WIDTH HEIGHT HAS_ALPHA FILE RGB ALPHA    by LoadImage's rules (spec engine.md 11.2)
 """
@@ -39,11 +40,15 @@ for name, w, h, c, tw, th in [
     ("lanczos", 36, 36, 3, 34, 34), ("lanczos", 17, 9, 1, 40, 30), ("lanczos", 40, 20, 1, 40, 9),
     ("lanczos", 13, 40, 3, 12, 11), ("bicubic", 12, 47, 1, 30, 34), ("bicubic", 7, 5, 3, 23, 19),
     ("bicubic", 41, 74, 1, 39, 70), ("bilinear", 41, 75, 1, 39, 70), ("bilinear", 30, 12, 3, 9, 12),
-    ("lanczos", 20, 18, 4, 11, 25), ("bilinear", 14, 11, 2, 30, 5), ("lanczos", 1, 1, 3, 5, 4), ("lanczos", 33, 3, 1, 1, 1),
+    ("lanczos", 20, 18, 4, 11, 25), ("bilinear", 14, 11, 2, 30, 5),
+    ("lanczos", 1, 1, 3, 5, 4), ("lanczos", 33, 3, 1, 1, 1),
 ]:
     image = picture(w, h, c)
-    lines.append(f"resize {name} {w} {h} {c} {tw} {th} {hexed(image)} {hexed(image.resize((tw, th), FILTERS[name]))}")
-for sigma, w, h, c in [(0.3, 9, 7, 1), (1, 20, 11, 3), (2.7, 33, 18, 1), (4, 40, 35, 1), (8, 5, 60, 1), (16, 70, 20, 1), (64, 30, 30, 1)]:
+    out = image.resize((tw, th), FILTERS[name])
+    lines.append(f"resize {name} {w} {h} {c} {tw} {th} {hexed(image)} {hexed(out)}")
+for sigma, w, h, c in [
+    (0.3, 9, 7, 1), (1, 20, 11, 3), (2.7, 33, 18, 1), (4, 40, 35, 1), (8, 5, 60, 1), (16, 70, 20, 1), (64, 30, 30, 1),
+]:
     image = picture(w, h, c)
     lines.append(f"blur {sigma} {w} {h} {c} {hexed(image)} {hexed(image.filter(ImageFilter.GaussianBlur(sigma)))}")
 for w, h in [(24, 20), (7, 50)]:
@@ -81,7 +86,8 @@ def interlaced_png(width, height, bits, colour_type, channels):
     def chunk(kind, body):
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
     rows = b""
-    for x, y, dx, dy in [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]:
+    passes = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
+    for x, y, dx, dy in passes:
         row_bytes = (-(-(width - x) // dx) * channels * bits + 7) // 8
         if width > x:
             for _ in range(-(-(height - y) // dy)):
@@ -109,6 +115,12 @@ file_case("JPEG", picture(24, 17, 3, True).convert("CMYK"))
 file_case("WEBP", picture(16, 12, 3, True), quality=80)
 file_case("WEBP", picture(9, 12, 4), lossless=True, exact=True, exif=turned)
 
+animation = [picture(9, 6, 3, True) for _ in range(3)]
+data = io.BytesIO()
+animation[0].save(data, "WEBP", save_all=True, append_images=animation[1:], lossless=True)
+lines.append(f"frames {data.getvalue().hex()} 9 6 3 " + " ".join(hexed(frame) for frame in animation))
+
+
 def text_case(data, pairs):
     fields = " ".join(f"{key.encode().hex()} {text.encode().hex()}" for key, text in pairs)
     lines.append(f"text {data.hex()} {fields}")
@@ -122,8 +134,8 @@ info.add_itxt("snow", "\u2744", "en", "Schnee")
 info.add_itxt("packed snow", "\u2744" * 50, zip=True)
 data = io.BytesIO()
 picture(3, 3, 3).save(data, "PNG", pnginfo=info)
-text_case(data.getvalue(), [("prompt", '{"1": {"class_type": "KSampler"}}'), ("latin", "gr\u00fc\u00df"), ("packed", "x" * 300),
-                            ("snow", "\u2744"), ("packed snow", "\u2744" * 50)])
+text_case(data.getvalue(), [("prompt", '{"1": {"class_type": "KSampler"}}'), ("latin", "gr\u00fc\u00df"),
+                            ("packed", "x" * 300), ("snow", "\u2744"), ("packed snow", "\u2744" * 50)])
 tags = Image.Exif()  # as SaveAnimatedWEBP does
 tags[0x0110] = 'prompt:{"1": {}}'
 tags[0x010F] = 'workflow:{"nodes": []}'

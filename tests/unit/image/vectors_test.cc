@@ -90,6 +90,15 @@ TEST_CASE("pixels equal Pillow's") {
       const auto out = ApplyOrientation(image, orientation);
       REQUIRE(out.ok());
       CHECK(*out == Picture(tw, th, 1, TakeHex(in)));
+    } else if (op == "frames") {
+      const std::string bytes = TakeHex(in);
+      size_t count = 0;
+      in >> w >> h >> count;
+      const auto frames = DecodeFrames(bytes);
+      REQUIRE(frames.ok());
+      REQUIRE(frames->size() == count);
+      for (const DecodedImage& frame : *frames) CHECK(frame.rgb == Picture(w, h, 3, TakeHex(in)));
+      CHECK(DecodeImage(bytes)->rgb == frames->front().rgb);
     } else if (op == "text") {
       const auto texts = ReadImageText(TakeHex(in));
       REQUIRE(texts.ok());
@@ -110,7 +119,7 @@ TEST_CASE("pixels equal Pillow's") {
       FAIL("unknown line");
     }
   }
-  CHECK(seen.size() == 6);
+  CHECK(seen.size() == 7);
   CHECK(seen["resize"] >= 10);
   CHECK(seen["file"] >= 15);
 }
