@@ -231,7 +231,10 @@ class Session::Impl {
       while (stream->Read(&message)) {
         if (message.has_welcome()) {
           was_welcomed = Welcomed(message.welcome());
-          if (!was_welcomed) break;
+          if (!was_welcomed) {
+            context.TryCancel();
+            break;
+          }
         } else {
           Handle(message);
         }
@@ -243,7 +246,6 @@ class Session::Impl {
         welcomed_ = false;
         changed_.notify_all();
       }
-      context.TryCancel();
       writer.join();
     }
     const Status end = FromGrpc(stream->Finish());
