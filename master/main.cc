@@ -6,10 +6,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <grpcpp/grpcpp.h>
+
 #include <CLI/CLI.hpp>
 #include <filesystem>
 #include <iostream>
 #include <thread>
+
+#include <grpcpp/grpcpp.h>
 
 #include "common/base/log.h"
 #include "common/config/cluster_config.h"

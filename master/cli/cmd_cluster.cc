@@ -138,7 +138,7 @@ Status Workers(Client& client, const CommandLine& line, Surroundings& io) {
     rows.push_back({Clip(worker.name(), 40), worker.state(), worker.device(), Clip(worker.device_name(), 32),
                     worker.memory_bytes() > 0 ? FormatBytes(worker.memory_bytes()) : "", Cat(worker.running_size()),
                     Cat(worker.tasks_done()), Clip(worker.note(), 120)});
-  io.out << FormatTable({"WORKER", "STATE", "DEVICE", "", "MEMORY", "RUNS", "DONE", "NOTE"}, rows, {4, 5, 6});
+  io.out << FormatTable({"WORKER", "STATE", "DEVICE", "HARDWARE", "MEMORY", "RUNS", "DONE", "NOTE"}, rows, {4, 5, 6});
   return OkStatus();
 }
 

@@ -32,8 +32,14 @@ class Grammar {
   }
 
   ParseOutcome Parse(std::vector<std::string> arguments) {
-    std::reverse(arguments.begin(), arguments.end());  // CLI11 takes them from the back
     ParseOutcome outcome;
+    if (!arguments.empty() && arguments[0].rfind('-', 0) != 0 &&
+        app_.get_subcommand_no_throw(arguments[0]) == nullptr) {
+      outcome.exit_code = kExitInvalid;
+      outcome.err = "atelier: there is no command \"" + arguments[0] + "\"; see `atelier --help`\n";
+      return outcome;
+    }
+    std::reverse(arguments.begin(), arguments.end());  // CLI11 takes them from the back
     try {
       app_.parse(std::move(arguments));
     } catch (const CLI::Success& e) {  // --help, --version

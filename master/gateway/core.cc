@@ -142,13 +142,13 @@ Status Core::Recover() {
     const std::string id = job.job.id;
     open_[id].record = job.job;
     if (!job.intents.empty()) outputs_->Reserve(id, job.intents);
-    auto prompt = ParseJson(job.job.prompt_json);
     auto settings = ParseJson(job.job.settings_json);
     std::vector<std::string> output_nodes;
     if (settings.ok() && settings->contains("outputs"))
       for (const Json& node : (*settings)["outputs"]) output_nodes.push_back(node.get<std::string>());
-    StatusOr<Plan> plan = prompt.ok() ? MakePlan(*prompt, output_nodes, *catalog_, {job.job.replicas, job.job.tiles})
-                                      : StatusOr<Plan>(prompt.status());
+    StatusOr<Plan> plan = settings.ok() && settings->contains("graph")
+                              ? MakePlan((*settings)["graph"], output_nodes, *catalog_, {job.job.replicas, job.job.tiles})
+                              : StatusOr<Plan>(DataLoss("its stored settings are damaged"));
     if (!plan.ok()) {
       EndJob(id, "failed", Cat("cannot go on after the restart: ", Message(plan.status())));
       continue;
@@ -360,7 +360,7 @@ void Core::Carry(const effect::PasteTile& paste) {
     auto work = [&]() -> Status {
       ASSIGN_OR_RETURN(const std::string pixels, blobs_->ReadAll(paste.pixels.hash));
       const Tile& tile = it->second.plan.tiles.at(static_cast<size_t>(paste.tile));
-      return it->second.canvas->Paste(tile.crop, tile.mark, it->second.plan.settings.mask_blur, pixels);
+      return it->second.canvas->Paste(it->second.plan, tile, pixels);
     };
     Status pasted = work();
     if (pasted.ok()) return;

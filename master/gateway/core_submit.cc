@@ -7,6 +7,7 @@
 #include <ctime>
 #include <filesystem>
 
+#include "common/base/check.h"
 #include "common/files/files.h"
 #include "common/graph/convert.h"
 #include "common/graph/prompt.h"
@@ -112,9 +113,9 @@ StatusOr<Core::Prepared> Core::Prepare(const v1::SubmitRequest& request, bool st
   const ValidationReport report = Validate(loaded.prompt, *known, inventory);
   out.report_json = report.ok() && report.node_errors.empty() ? "" : DumpJson(report.ToJson());
   if (!report.ok()) return out;
-  out.prompt = report.prompt;
-  out.outputs = report.outputs;
-  out.prompt_json = DumpJson(out.prompt);
+  out.prompt = ToJson(report.graph);
+  out.outputs = report.valid_outputs;
+  out.prompt_json = DumpJson(report.prompt);
 
   out.tiles = request.tiles().empty() ? options_.config.scheduling.tiles : request.tiles();
   if (request.replicas() > static_cast<uint32_t>(options_.config.limits.replicas_max))
@@ -154,7 +155,7 @@ StatusOr<v1::SubmitReply> Core::Submit(const v1::SubmitRequest& request) {
   if (prepared.outputs.empty()) return reply;
 
   const std::string id = NewJobId();
-  Json settings{{"outputs", prepared.outputs}, {"submitter", request.submitter()}, {"priority", request.priority()}};
+  Json settings{{"outputs", prepared.outputs}, {"submitter", request.submitter()}, {"priority", request.priority()}, {"graph", prepared.prompt}};
   JobRecord record;
   record.id = id;
   record.name = request.submitter();

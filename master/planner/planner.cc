@@ -122,6 +122,7 @@ class Planner {
   }
 
   void Classify() {
+    bool gathered = false;
     for (const std::string& id : order_) {
       Node& node = nodes_.at(id);
       bool varies = node.spec->per_replica;
@@ -133,16 +134,15 @@ class Planner {
         node.cheap_closed &= source.cheap_closed;
         node.level = std::max(node.level, source.level + (source.spec->tiles ? 1 : 0));
       }
-      node.gathers = node.spec->gathers && !node.below_tiles;
-      if (node.gathers) {
-        auto flag = node.inputs->find(node.spec->single_replica_if);
-        node.gather_replicas = flag != node.inputs->end() && IsTrue(*flag) ? 1 : options_.replicas;
-        node.level += 1;
-      } else {
-        node.varies = varies;
-        if (node.spec->tiles) node.level += 1;
-      }
+      auto flag = node.inputs->find(node.spec->single_replica_if);
+      node.gather_replicas = flag != node.inputs->end() && IsTrue(*flag) ? 1 : options_.replicas;
+      node.gathers = node.spec->gathers && !node.below_tiles && node.gather_replicas > 1;
+      gathered |= node.gathers;
+      if (!node.gathers) node.varies = varies;
+      if (node.gathers || node.spec->tiles) node.level += 1;
     }
+    if (gathered) return;
+    for (auto& [id, node] : nodes_) node.varies = false;  // only replica 0 runs: nothing to tell apart
   }
 
   int Replica(const std::string& node) const { return nodes_.at(node).varies ? 0 : kShared; }

@@ -1,0 +1,365 @@
+// The laws of control.h on a simulated fleet: one thread, a seed, no clock but the step count.
+#include "master/control/control.h"
+
+#include <catch2/catch.hpp>
+#include <random>
+
+#include "common/base/hash.h"
+#include "master/planner/planner.h"
+#include "tests/unit/planner/catalog_for_tests.h"
+
+namespace atelier {
+namespace {
+
+Blob Named(const std::string& text) { return {Sha256Hex(text), text.size()}; }
+
+// Carries effects out as the shell does, with canvases that are lists of what was pasted.
+class World {
+ public:
+  World(uint64_t seed, std::string order) : random_(seed), order_(std::move(order)) { control_ = std::make_unique<Control>(Options(1)); }
+
+  static ControlOptions Options(uint64_t epoch) {
+    ControlOptions options;
+    options.epoch = epoch;
+    options.attempts_max = 1000;
+    options.poison_workers = 1000;
+    return options;
+  }
+
+  Plan MakeJobPlan() {
+    auto plan = MakePlan(prompt_, {outputs_}, TestCatalog(), {3, order_});
+    REQUIRE(plan.ok());
+    return std::move(plan).value();
+  }
+
+  void Submit(const Json& prompt, const std::string& output) {
+    prompt_ = prompt;
+    outputs_ = output;
+    Carry(control_->AddJob({"j", "", 0, MakeJobPlan(), {outputs_}, {}, {}}, now_));
+  }
+
+  void Attach(const std::string& name) {
+    WorkerInfo info;
+    info.name = name;
+    info.instance = Cat(name, "#", ++instances_);
+    info.catalog = std::make_shared<const Catalog>(TestCatalog());
+    auto inventory = std::make_shared<Inventory>();
+    inventory->files["checkpoints"] = {"m.safetensors"};
+    info.inventory = inventory;
+    live_[name] = info.instance;
+    Carry(control_->WorkerAttached(info, {}, now_));
+    Carry(control_->WorkerPulls(name, 2, now_));
+  }
+
+  void Kill(const std::string& name) {
+    const std::string instance = live_.at(name);
+    live_.erase(name);
+    std::erase_if(leases_, [&](const auto& lease) { return lease.worker == name; });
+    Carry(control_->WorkerLost(name, instance, now_));
+  }
+
+  // The master dies and comes back with what was recorded.
+  void Restart() {
+    control_ = std::make_unique<Control>(Options(++epoch_));
+    pixels_.clear();
+    leases_.clear();
+    const auto names = live_;
+    live_.clear();
+    Control::NewJob job{"j", "", 0, MakeJobPlan(), {outputs_}, {}, {}};
+    for (const auto& [task, results] : accepted_) job.restored[task] = {results, {}};
+    Carry(control_->AddJob(std::move(job), now_));
+    for (const auto& [name, instance] : names) Attach(name);
+  }
+
+  bool Step() {
+    ++now_;
+    if (!pixels_.empty()) {
+      auto work = pixels_.front();
+      pixels_.pop_front();
+      work();
+      return true;
+    }
+    if (leases_.empty()) return false;
+    const size_t pick = random_() % leases_.size();
+    const auto lease = leases_[pick];
+    leases_.erase(leases_.begin() + static_cast<std::ptrdiff_t>(pick));
+    Carry(control_->WorkerPulls(lease.worker, 1, now_));
+    Carry(control_->TaskDone(lease.worker, lease.task, lease.attempt, lease.results, {}, 1, now_));
+    return true;
+  }
+
+  std::mt19937_64 random_;
+  std::string saved_hash_;
+  int accepted_twice_ = 0;
+  std::map<std::string, std::vector<Blob>> accepted_;
+  std::map<std::string, std::string> live_;
+  std::unique_ptr<Control> control_;
+  std::string failed_;
+  size_t leased_to_dead_ = 0;
+
+ private:
+  struct Leased {
+    std::string worker, task;
+    uint64_t attempt;
+    std::vector<Blob> results;
+  };
+  struct FakeCanvas {
+    // Three overlapping neighbours in a row: tile t reads and writes cells t and t+1.
+    std::vector<std::string> cells;
+  };
+  static constexpr int kTiles = 6;
+
+  void Carry(Effects effects) {
+    for (Effect& any : effects) {
+      if (auto* lease = std::get_if<effect::SendLease>(&any)) {
+        leased_to_dead_ += live_.contains(lease->worker) ? 0U : 1U;
+        CHECK_FALSE(accepted_.contains(lease->spec->id));  // never leased again
+        std::string in = DumpJson(lease->spec->nodes);
+        for (const auto& binding : lease->bindings)
+          for (const Blob& blob : binding.blobs) {
+            CHECK(blob.hash.size() == 64);  // all inputs are there
+            in += blob.hash;
+          }
+        std::vector<Blob> results;
+        for (size_t i = 0; i < lease->spec->wanted.size(); ++i) results.push_back(Named(Cat(in, "/", i)));
+        leases_.push_back({lease->worker, lease->task, lease->attempt, results});
+      } else if (auto* cancel = std::get_if<effect::SendCancel>(&any)) {
+        const uint64_t number = cancel->attempt;
+        if (std::erase_if(leases_, [number](const auto& l) { return l.attempt == number; }) > 0) pulls_.push_back(cancel->worker);
+      } else if (auto* record = std::get_if<effect::RecordAccepted>(&any)) {
+        accepted_twice_ += accepted_.contains(record->task) ? 1 : 0;
+        accepted_[record->task] = record->results;
+      } else if (auto* open = std::get_if<effect::OpenCanvas>(&any)) {
+        pixels_.push_back([this, o = *open] { OpenCanvas(o); });
+      } else if (auto* cut = std::get_if<effect::CutTile>(&any)) {
+        pixels_.push_back([this, c = *cut] {
+          FakeCanvas& canvas = canvases_[c.stage];
+          const size_t t = static_cast<size_t>(c.tile);
+          Carry(control_->TileCut(c.job, c.stage, c.tile, Named(canvas.cells[t] + "|" + canvas.cells[t + 1]), now_));
+        });
+      } else if (auto* paste = std::get_if<effect::PasteTile>(&any)) {
+        pixels_.push_back([this, p = *paste] {
+          FakeCanvas& canvas = canvases_[p.stage];
+          for (size_t c : {static_cast<size_t>(p.tile), static_cast<size_t>(p.tile) + 1})
+            canvas.cells[c] = Sha256Hex(canvas.cells[c] + p.pixels.hash);
+        });
+      } else if (auto* close = std::get_if<effect::CloseCanvas>(&any)) {
+        pixels_.push_back([this, c = *close] {
+          std::string all;
+          for (const std::string& cell : canvases_[c.stage].cells) all += cell;
+          if (c.keep) Carry(control_->CanvasClosed(c.job, c.stage, Named(all), now_));
+        });
+      } else if (std::get_if<effect::SaveOutputs>(&any) != nullptr) {
+        std::string all;
+        for (const auto& [task, results] : accepted_)
+          for (const Blob& blob : results) all += blob.hash;
+        saved_hash_ = Sha256Hex(all);
+        pixels_.push_back([this] { Carry(control_->JobSaved("j", now_)); });
+      } else if (auto* end = std::get_if<effect::EndJob>(&any)) {
+        failed_ = end->error;
+      }
+    }
+    auto pulls = std::move(pulls_);
+    pulls_.clear();
+    for (const std::string& name : pulls)
+      if (live_.contains(name)) Carry(control_->WorkerPulls(name, 1, now_));
+  }
+
+  void OpenCanvas(const effect::OpenCanvas& open) {
+    canvases_[open.stage].cells.assign(kTiles + 1, open.image.hash);
+    StageGraph graph;
+    graph.tiles.resize(kTiles);
+    for (int t = 0; t < kTiles; ++t) {
+      graph.tiles[static_cast<size_t>(t)].hidden = {{"crop_x1", t}};
+      if (t == 0) continue;
+      graph.tiles[static_cast<size_t>(t)].paste_after = {t - 1};
+      if (order_ == "independent") continue;
+      graph.tiles[static_cast<size_t>(t)].cut_after = {t - 1};
+    }
+    Carry(control_->CanvasOpened(open.job, open.stage, std::move(graph), now_));
+  }
+
+  const std::string order_;
+  Json prompt_;
+  std::string outputs_;
+  uint64_t epoch_ = 1;
+  int64_t now_ = 0;
+  int instances_ = 0;
+  std::vector<Leased> leases_;
+  std::vector<std::string> pulls_;
+  std::deque<std::function<void()>> pixels_;
+  std::map<std::string, FakeCanvas> canvases_;
+};
+
+std::string RunCalm(const Json& prompt, const std::string& output, const std::string& order, int workers) {
+  World world(1, order);
+  world.Submit(prompt, output);
+  for (int i = 0; i < workers; ++i) world.Attach(Cat("w", i));
+  while (world.Step()) {
+  }
+  CHECK(world.failed_.empty());
+  return world.saved_hash_;
+}
+
+void RunStormy(const Json& prompt, const std::string& output, const std::string& order, uint64_t seed, const std::string& expected) {
+  INFO("seed " << seed << " order " << order);
+  World world(seed, order);
+  world.Submit(prompt, output);
+  world.Attach("w0");
+  int next = 1;
+  for (int step = 0; step < 5000 && world.saved_hash_.empty(); ++step) {
+    switch (world.random_() % 12) {
+      case 0: if (world.live_.size() < 5) world.Attach(Cat("w", next++)); break;
+      case 1: if (world.live_.size() > 1) world.Kill(world.live_.begin()->first); break;
+      case 2: if (world.random_() % 4 == 0) world.Restart(); break;
+      default: world.Step();
+    }
+  }
+  CHECK(world.failed_.empty());
+  CHECK(world.saved_hash_ == expected);
+  CHECK(world.accepted_twice_ == 0);
+  CHECK(world.leased_to_dead_ == 0);
+}
+
+TEST_CASE("control: results do not depend on the number of workers") {
+  for (const char* order : {"exact", "independent"}) {
+    const std::string one = RunCalm(TiledPrompt(), "5", order, 1);
+    CHECK_FALSE(one.empty());
+    for (int workers : {2, 3, 8}) CHECK(RunCalm(TiledPrompt(), "5", order, workers) == one);
+  }
+  CHECK(RunCalm(TiledPrompt(), "5", "exact", 1) != RunCalm(TiledPrompt(), "5", "independent", 1));
+  CHECK(RunCalm(ReplicaPrompt(), "8", "exact", 1) == RunCalm(ReplicaPrompt(), "8", "exact", 4));
+}
+
+TEST_CASE("control: deaths, late workers and restarts of the master change nothing, lose nothing, do nothing twice") {
+  for (const char* order : {"exact", "independent"}) {
+    const std::string tiled = RunCalm(TiledPrompt(), "5", order, 1);
+    for (uint64_t seed = 1; seed <= 300; ++seed) RunStormy(TiledPrompt(), "5", order, seed, tiled);
+  }
+  const std::string replicas = RunCalm(ReplicaPrompt(), "8", "exact", 1);
+  for (uint64_t seed = 1; seed <= 300; ++seed) RunStormy(ReplicaPrompt(), "8", "exact", seed, replicas);
+}
+
+// What the single cases below share: one job, workers by hand.
+struct Hand {
+  explicit Hand(ControlOptions options = {}) : control(options) {
+    Json prompt = ReplicaPrompt();
+    prompt["8"]["inputs"]["images"] = Link("6");
+    auto plan = MakePlan(prompt, {"8"}, TestCatalog(), {1, "exact"});
+    REQUIRE(plan.ok());
+    control.AddJob({"j", "", 0, std::move(*plan), {"8"}, {}, {}}, 0);
+  }
+  Effects Attach(const std::string& name, std::vector<Held> held = {}, const std::string& model = "m.safetensors") {
+    WorkerInfo info;
+    info.name = info.instance = name;
+    info.catalog = std::make_shared<const Catalog>(TestCatalog());
+    auto inventory = std::make_shared<Inventory>();
+    inventory->files["checkpoints"] = {model};
+    info.inventory = inventory;
+    Effects all = control.WorkerAttached(info, held, now);
+    for (Effect& effect : control.WorkerPulls(name, 1, now)) all.push_back(std::move(effect));
+    return all;
+  }
+  const effect::SendLease* Lease(const Effects& effects) {
+    for (const Effect& any : effects)
+      if (auto* lease = std::get_if<effect::SendLease>(&any)) return lease;
+    return nullptr;
+  }
+  JobState state() const { return control.jobs().at("j").state; }
+  std::string error() const { return control.jobs().at("j").error; }
+  Control control;
+  int64_t now = 0;
+};
+
+TEST_CASE("control: a task that kills two workers fails its job and says so") {
+  Hand hand;
+  REQUIRE(hand.Lease(hand.Attach("a")) != nullptr);
+  hand.control.WorkerLost("a", "a", 1);
+  CHECK_FALSE(hand.control.jobs().at("j").ended());
+  REQUIRE(hand.Lease(hand.Attach("b")) != nullptr);
+  hand.control.WorkerLost("b", "b", 2);
+  CHECK(hand.state() == JobState::kFailed);
+  CHECK(hand.error().find("2 workers died") != std::string::npos);
+}
+
+TEST_CASE("control: a stream that comes back keeps its task, and its late result counts") {
+  Hand hand;
+  const Effects attached = hand.Attach("a");
+  const auto* lease = hand.Lease(attached);
+  REQUIRE(lease != nullptr);
+  const std::string task = lease->task;
+  const uint64_t attempt = lease->attempt;
+  hand.control.WorkerLost("a", "a", 1);
+  CHECK(hand.Lease(hand.Attach("a", {{task, attempt, false}})) == nullptr);
+  hand.control.TaskDone("a", task, attempt, {}, {}, 1, 2);
+  INFO(hand.error());
+  CHECK(hand.state() == JobState::kSaving);
+}
+
+TEST_CASE("control: an attempt of before the master's restart is taken up again") {
+  ControlOptions second;
+  second.epoch = 2;
+  Hand hand(second);
+  const uint64_t old_attempt = (uint64_t{1} << 24) + 7;
+  CHECK(hand.Lease(hand.Attach("a", {{"j/shared", old_attempt, true}})) == nullptr);
+  hand.control.TaskDone("a", "j/shared", old_attempt, {}, {}, 1, 2);
+  INFO(hand.error());
+  CHECK(hand.state() == JobState::kSaving);
+}
+
+TEST_CASE("control: a fenced attempt's result is refused") {
+  ControlOptions options;
+  options.first_step_ms_max = 1000;
+  Hand hand(options);
+  const Effects attached = hand.Attach("a");
+  const auto* lease = hand.Lease(attached);
+  REQUIRE(lease != nullptr);
+  const std::string task = lease->task;
+  const uint64_t attempt = lease->attempt;
+  hand.Attach("b");
+  const Effects tick = hand.control.Tick(5000);  // "a" stood still: hung
+  const auto* again = hand.Lease(tick);
+  REQUIRE(again != nullptr);
+  CHECK(again->worker == "b");
+  CHECK(again->attempt > attempt);
+  hand.control.TaskDone("a", task, attempt, {}, {}, 1, 5001);
+  CHECK_FALSE(hand.state() == JobState::kSaving);
+}
+
+TEST_CASE("control: a model that one worker lacks goes to another, and why tells it") {
+  Hand hand;
+  CHECK(hand.Lease(hand.Attach("a", {}, "other.safetensors")) == nullptr);
+  CHECK(hand.control.WhyWaiting("j").find("has no file \"m.safetensors\"") != std::string::npos);
+  CHECK(hand.Lease(hand.Attach("b")) != nullptr);
+  CHECK(hand.control.WhyWaiting("j").empty());
+}
+
+TEST_CASE("control: bad input fails the job at once, a worker's own trouble sends the task elsewhere") {
+  Hand hand;
+  const Effects attached = hand.Attach("a");
+  const auto* lease = hand.Lease(attached);
+  REQUIRE(lease != nullptr);
+  const std::string task = lease->task;
+  hand.Attach("b");
+  const Effects failed = hand.control.TaskFailed("a", task, lease->attempt, "out of memory", true, 1);
+  const auto* again = hand.Lease(failed);
+  REQUIRE(again != nullptr);
+  CHECK(again->worker == "b");
+  hand.control.TaskFailed("b", task, again->attempt, "node \"5\": bad value", false, 2);
+  CHECK(hand.state() == JobState::kFailed);
+  CHECK(hand.error() == "node \"5\": bad value");
+}
+
+TEST_CASE("control: cancelling ends attempts and a job once") {
+  Hand hand;
+  REQUIRE(hand.Lease(hand.Attach("a")) != nullptr);
+  const Effects effects = hand.control.CancelJob("j", 1);
+  bool told = false;
+  for (const Effect& any : effects) told |= std::holds_alternative<effect::SendCancel>(any);
+  CHECK(told);
+  CHECK(hand.state() == JobState::kCancelled);
+  CHECK(hand.control.CancelJob("j", 2).empty());
+}
+
+}  // namespace
+}  // namespace atelier

@@ -1,0 +1,87 @@
+// A small catalogue with one node type of every kind that the planner tells apart.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "common/graph/schema.h"
+
+namespace atelier {
+
+inline NodeSpec MakeSpec(const std::string& type, std::vector<std::pair<std::string, std::string>> inputs,
+                         std::vector<std::string> outputs) {
+  NodeSpec spec;
+  spec.type = type;
+  for (auto& [name, input_type] : inputs) {
+    InputSpec input;
+    input.name = name;
+    input.type = input_type;
+    spec.inputs.push_back(std::move(input));
+  }
+  for (std::string& output : outputs) spec.outputs.push_back({output, output});
+  return spec;
+}
+
+inline Catalog TestCatalog() {
+  Catalog catalog;
+  NodeSpec loader = MakeSpec("Loader", {{"ckpt_name", "COMBO"}}, {"MODEL", "CLIP", "VAE"});
+  loader.inputs[0].folder = "checkpoints";
+  catalog.Add(loader);
+  catalog.Add(MakeSpec("Encode", {{"clip", "CLIP"}, {"text", "STRING"}}, {"CONDITIONING"}));
+  NodeSpec empty = MakeSpec("Empty", {{"width", "INT"}}, {"LATENT"});
+  empty.cheap = true;
+  catalog.Add(empty);
+  catalog.Add(MakeSpec("Sample", {{"model", "MODEL"}, {"seed", "INT"}, {"positive", "CONDITIONING"}, {"latent", "LATENT"}}, {"LATENT"}));
+  catalog.Add(MakeSpec("Decode", {{"vae", "VAE"}, {"latent", "LATENT"}}, {"IMAGE"}));
+  NodeSpec load = MakeSpec("Load", {{"image", "COMBO"}}, {"IMAGE"});
+  load.inputs[0].folder = "input";
+  catalog.Add(load);
+  NodeSpec seed = MakeSpec("Seed", {{"seed", "INT"}, {"replica_index", "INT"}}, {"INT"});
+  seed.inputs[1].hidden = true;
+  seed.per_replica = true;
+  seed.cheap = true;
+  catalog.Add(seed);
+  NodeSpec collect = MakeSpec("Collect", {{"images", "IMAGE"}, {"load_balance", "BOOLEAN"}}, {"IMAGE"});
+  collect.inputs[0].gather = true;
+  collect.gathers = true;
+  collect.single_replica_if = "load_balance";
+  catalog.Add(collect);
+  NodeSpec tiled = MakeSpec("Tiled", {{"image", "IMAGE"}, {"model", "MODEL"}, {"positive", "CONDITIONING"}, {"seed", "INT"}}, {"IMAGE"});
+  tiled.tiles = TileSplit{"Tile", "image"};
+  catalog.Add(tiled);
+  NodeSpec tile = tiled;
+  tile.type = "Tile";
+  tile.tiles.reset();
+  tile.internal = true;
+  catalog.Add(tile);
+  NodeSpec save = MakeSpec("Save", {{"images", "IMAGE"}, {"filename_prefix", "STRING"}}, {});
+  save.output_node = true;
+  catalog.Add(save);
+  return catalog;
+}
+
+inline Json Link(const std::string& node, int slot = 0) { return Json::array({node, slot}); }
+inline Json Node(const std::string& type, Json inputs) { return {{"class_type", type}, {"inputs", std::move(inputs)}}; }
+
+/// Loader, prompt, seed, sampler, decoder, collector, save: what ComfyUI-Distributed users have.
+inline Json ReplicaPrompt() {
+  return {{"1", Node("Loader", {{"ckpt_name", "m.safetensors"}})},
+          {"2", Node("Encode", {{"clip", Link("1", 1)}, {"text", "a cat"}})},
+          {"3", Node("Empty", {{"width", 64}})},
+          {"4", Node("Seed", {{"seed", 10}})},
+          {"5", Node("Sample", {{"model", Link("1")}, {"seed", Link("4")}, {"positive", Link("2")}, {"latent", Link("3")}})},
+          {"6", Node("Decode", {{"vae", Link("1", 2)}, {"latent", Link("5")}})},
+          {"7", Node("Collect", {{"images", Link("6")}, {"load_balance", false}})},
+          {"8", Node("Save", {{"images", Link("7")}, {"filename_prefix", "x"}})}};
+}
+
+inline Json TiledPrompt() {
+  return {{"1", Node("Loader", {{"ckpt_name", "m.safetensors"}})},
+          {"2", Node("Encode", {{"clip", Link("1", 1)}, {"text", "a cat"}})},
+          {"3", Node("Load", {{"image", "cat.png"}})},
+          {"4", Node("Tiled", {{"image", Link("3")}, {"model", Link("1")}, {"positive", Link("2")}, {"seed", 5}})},
+          {"5", Node("Save", {{"images", Link("4")}, {"filename_prefix", "x"}})}};
+}
+
+}  // namespace atelier

@@ -1,0 +1,146 @@
+#include "master/planner/planner.h"
+
+#include <catch2/catch.hpp>
+
+#include "tests/unit/planner/catalog_for_tests.h"
+
+namespace atelier {
+namespace {
+
+const TaskSpec* FindTask(const Plan& plan, const std::string& id) {
+  for (const TaskSpec& task : plan.tasks)
+    if (task.id == id) return &task;
+  return nullptr;
+}
+
+Plan Must(StatusOr<Plan> plan) {
+  INFO(Message(plan.status()));
+  REQUIRE(plan.ok());
+  return std::move(plan).value();
+}
+
+TEST_CASE("planner: a prompt without a cut is one task") {
+  Json prompt = ReplicaPrompt();
+  prompt["8"]["inputs"]["images"] = Link("6");
+  prompt["5"]["inputs"]["seed"] = 7;
+  const Plan plan = Must(MakePlan(prompt, {"8"}, TestCatalog(), {4, "exact"}));
+  REQUIRE(plan.tasks.size() == 1);
+  CHECK(plan.tasks[0].id == "shared");
+  CHECK(plan.tasks[0].bindings.empty());
+  CHECK(plan.tasks[0].wanted.empty());
+  CHECK(plan.tasks[0].output_nodes == std::vector<std::string>{"8"});
+  CHECK_FALSE(plan.tasks[0].nodes.contains("4"));  // nobody needs it
+  CHECK(plan.tasks[0].needs.models.contains({"checkpoints", "m.safetensors"}));
+}
+
+TEST_CASE("planner: replicas run once each, what they share once, results stand in replica order") {
+  const Plan plan = Must(MakePlan(ReplicaPrompt(), {"8"}, TestCatalog(), {3, "exact"}));
+  REQUIRE(plan.tasks.size() == 5);
+  const TaskSpec* shared = FindTask(plan, "shared");
+  REQUIRE(shared != nullptr);
+  CHECK(shared->nodes.contains("2"));
+  CHECK_FALSE(shared->nodes.contains("5"));
+  for (int r = 0; r < 3; ++r) {
+    const TaskSpec* replica = FindTask(plan, Cat("replica-", r));
+    REQUIRE(replica != nullptr);
+    CHECK(replica->nodes["4"]["inputs"]["replica_index"] == r);
+    CHECK(replica->nodes.contains("1"));  // handles do not cross: the loader is carried along
+    CHECK(replica->nodes.contains("3"));  // cheap: made anew
+    CHECK_FALSE(replica->nodes.contains("2"));
+    REQUIRE(replica->bindings.size() == 1);
+    CHECK(replica->bindings[0].input == "positive");
+    CHECK(replica->bindings[0].sources == std::vector<Source>{{"shared", 0}});
+    REQUIRE(replica->wanted.size() == 1);
+    CHECK(replica->wanted[0].node == "6");
+  }
+  const TaskSpec* assembly = FindTask(plan, "shared-1");
+  REQUIRE(assembly != nullptr);
+  REQUIRE(assembly->bindings.size() == 1);
+  CHECK(assembly->bindings[0].gather);
+  CHECK(assembly->bindings[0].sources == std::vector<Source>{{"replica-0", 0}, {"replica-1", 0}, {"replica-2", 0}});
+  CHECK(assembly->output_nodes == std::vector<std::string>{"8"});
+}
+
+TEST_CASE("planner: load_balance asks for one replica") {
+  Json prompt = ReplicaPrompt();
+  prompt["7"]["inputs"]["load_balance"] = true;
+  const Plan plan = Must(MakePlan(prompt, {"8"}, TestCatalog(), {3, "exact"}));
+  REQUIRE(plan.tasks.size() == 1);
+  CHECK(plan.tasks[0].nodes["4"]["inputs"]["replica_index"] == 0);
+}
+
+TEST_CASE("planner: an output inside the replicated part runs for replica 0 only") {
+  Json prompt = ReplicaPrompt();
+  prompt["9"] = Node("Save", {{"images", Link("6")}, {"filename_prefix", "y"}});
+  const Plan plan = Must(MakePlan(prompt, {"8", "9"}, TestCatalog(), {2, "exact"}));
+  CHECK(FindTask(plan, "replica-0")->output_nodes == std::vector<std::string>{"9"});
+  CHECK(FindTask(plan, "replica-1")->output_nodes.empty());
+}
+
+TEST_CASE("planner: a tiled node becomes a stage whose canvas is the 8-bit form") {
+  const Plan plan = Must(MakePlan(TiledPrompt(), {"5"}, TestCatalog(), {2, "exact"}));
+  REQUIRE(plan.stages.size() == 1);
+  const StageSpec& stage = plan.stages[0];
+  CHECK(stage.tile.nodes["4"]["class_type"] == "Tile");
+  CHECK(stage.tile.nodes.contains("1"));
+  CHECK_FALSE(stage.tile.nodes.contains("2"));
+  REQUIRE(stage.bindings.size() == 2);
+  CHECK(stage.bindings[0].input == "image");
+  const TaskSpec* base = FindTask(plan, stage.bindings[0].sources[0].task);
+  REQUIRE(base != nullptr);
+  CHECK(base->wanted[stage.bindings[0].sources[0].output].encoding == "u8");
+  CHECK(base->input_files.contains("cat.png"));
+  bool found = false;
+  for (const TaskSpec& task : plan.tasks)
+    for (const Binding& binding : task.bindings) found |= binding.sources == std::vector<Source>{{stage.id, 0}};
+  CHECK(found);
+}
+
+TEST_CASE("planner: a collector below a tiled node passes replica 0 through") {
+  Json prompt = TiledPrompt();
+  prompt["6"] = Node("Seed", {{"seed", 1}});
+  prompt["4"]["inputs"]["seed"] = Link("6");
+  prompt["7"] = Node("Collect", {{"images", Link("4")}});
+  prompt["5"]["inputs"]["images"] = Link("7");
+  const Plan plan = Must(MakePlan(prompt, {"5"}, TestCatalog(), {3, "exact"}));
+  CHECK(plan.stages.size() == 1);
+  for (const TaskSpec& task : plan.tasks)
+    for (const Binding& binding : task.bindings) CHECK(binding.sources.size() == 1);
+}
+
+TEST_CASE("planner: two tiled nodes in a row are two stages with handle chains of their own") {
+  Json prompt = TiledPrompt();
+  prompt["6"] = Node("Tiled", {{"image", Link("4")}, {"model", Link("1")}, {"positive", Link("2")}, {"seed", 6}});
+  prompt["5"]["inputs"]["images"] = Link("6");
+  const Plan plan = Must(MakePlan(prompt, {"5"}, TestCatalog(), {2, "exact"}));
+  REQUIRE(plan.stages.size() == 2);
+  for (const StageSpec& stage : plan.stages) CHECK(stage.tile.nodes.contains("1"));
+}
+
+TEST_CASE("planner: the plan is a function of prompt and options alone") {
+  const std::string a = Must(MakePlan(ReplicaPrompt(), {"8"}, TestCatalog(), {3, "exact"})).Digest();
+  CHECK(a == Must(MakePlan(ReplicaPrompt(), {"8"}, TestCatalog(), {3, "exact"})).Digest());
+  CHECK(a != Must(MakePlan(ReplicaPrompt(), {"8"}, TestCatalog(), {4, "exact"})).Digest());
+}
+
+TEST_CASE("planner: cycles, unknown types and bad options are refused") {
+  Json prompt = ReplicaPrompt();
+  prompt["2"]["inputs"]["clip"] = Link("6");
+  CHECK(MakePlan(prompt, {"8"}, TestCatalog(), {1, "exact"}).status().code() == StatusCode::kInvalidArgument);
+  prompt = ReplicaPrompt();
+  prompt["6"]["class_type"] = "Nope";
+  CHECK_FALSE(MakePlan(prompt, {"8"}, TestCatalog(), {1, "exact"}).ok());
+  CHECK_FALSE(MakePlan(ReplicaPrompt(), {"8"}, TestCatalog(), {0, "exact"}).ok());
+  CHECK_FALSE(MakePlan(ReplicaPrompt(), {"8"}, TestCatalog(), {1, "fast"}).ok());
+}
+
+TEST_CASE("planner: a chain of 10,000 nodes needs no deep stack") {
+  Json prompt = TiledPrompt();
+  prompt["5"]["inputs"]["images"] = Link("n9999");
+  for (int i = 0; i < 10'000; ++i)
+    prompt[Cat("n", i)] = Node("Collect", {{"images", i == 0 ? Link("3") : Link(Cat("n", i - 1))}, {"load_balance", true}});
+  CHECK(MakePlan(prompt, {"5"}, TestCatalog(), {1, "exact"}).ok());
+}
+
+}  // namespace
+}  // namespace atelier
