@@ -491,7 +491,12 @@ class Converter {
         node.values.emplace_back(follower.name, std::move(set));
       }
     }
-    if (layout.by_name && saved != nullptr) DropForcedSize(*saved, node);
+    if (!layout.by_name || saved == nullptr) return;
+    DropForcedSize(*saved, node);
+    // Another of its old names.
+    if (WidgetValue* output = node.FindValue("save_output");
+        output != nullptr && Member(*saved, "save_output") == nullptr)
+      if (const Json* image = Member(*saved, "save_image")) *output = *image;
   }
 
   // Files of older VideoHelperSuite versions choose the size in one more widget; sides that it does not ask for count
@@ -989,6 +994,34 @@ class Converter {
   Converted result_;
 };
 
+// Python writes NaN and Infinity into pictures (a node that always runs again is marked so); they are no JSON.
+std::string NullNonFinite(std::string_view text) {
+  std::string out;
+  bool in_string = false;
+  for (size_t i = 0; i < text.size();) {
+    const char c = text[i];
+    if (in_string && c == '\\' && i + 1 < text.size()) {
+      out += c;
+      out += text[i + 1];
+      i += 2;
+      continue;
+    }
+    if (c == '"') in_string = !in_string;
+    bool replaced = false;
+    if (!in_string && (c == 'N' || c == 'I' || c == '-')) {
+      for (const std::string_view word : {"NaN", "Infinity", "-Infinity"}) {
+        if (text.compare(i, word.size(), word) != 0) continue;
+        out += "null";
+        i += word.size();
+        replaced = true;
+        break;
+      }
+    }
+    if (!replaced) out += text[i++];
+  }
+  return out;
+}
+
 }  // namespace
 
 std::string ResolveDynamicPrompt(std::string_view text, uint64_t& random_state) {
@@ -1088,10 +1121,14 @@ StatusOr<LoadedWorkflow> LoadWorkflow(const std::vector<std::pair<std::string, s
   }
   if (prompt == nullptr && workflow == nullptr)
     return InvalidArgument("the picture carries no workflow; expected a text chunk \"prompt\" or \"workflow\"");
-  if (prompt == nullptr) return LoadWorkflow(*workflow, widgets, options);
-  ASSIGN_OR_RETURN(LoadedWorkflow loaded, LoadWorkflow(*prompt, widgets, options));
+  if (prompt == nullptr) return LoadWorkflow(NullNonFinite(*workflow), widgets, options);
+  ASSIGN_OR_RETURN(LoadedWorkflow loaded, LoadWorkflow(NullNonFinite(*prompt), widgets, options));
+  if (loaded.prompt.is_object()) {
+    for (auto& [id, node] : loaded.prompt.get_ref<Json::object_t&>())
+      if (node.is_object()) node.erase("is_changed");  // what the reference noted for its own cache
+  }
   if (workflow != nullptr) {
-    ASSIGN_OR_RETURN(loaded.workflow, ParseJson(*workflow));
+    ASSIGN_OR_RETURN(loaded.workflow, ParseJson(NullNonFinite(*workflow)));
   }
   return loaded;
 }

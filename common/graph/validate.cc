@@ -413,7 +413,7 @@ class Validator {
         const size_t i = path.back().first;
         Checked& node = nodes_[i];
         if (path.back().second == node.edges.size()) {
-          if (node.depth > limits::kGraphDepthMax && node.thrown_type.empty()) {
+          if (node.depth > limits::kGraphDepthMax && node.thrown_type.empty() && cycle_.empty()) {
             // Only the first node over the limit is named; those behind it are invalid with it.
             const bool first = std::none_of(node.edges.begin(), node.edges.end(), [&](const Edge& e) {
               return nodes_[e.source].depth > limits::kGraphDepthMax;
@@ -473,6 +473,7 @@ class Validator {
 
   void Collect() {
     std::string details;
+    for (size_t i : cycle_) report_.cycle.push_back(ids_[i]);
     std::unordered_map<size_t, size_t> entry_of;
     for (size_t output : outputs_) {
       if (nodes_[output].valid) {
@@ -518,12 +519,6 @@ class Validator {
     }
     report_.prompt = Json(std::move(converted));
     if (report_.valid_outputs.empty()) {
-      if (!cycle_.empty()) {
-        std::string names;
-        for (size_t k = 0; k < cycle_.size() && k < 10; ++k) names += Cat(k > 0 ? ", " : "", ids_[cycle_[k]]);
-        details += Cat(details.empty() ? "" : "\n", "Dependency cycle detected: nodes ", Short(names),
-                       cycle_.size() > 10 ? ", ..." : "");
-      }
       Fail("prompt_outputs_failed_validation", "Prompt outputs failed validation", Short(details));
       return;
     }

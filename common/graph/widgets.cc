@@ -1,5 +1,6 @@
 #include "common/graph/widgets.h"
 
+#include <algorithm>
 #include <fstream>
 #include <sstream>
 #include <utility>
@@ -182,7 +183,13 @@ void WidgetTable::Merge(const Catalog& catalog) {
       continue;
     }
     NodeLayout& known = it->second;
-    if (InputNames(known) != InputNames(declared)) {
+    // A declaration that lacks widgets of the reference would shift the values of users' files; one that has more is
+    // newer.
+    const std::vector<std::string> old_names = InputNames(known), new_names = InputNames(declared);
+    const bool extends = std::any_of(new_names.begin(), new_names.end(), [&](const std::string& name) {
+      return std::find(old_names.begin(), old_names.end(), name) == old_names.end();
+    });
+    if (extends) {
       declared.title = known.title;
       known = std::move(declared);
       continue;

@@ -54,6 +54,10 @@ const std::set<std::string> kRunTime = {"batch_4096_512",           "max_size_on
                                         "string_doubling_bomb",     "saveimage_long_dirs",   "extra_pnginfo_bad_key",
                                         "extra_pnginfo_wrong_type", "wrong_types_everywhere"};
 
+// The editor fails at these by limits that are its own, not the file's: a byte order mark, the recursion of its walk,
+// names that JavaScript objects inherit, ids that are odd but unique.
+const std::set<std::string> kHarmless = {"bom", "id_proto", "reroute_chain_3000"};
+
 TEST_CASE("hostile requests are refused quickly and cheaply") {
   const Unpacked data;
   StatusOr<Catalog> catalog = CatalogFromObjectInfo(*ParseJson(ReadFile(GoldenWorkflows() / "object_info.json")));
@@ -116,8 +120,11 @@ TEST_CASE("hostile editor files are refused quickly and cheaply") {
       CHECK(Message(loaded.status()).size() < 1000);
       continue;
     }
-    if (name == "bom") continue;  // a byte order mark before the text is harmless
-    REQUIRE(std::filesystem::exists(api));  // what the editor fails at, we do not convert to something else
+    if (!std::filesystem::exists(api)) {  // the editor fails here: only its own limits may be the cause
+      ++other;
+      CHECK(kHarmless.count(name) == 1);
+      continue;
+    }
     const bool same = SameJson(loaded->prompt, *ParseJson(ReadFile(api)));
     (same ? equal : other) += 1;
     if (!same) WARN(name << ": another prompt than the editor's");
