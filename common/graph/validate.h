@@ -37,7 +37,8 @@ struct ValidateOptions {
 struct ValidationReport {
   std::optional<ValidationError> error;                         // set: nothing can run
   std::vector<std::pair<std::string, NodeErrors>> node_errors;  // also filled when only some outputs are bad
-  std::vector<std::string> valid_outputs;                       // ids, in the prompt's order
+  std::vector<std::string> cycle;  // ids of one cycle that some output depends on; the reference names it nowhere
+  std::vector<std::string> valid_outputs;  // ids, in the prompt's order
   Json prompt;   // the prompt with its constants converted, as the reference embeds it into pictures
   Prompt graph;  // what runs: the valid outputs and all that they need; slots counted from the end made positive
 
