@@ -12,10 +12,10 @@
 #include <cstring>
 #include <memory>
 
+#include "common/graph/prompt.h"
+
 namespace atelier {
 namespace {
-
-constexpr size_t kNameBytesMax = 1024;  // longer names are no names of files
 
 std::string ErrnoText(int error) {
   char buffer[128];
@@ -120,20 +120,6 @@ Status WriteFileAtomic(const std::string& path, std::string_view bytes) {
   if (!dir.valid()) return FromErrno(errno, folder, "open");
   if (fsync(dir.get()) != 0 && errno != EINVAL) return FromErrno(errno, folder, "sync");
   return OkStatus();
-}
-
-bool IsSafeRelativeName(std::string_view name) {
-  if (name.empty() || name.size() > kNameBytesMax || name.front() == '/') return false;
-  for (const char c : name)
-    if (static_cast<unsigned char>(c) < 0x20 || c == '\\' || c == 0x7f) return false;
-  for (size_t begin = 0; begin <= name.size();) {
-    size_t end = name.find('/', begin);
-    if (end == std::string_view::npos) end = name.size();
-    const std::string_view part = name.substr(begin, end - begin);
-    if (part.empty() || part == "." || part == "..") return false;
-    begin = end + 1;
-  }
-  return true;
 }
 
 StatusOr<UniqueFd> ConfinedOpen(const std::string& root, std::string_view name) {
