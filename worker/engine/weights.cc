@@ -2,6 +2,7 @@
 
 #include "common/base/limits.h"
 #include "common/tensorio/safetensors.h"
+#include "worker/engine/pickle.h"
 #include "worker/engine/tensor_blob.h"
 
 namespace atelier::engine {
@@ -10,6 +11,10 @@ WeightSource::WeightSource(std::string file, Tensors tensors)
     : file_(std::move(file)), tensors_(std::make_shared<const Tensors>(std::move(tensors))) {}
 
 StatusOr<WeightSource> WeightSource::Open(const std::string& path) {
+  if (IsTorchZip(path)) {
+    ASSIGN_OR_RETURN(Tensors tensors, ReadTorchZip(path));
+    return WeightSource(path.substr(path.rfind('/') + 1), std::move(tensors));
+  }
   ASSIGN_OR_RETURN(const std::shared_ptr<const SafetensorsFile> file, SafetensorsFile::Open(path));
   Tensors tensors;
   for (const auto& [name, info] : file->view().tensors()) tensors.emplace(name, TensorView(file, info));

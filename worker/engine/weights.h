@@ -23,8 +23,8 @@ class WeightSource {
   /// `file` names the source in errors.
   WeightSource(std::string file, Tensors tensors);
 
-  /// Opens a safetensors file. Errors: NOT_FOUND; INVALID_ARGUMENT or DATA_LOSS for a damaged file or another format,
-  /// naming the file (without its folder) and the tensor.
+  /// Opens a safetensors file, or a state dictionary of torch.save (see pickle.h). Errors: NOT_FOUND; INVALID_ARGUMENT
+  /// or DATA_LOSS for a damaged file or another format, naming the file (without its folder) and the tensor.
   static StatusOr<WeightSource> Open(const std::string& path);
 
   const std::string& file() const { return file_; }

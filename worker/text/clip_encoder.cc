@@ -144,7 +144,9 @@ class ClipTransformer final : public ClipEncoder {
       if (i + 1 == stop) chosen = x;
     }
     const at::Tensor last = final_norm_(x);
-    at::Tensor z = !options_.final_norm ? chosen : stop == blocks ? last : final_norm_(chosen);
+    // A layer before the first one means the encoder's plain output, which is normalised in every family.
+    const bool plain = -layer > blocks || (options_.final_norm && stop == blocks);
+    at::Tensor z = plain ? last : options_.final_norm ? final_norm_(chosen) : chosen;
     at::Tensor pooled = last[0][end_at[0]].unsqueeze(0);
     if (projection_.weight != nullptr) pooled = projection_(pooled);
 

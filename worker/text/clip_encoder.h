@@ -19,7 +19,7 @@ struct ClipOptions {
   int64_t pad = 49407;          // 0 for G and H
   int64_t layer = -1;           // the default: -1 the last, -2 the last but one
   bool final_norm = true;       // whether the chosen layer passes the final normalisation (not for SDXL)
-  bool project = false;         // whether pooled passes text_projection (SDXL's G)
+  bool project = false;         // whether pooled passes text_projection (H and G)
 };
 
 /// What one encoder gives for a prompt. cond: f32 [1,77 n,D]; pooled: f32 [1,D]. Both on the CPU.

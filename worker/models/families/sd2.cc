@@ -34,6 +34,7 @@ StatusOr<std::shared_ptr<const engine::TextEncoder>> BuildText(const engine::Wei
     options.quick_gelu = false;
     options.pad = 0;
     options.layer = -2;
+    options.project = true;
     ASSIGN_OR_RETURN(auto clip, text::ClipEncoder::Build(text::OpenClipToHf(file.Prefixed(prefix)), options, engine));
     return text::SingleClip(std::move(clip));
   }
