@@ -124,7 +124,7 @@ Status WriteFileAtomic(const std::string& path, std::string_view bytes) {
 
 StatusOr<UniqueFd> ConfinedOpen(const std::string& root, std::string_view name) {
   if (!IsSafeRelativeName(name))
-    return InvalidArgument("\"", name.substr(0, kNameBytesMax), "\" is not a name below its folder");
+    return InvalidArgument("\"", name.substr(0, size_t{1024}), "\" is not a name below its folder");
   const std::string relative(name);
   const UniqueFd dir(open(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!dir.valid()) return FromErrno(errno, root, "open");
