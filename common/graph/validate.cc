@@ -590,7 +590,13 @@ Json ValidationReport::ToJson() const {
 
 std::vector<std::string> ValidationReport::Sentences() const {
   std::vector<std::string> lines;
-  if (error && node_errors.empty())
+  if (!cycle.empty()) {
+    std::string names;
+    for (size_t k = 0; k < cycle.size() && k < 10; ++k) names += Cat(k > 0 ? ", " : "", cycle[k]);
+    lines.push_back(Cat("the links of nodes ", Short(names),
+                        cycle.size() > 10 ? Cat(" ... (", cycle.size(), " nodes)") : "", " form a cycle"));
+  }
+  if (error && node_errors.empty() && cycle.empty())
     lines.push_back(error->details.empty() ? error->message : Cat(error->message, " ", error->details));
   for (const auto& [id, entry] : node_errors) {
     for (const ValidationError& one : entry.errors) {

@@ -117,6 +117,7 @@ TEST_CASE("cycles and long chains end quickly") {
         R"("m":{"class_type":"Load","inputs":{"image":"a.png"}},"s":{"class_type":"Save","inputs":{"images":["0",0],"filename_prefix":"x"}}})";
     const ValidationReport report = Check(text);
     CHECK_FALSE(report.ok());
+    INFO(report.Sentences()[0].substr(0, 300));
     CHECK((closed ? report.Sentences()[0].find("cycle") : report.Sentences()[0].find("chain")) != std::string::npos);
   }
   CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(1));
