@@ -1,0 +1,154 @@
+// Where and when a conditioning applies. Source: spec engine.md 4.10.
+#include "worker/nodes/support.h"
+
+namespace atelier::nodes {
+namespace {
+
+struct ConditioningSetArea {
+  Conditioning conditioning;
+  int64_t width = 64, height = 64, x = 0, y = 0;
+  double strength = 1.0;
+
+  static void Describe(NodeSchema<ConditioningSetArea>& s) {
+    s.Name("Conditioning (Set Area)").Category("conditioning").Cheap().Description("Applies a prompt to a rectangle in pixels.");
+    s.Input<&ConditioningSetArea::conditioning>("conditioning");
+    s.Input<&ConditioningSetArea::width>("width").Default(64).Range(64, 16384).Step(8);
+    s.Input<&ConditioningSetArea::height>("height").Default(64).Range(64, 16384).Step(8);
+    s.Input<&ConditioningSetArea::x>("x").Default(0).Range(0, 16384).Step(8);
+    s.Input<&ConditioningSetArea::y>("y").Default(0).Range(0, 16384).Step(8);
+    s.Input<&ConditioningSetArea::strength>("strength").Default(1.0).Range(0.0, 10.0).Step(0.01);
+    s.Output<Conditioning>("CONDITIONING");
+  }
+  StatusOr<Conditioning> Run(NodeContext&) const {
+    Conditioning result = conditioning;
+    for (CondEntry& entry : result.entries) {
+      entry.options["area"] = Json::array({height / 8, width / 8, y / 8, x / 8});
+      entry.options["strength"] = strength;
+      entry.options["set_area_to_bounds"] = false;
+    }
+    return result;
+  }
+};
+ATELIER_REGISTER_NODE(ConditioningSetArea);
+
+struct ConditioningSetAreaPercentage {
+  Conditioning conditioning;
+  double width = 1.0, height = 1.0, x = 0, y = 0, strength = 1.0;
+
+  static void Describe(NodeSchema<ConditioningSetAreaPercentage>& s) {
+    s.Name("Conditioning (Set Area with Percentage)").Category("conditioning").Cheap();
+    s.Description("Applies a prompt to a rectangle in fractions of the picture.");
+    s.Input<&ConditioningSetAreaPercentage::conditioning>("conditioning");
+    s.Input<&ConditioningSetAreaPercentage::width>("width").Default(1.0).Range(0, 1.0).Step(0.01);
+    s.Input<&ConditioningSetAreaPercentage::height>("height").Default(1.0).Range(0, 1.0).Step(0.01);
+    s.Input<&ConditioningSetAreaPercentage::x>("x").Default(0).Range(0, 1.0).Step(0.01);
+    s.Input<&ConditioningSetAreaPercentage::y>("y").Default(0).Range(0, 1.0).Step(0.01);
+    s.Input<&ConditioningSetAreaPercentage::strength>("strength").Default(1.0).Range(0.0, 10.0).Step(0.01);
+    s.Output<Conditioning>("CONDITIONING");
+  }
+  StatusOr<Conditioning> Run(NodeContext&) const {
+    Conditioning result = conditioning;
+    for (CondEntry& entry : result.entries) {
+      entry.options["area"] = Json::array({"percentage", height, width, y, x});
+      entry.options["strength"] = strength;
+      entry.options["set_area_to_bounds"] = false;
+    }
+    return result;
+  }
+};
+ATELIER_REGISTER_NODE(ConditioningSetAreaPercentage);
+
+struct ConditioningSetAreaStrength {
+  Conditioning conditioning;
+  double strength = 1.0;
+
+  static void Describe(NodeSchema<ConditioningSetAreaStrength>& s) {
+    s.Name("ConditioningSetAreaStrength").Category("conditioning").Cheap().Description("Weighs a prompt against others.");
+    s.Input<&ConditioningSetAreaStrength::conditioning>("conditioning");
+    s.Input<&ConditioningSetAreaStrength::strength>("strength").Default(1.0).Range(0.0, 10.0).Step(0.01);
+    s.Output<Conditioning>("CONDITIONING");
+  }
+  StatusOr<Conditioning> Run(NodeContext&) const {
+    Conditioning result = conditioning;
+    for (CondEntry& entry : result.entries) entry.options["strength"] = strength;
+    return result;
+  }
+};
+ATELIER_REGISTER_NODE(ConditioningSetAreaStrength);
+
+struct ConditioningSetMask {
+  Conditioning conditioning;
+  Mask mask;
+  double strength = 1.0;
+  std::string set_cond_area = "default";
+
+  static void Describe(NodeSchema<ConditioningSetMask>& s) {
+    s.Name("Conditioning (Set Mask)").Category("conditioning").Description("Applies a prompt where the mask is set.");
+    s.Input<&ConditioningSetMask::conditioning>("conditioning");
+    s.Input<&ConditioningSetMask::mask>("mask");
+    s.Input<&ConditioningSetMask::strength>("strength").Default(1.0).Range(0.0, 10.0).Step(0.01);
+    s.Input<&ConditioningSetMask::set_cond_area>("set_cond_area").OneOf({"default", "mask bounds"});
+    s.Output<Conditioning>("CONDITIONING");
+  }
+  StatusOr<Conditioning> Run(NodeContext&) const {
+    if (!mask.values.defined() || mask.values.numel() == 0) return InvalidArgument("mask is empty");
+    return Guard([&] {
+      Conditioning result = conditioning;
+      for (CondEntry& entry : result.entries) {
+        entry.tensors["mask"] = mask.values.dim() < 3 ? mask.values.unsqueeze(0) : mask.values;
+        entry.options["set_area_to_bounds"] = set_cond_area != "default";
+        entry.options["mask_strength"] = strength;
+      }
+      return result;
+    });
+  }
+};
+ATELIER_REGISTER_NODE(ConditioningSetMask);
+
+struct ConditioningSetTimestepRange {
+  Conditioning conditioning;
+  double start = 0.0, end = 1.0;
+
+  static void Describe(NodeSchema<ConditioningSetTimestepRange>& s) {
+    s.Name("ConditioningSetTimestepRange").Category("advanced/conditioning").Cheap();
+    s.Description("Applies a prompt during a part of the run.");
+    s.Input<&ConditioningSetTimestepRange::conditioning>("conditioning");
+    s.Input<&ConditioningSetTimestepRange::start>("start").Default(0.0).Range(0.0, 1.0).Step(0.001);
+    s.Input<&ConditioningSetTimestepRange::end>("end").Default(1.0).Range(0.0, 1.0).Step(0.001);
+    s.Output<Conditioning>("CONDITIONING");
+  }
+  StatusOr<Conditioning> Run(NodeContext&) const {
+    Conditioning result = conditioning;
+    for (CondEntry& entry : result.entries) {
+      entry.options["start_percent"] = start;
+      entry.options["end_percent"] = end;
+    }
+    return result;
+  }
+};
+ATELIER_REGISTER_NODE(ConditioningSetTimestepRange);
+
+struct ConditioningZeroOut {
+  Conditioning conditioning;
+
+  static void Describe(NodeSchema<ConditioningZeroOut>& s) {
+    s.Name("ConditioningZeroOut").Category("advanced/conditioning").Cheap().Description("Replaces the prompt's numbers by zeros.");
+    s.Input<&ConditioningZeroOut::conditioning>("conditioning");
+    s.Output<Conditioning>("CONDITIONING");
+  }
+  StatusOr<Conditioning> Run(NodeContext&) const {
+    return Guard([&] {
+      Conditioning result = conditioning;
+      for (CondEntry& entry : result.entries) {
+        entry.cond = at::zeros_like(entry.cond);
+        if (const auto pooled = entry.tensors.find("pooled_output"); pooled != entry.tensors.end())
+          pooled->second = at::zeros_like(pooled->second);
+      }
+      return result;
+    });
+  }
+};
+ATELIER_REGISTER_NODE(ConditioningZeroOut);
+
+}  // namespace
+}  // namespace atelier::nodes

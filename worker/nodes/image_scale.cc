@@ -1,0 +1,86 @@
+// Resizes pictures. Source: spec engine.md 7.2.
+#include <algorithm>
+#include <cmath>
+
+#include "worker/nodes/resize.h"
+#include "worker/nodes/support.h"
+
+namespace atelier::nodes {
+namespace {
+
+struct ImageScale {
+  Image image;
+  std::string upscale_method;
+  int64_t width = 512, height = 512;
+  std::string crop = "disabled";
+
+  static void Describe(NodeSchema<ImageScale>& s) {
+    s.Name("Upscale Image").Category("image/upscaling").Description("Resizes pictures to a size.");
+    s.Input<&ImageScale::image>("image");
+    s.Input<&ImageScale::upscale_method>("upscale_method").OneOf(ImageResizeMethods());
+    s.Input<&ImageScale::width>("width").Default(512).Range(0, 16384).Step(1).Tooltip("0: by the aspect.");
+    s.Input<&ImageScale::height>("height").Default(512).Range(0, 16384).Step(1).Tooltip("0: by the aspect.");
+    s.Input<&ImageScale::crop>("crop").OneOf(CropMethods());
+    s.Output<Image>("IMAGE");
+  }
+  StatusOr<Image> Run(NodeContext&) const {
+    RETURN_IF_ERROR(CheckPixels("image", image));
+    if (width == 0 && height == 0) return image;
+    const auto w = static_cast<double>(image.pixels.size(2)), h = static_cast<double>(image.pixels.size(1));
+    int64_t to_width = width, to_height = height;
+    if (width == 0) to_width = std::max<int64_t>(1, RoundHalfEven(w * static_cast<double>(height) / h));
+    else if (height == 0) to_height = std::max<int64_t>(1, RoundHalfEven(h * static_cast<double>(width) / w));
+    ASSIGN_OR_RETURN(at::Tensor pixels, ResizePixels(image.pixels, to_width, to_height, upscale_method, crop));
+    return Image{std::move(pixels)};
+  }
+};
+ATELIER_REGISTER_NODE(ImageScale);
+
+struct ImageScaleBy {
+  Image image;
+  std::string upscale_method;
+  double scale_by = 1.0;
+
+  static void Describe(NodeSchema<ImageScaleBy>& s) {
+    s.Name("Upscale Image By").Category("image/upscaling").Description("Resizes pictures by a factor.");
+    s.Input<&ImageScaleBy::image>("image");
+    s.Input<&ImageScaleBy::upscale_method>("upscale_method").OneOf(ImageResizeMethods());
+    s.Input<&ImageScaleBy::scale_by>("scale_by").Default(1.0).Range(0.01, 8.0).Step(0.01);
+    s.Output<Image>("IMAGE");
+  }
+  StatusOr<Image> Run(NodeContext&) const {
+    RETURN_IF_ERROR(CheckPixels("image", image));
+    const int64_t to_width = RoundHalfEven(static_cast<double>(image.pixels.size(2)) * scale_by);
+    const int64_t to_height = RoundHalfEven(static_cast<double>(image.pixels.size(1)) * scale_by);
+    ASSIGN_OR_RETURN(at::Tensor pixels, ResizePixels(image.pixels, to_width, to_height, upscale_method, "disabled"));
+    return Image{std::move(pixels)};
+  }
+};
+ATELIER_REGISTER_NODE(ImageScaleBy);
+
+struct ImageScaleToTotalPixels {
+  Image image;
+  std::string upscale_method;
+  double megapixels = 1.0;
+
+  static void Describe(NodeSchema<ImageScaleToTotalPixels>& s) {
+    s.Name("Scale Image to Total Pixels").Category("image/upscaling");
+    s.Description("Resizes pictures to about a number of pixels, aspect kept.");
+    s.Input<&ImageScaleToTotalPixels::image>("image");
+    s.Input<&ImageScaleToTotalPixels::upscale_method>("upscale_method").OneOf(ImageResizeMethods());
+    s.Input<&ImageScaleToTotalPixels::megapixels>("megapixels").Default(1.0).Range(0.01, 16.0).Step(0.01);
+    s.Output<Image>("IMAGE");
+  }
+  StatusOr<Image> Run(NodeContext&) const {
+    RETURN_IF_ERROR(CheckPixels("image", image));
+    const auto w = static_cast<double>(image.pixels.size(2)), h = static_cast<double>(image.pixels.size(1));
+    const double total = std::trunc(megapixels * 1024 * 1024), scale = std::sqrt(total / (w * h));
+    ASSIGN_OR_RETURN(at::Tensor pixels, ResizePixels(image.pixels, RoundHalfEven(w * scale), RoundHalfEven(h * scale),
+                                                     upscale_method, "disabled"));
+    return Image{std::move(pixels)};
+  }
+};
+ATELIER_REGISTER_NODE(ImageScaleToTotalPixels);
+
+}  // namespace
+}  // namespace atelier::nodes

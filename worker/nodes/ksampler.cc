@@ -1,0 +1,92 @@
+// Samples a latent. Source: spec engine.md 4.9.
+#include "worker/nodes/support.h"
+#include "worker/sampling/sample.h"
+#include "worker/sampling/schedule.h"
+
+namespace atelier::nodes {
+namespace {
+
+struct KSampler {
+  Model model;
+  uint64_t seed = 0;
+  int64_t steps = 20;
+  double cfg = 8.0;
+  std::string sampler_name, scheduler;
+  Conditioning positive, negative;
+  Latent latent_image;
+  double denoise = 1.0;
+
+  static void Describe(NodeSchema<KSampler>& s) {
+    s.Name("KSampler").Category("sampling").Description("Removes noise from a latent, guided by two conditionings.");
+    s.Input<&KSampler::model>("model");
+    s.Input<&KSampler::seed>("seed").Default(0).Range(0, UINT64_MAX).Seed().Tooltip("Of the noise.");
+    s.Input<&KSampler::steps>("steps").Default(20).Range(1, 10000);
+    s.Input<&KSampler::cfg>("cfg").Default(8.0).Range(0.0, 100.0).Step(0.1).Tooltip("How strongly to follow the prompt; 1 ignores the negative one.");
+    s.Input<&KSampler::sampler_name>("sampler_name").OneOf(engine::SamplerNames());
+    s.Input<&KSampler::scheduler>("scheduler").OneOf(engine::ScheduleNames());
+    s.Input<&KSampler::positive>("positive");
+    s.Input<&KSampler::negative>("negative");
+    s.Input<&KSampler::latent_image>("latent_image");
+    s.Input<&KSampler::denoise>("denoise").Default(1.0).Range(0.0, 1.0).Step(0.01).Tooltip("Below 1 keeps part of the latent.");
+    s.Output<Latent>("LATENT");
+  }
+  StatusOr<Latent> Run(NodeContext& ctx) const {
+    engine::KSamplerSettings settings;
+    settings.seed = seed;
+    settings.steps = steps;
+    settings.cfg = cfg;
+    settings.sampler_name = sampler_name;
+    settings.scheduler = scheduler;
+    settings.denoise = denoise;
+    return engine::RunKSampler(model, positive, negative, latent_image, settings, ctx);
+  }
+};
+ATELIER_REGISTER_NODE(KSampler);
+
+struct KSamplerAdvanced {
+  Model model;
+  std::string add_noise = "enable";
+  uint64_t noise_seed = 0;
+  int64_t steps = 20;
+  double cfg = 8.0;
+  std::string sampler_name, scheduler;
+  Conditioning positive, negative;
+  Latent latent_image;
+  int64_t start_at_step = 0, end_at_step = 10000;
+  std::string return_with_leftover_noise = "disable";
+
+  static void Describe(NodeSchema<KSamplerAdvanced>& s) {
+    s.Name("KSampler (Advanced)").Category("sampling").Description("Runs a part of a sampling schedule.");
+    s.Input<&KSamplerAdvanced::model>("model");
+    s.Input<&KSamplerAdvanced::add_noise>("add_noise").OneOf({"enable", "disable"});
+    s.Input<&KSamplerAdvanced::noise_seed>("noise_seed").Default(0).Range(0, UINT64_MAX).Seed();
+    s.Input<&KSamplerAdvanced::steps>("steps").Default(20).Range(1, 10000);
+    s.Input<&KSamplerAdvanced::cfg>("cfg").Default(8.0).Range(0.0, 100.0).Step(0.1);
+    s.Input<&KSamplerAdvanced::sampler_name>("sampler_name").OneOf(engine::SamplerNames());
+    s.Input<&KSamplerAdvanced::scheduler>("scheduler").OneOf(engine::ScheduleNames());
+    s.Input<&KSamplerAdvanced::positive>("positive");
+    s.Input<&KSamplerAdvanced::negative>("negative");
+    s.Input<&KSamplerAdvanced::latent_image>("latent_image");
+    s.Input<&KSamplerAdvanced::start_at_step>("start_at_step").Default(0).Range(0, 10000);
+    s.Input<&KSamplerAdvanced::end_at_step>("end_at_step").Default(10000).Range(0, 10000);
+    s.Input<&KSamplerAdvanced::return_with_leftover_noise>("return_with_leftover_noise").OneOf({"disable", "enable"});
+    s.Output<Latent>("LATENT");
+  }
+  StatusOr<Latent> Run(NodeContext& ctx) const {
+    engine::KSamplerSettings settings;
+    settings.seed = noise_seed;
+    settings.steps = steps;
+    settings.cfg = cfg;
+    settings.sampler_name = sampler_name;
+    settings.scheduler = scheduler;
+    settings.add_noise = add_noise != "disable";
+    settings.start_step = start_at_step;
+    settings.end_step = end_at_step;
+    settings.full_denoise = return_with_leftover_noise != "enable";
+    return engine::RunKSampler(model, positive, negative, latent_image, settings, ctx);
+  }
+};
+ATELIER_REGISTER_NODE(KSamplerAdvanced);
+
+}  // namespace
+}  // namespace atelier::nodes

@@ -1,0 +1,55 @@
+// PNG files of pictures; the master names and writes them. Source: spec engine.md 11.1, 11.2.
+#include "common/image/codec.h"
+#include "worker/nodes/support.h"
+
+namespace atelier::nodes {
+namespace {
+
+Status EmitPictures(NodeContext& ctx, const Image& images, const std::string& type, const std::string& prefix, int level) {
+  if (!images.pixels.defined() || images.pixels.dim() != 4) return InvalidArgument("images hold no [batch, height, width, channels] tensor");
+  for (int64_t i = 0; i < images.pixels.size(0); ++i) {
+    if (ctx.cancelled()) return Cancelled("cancelled");
+    OutputFile file;
+    file.type = type;
+    file.prefix = prefix;
+    file.extension = ".png";
+    file.batch_index = i;
+    file.width = images.pixels.size(2);
+    file.height = images.pixels.size(1);
+    ASSIGN_OR_RETURN(const ImageU8 picture, ToImageU8(images.pixels, i));
+    ASSIGN_OR_RETURN(file.bytes, EncodePng(picture, level));
+    ctx.Emit(std::move(file));
+  }
+  return OkStatus();
+}
+
+struct SaveImage {
+  Image images;
+  std::string filename_prefix = "ComfyUI";
+
+  static void Describe(NodeSchema<SaveImage>& s) {
+    s.Name("Save Image").Category("image").OutputNode().Description("Saves pictures to the output folder.");
+    s.Input<&SaveImage::images>("images");
+    s.Input<&SaveImage::filename_prefix>("filename_prefix").Default("ComfyUI").Tooltip("May hold %date:yyyy-MM-dd% and the like.");
+  }
+  Status Run(NodeContext& ctx) const {
+    return Guard([&] { return EmitPictures(ctx, images, "output", filename_prefix, 4); });
+  }
+};
+ATELIER_REGISTER_NODE(SaveImage);
+
+struct PreviewImage {
+  Image images;
+
+  static void Describe(NodeSchema<PreviewImage>& s) {
+    s.Name("Preview Image").Category("image").OutputNode().Description("Shows pictures without keeping them.");
+    s.Input<&PreviewImage::images>("images");
+  }
+  Status Run(NodeContext& ctx) const {
+    return Guard([&] { return EmitPictures(ctx, images, "temp", "ComfyUI_temp", 1); });
+  }
+};
+ATELIER_REGISTER_NODE(PreviewImage);
+
+}  // namespace
+}  // namespace atelier::nodes

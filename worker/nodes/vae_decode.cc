@@ -1,0 +1,65 @@
+// Latents to pictures. Source: spec engine.md 6.2, 6.3.
+#include <algorithm>
+
+#include "worker/nodes/support.h"
+
+namespace atelier::nodes {
+namespace {
+
+Status CheckVae(const Vae& vae) {
+  if (vae.autoencoder == nullptr) return InvalidArgument("the checkpoint holds no autoencoder; use Load VAE");
+  return OkStatus();
+}
+
+struct VAEDecode {
+  Latent samples;
+  Vae vae;
+
+  static void Describe(NodeSchema<VAEDecode>& s) {
+    s.Name("VAE Decode").Category("latent").Description("Turns latents into pictures.");
+    s.Input<&VAEDecode::samples>("samples");
+    s.Input<&VAEDecode::vae>("vae");
+    s.Output<Image>("IMAGE");
+  }
+  StatusOr<Image> Run(NodeContext&) const {
+    RETURN_IF_ERROR(CheckVae(vae));
+    RETURN_IF_ERROR(CheckSamples("samples", samples));
+    const int64_t r = vae.autoencoder->ratio();
+    const at::Tensor& t = samples.samples;
+    RETURN_IF_ERROR(CheckTensorSize("decoded picture", {t.size(0), t.size(-2) * r, t.size(-1) * r, 3}));
+    ASSIGN_OR_RETURN(at::Tensor pixels, vae.autoencoder->Decode(t));
+    return Image{std::move(pixels)};
+  }
+};
+ATELIER_REGISTER_NODE(VAEDecode);
+
+struct VAEDecodeTiled {
+  Latent samples;
+  Vae vae;
+  int64_t tile_size = 512, overlap = 64, temporal_size = 64, temporal_overlap = 8;
+
+  static void Describe(NodeSchema<VAEDecodeTiled>& s) {
+    s.Name("VAE Decode (Tiled)").Category("_for_testing").Description("Turns latents into pictures in tiles, to save memory.");
+    s.Input<&VAEDecodeTiled::samples>("samples");
+    s.Input<&VAEDecodeTiled::vae>("vae");
+    s.Input<&VAEDecodeTiled::tile_size>("tile_size").Default(512).Range(64, 4096).Step(32);
+    s.Input<&VAEDecodeTiled::overlap>("overlap").Default(64).Range(0, 4096).Step(32);
+    s.Input<&VAEDecodeTiled::temporal_size>("temporal_size").Default(64).Range(8, 4096).Step(4).Tooltip("Frames, for video.");
+    s.Input<&VAEDecodeTiled::temporal_overlap>("temporal_overlap").Default(8).Range(4, 4096).Step(4).Tooltip("Frames, for video.");
+    s.Output<Image>("IMAGE");
+  }
+  StatusOr<Image> Run(NodeContext&) const {
+    RETURN_IF_ERROR(CheckVae(vae));
+    RETURN_IF_ERROR(CheckSamples("samples", samples));
+    const int64_t r = vae.autoencoder->ratio();
+    const at::Tensor& t = samples.samples;
+    RETURN_IF_ERROR(CheckTensorSize("decoded picture", {t.size(0), t.size(-2) * r, t.size(-1) * r, 3}));
+    const int64_t used = tile_size < overlap * 4 ? tile_size / 4 : overlap;
+    ASSIGN_OR_RETURN(at::Tensor pixels, vae.autoencoder->DecodeTiled(t, tile_size / r, used / r));
+    return Image{std::move(pixels)};
+  }
+};
+ATELIER_REGISTER_NODE(VAEDecodeTiled);
+
+}  // namespace
+}  // namespace atelier::nodes
