@@ -54,8 +54,8 @@ TEST_CASE("the other commands") {
 
 TEST_CASE("bad usage is one sentence with a hint and exit code 2") {
   const std::vector<std::pair<std::vector<std::string>, std::string>> cases = {
-      {{}, "subcommand"},
-      {{"frobnicate"}, "frobnicate"},
+      {std::vector<std::string>{}, "subcommand is required"},
+      {{"frobnicate"}, "there is no command \"frobnicate\""},
       {{"run"}, "WORKFLOW"},
       {{"run", "a.json", "--workers", "0"}, "--workers"},
       {{"run", "a.json", "--workers", "many"}, "many"},
@@ -63,10 +63,10 @@ TEST_CASE("bad usage is one sentence with a hint and exit code 2") {
       {{"run", "a.json", "--set", ".seed=3"}, "NODE.INPUT=VALUE"},
       {{"run", "a.json", "--tiles", "fast"}, "--tiles"},
       {{"run", "a.json", "--device", "tpu"}, "expected auto, cpu or cuda:N"},
-      {{"submit", "a.json", "b.json"}, "b.json"},
+      {{"submit", "a.json", "b.json"}, "WORKFLOW: At Most 1"},
       {{"workers", "drain"}, "NAME"},
       {{"workers", "fire", "w"}, "fire"},
-      {{"config"}, "subcommand"},
+      {{"config"}, "subcommand is required"},
       {{"config", "set", "key"}, "VALUE"},
       {{"jobs", "--nonsense"}, "--nonsense"},
   };

@@ -257,8 +257,8 @@ TEST_CASE("tables of the cluster") {
     return Run(arguments);
   };
   CHECK(run({"workers"}).out ==
-        "WORKER  STATE      DEVICE    MEMORY  RUNS  DONE  NOTE\n"
-        "w1      connected  cpu      8.0 GiB     0     0\n");
+        "WORKER  STATE      DEVICE  HARDWARE   MEMORY  RUNS  DONE  NOTE\n"
+        "w1      connected  cpu               8.0 GiB     0     0\n");
   CHECK(run({"models"}).out ==
         "FOLDER       FILE           WORKERS\n"
         "checkpoints  a.safetensors  w1, w2\n");

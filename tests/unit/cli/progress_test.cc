@@ -63,8 +63,8 @@ TEST_CASE("bars: one line a worker, tiles and tasks in the last") {
   view.Apply(TaskIs("t3", "tile 1/16 of node 12", "done", "w2"), 13);
   const auto bars = view.Bars(15, 100, 24);
   REQUIRE(bars.size() == 3);
-  CHECK(bars[0] == "w1  [######------------------]     5/20  replica 1             4.0 s");
-  CHECK(bars[1] == "w2  [############------------]      2/4  tile 3/16 of node 12  3.0 s");
+  CHECK(bars[0] == "w1  [######------------------]    5/20  replica 1             4.0 s");
+  CHECK(bars[1] == "w2  [############------------]     2/4  tile 3/16 of node 12  3.0 s");
   CHECK(bars[2] == "w.json  running  [------------------------]  tasks 0/4  tiles 1/16  5.0 s");
   for (const std::string& line : view.Bars(15, 30, 24)) CHECK(DisplayWidth(line) <= 30);
   CHECK(view.Bars(15, 100, 2).size() == 2);
