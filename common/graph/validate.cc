@@ -120,6 +120,13 @@ bool PrefixStaysInside(std::string_view prefix) {
   }
 }
 
+std::string CycleSentence(const std::vector<std::string>& cycle) {
+  std::string names;
+  for (size_t k = 0; k < cycle.size() && k < 10; ++k) names += Cat(k > 0 ? ", " : "", cycle[k]);
+  return Cat("the links of nodes ", Short(names), cycle.size() > 10 ? Cat(" ... (", cycle.size(), " nodes)") : "",
+             " form a cycle");
+}
+
 class Validator {
  public:
   Validator(const Json& prompt, const Catalog& catalog, const Inventory& inventory, const ValidateOptions& options)
@@ -519,6 +526,7 @@ class Validator {
     }
     report_.prompt = Json(std::move(converted));
     if (report_.valid_outputs.empty()) {
+      if (!cycle_.empty()) details += Cat(details.empty() ? "" : "\n", CycleSentence(report_.cycle));
       Fail("prompt_outputs_failed_validation", "Prompt outputs failed validation", Short(details));
       return;
     }
@@ -590,12 +598,7 @@ Json ValidationReport::ToJson() const {
 
 std::vector<std::string> ValidationReport::Sentences() const {
   std::vector<std::string> lines;
-  if (!cycle.empty()) {
-    std::string names;
-    for (size_t k = 0; k < cycle.size() && k < 10; ++k) names += Cat(k > 0 ? ", " : "", cycle[k]);
-    lines.push_back(Cat("the links of nodes ", Short(names),
-                        cycle.size() > 10 ? Cat(" ... (", cycle.size(), " nodes)") : "", " form a cycle"));
-  }
+  if (!cycle.empty()) lines.push_back(CycleSentence(cycle));
   if (error && node_errors.empty() && cycle.empty())
     lines.push_back(error->details.empty() ? error->message : Cat(error->message, " ", error->details));
   for (const auto& [id, entry] : node_errors) {
