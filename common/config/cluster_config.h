@@ -47,26 +47,20 @@ struct ClusterConfig {
   } workers;
 
   struct Scheduling {
-    double lease_seconds = 60;     // a worker that reports nothing for so long loses its tasks
     double heartbeat_seconds = 2;  // how often a worker reports
     double hung_factor = 8;        // a step that takes so many times its learned time is hung
     double hung_seconds_min = 60;  // but never earlier than this
     int64_t attempts_max = limits::kAttemptsMax;
     int64_t poison_workers = limits::kPoisonWorkers;
-    int64_t drain_after_failures = 3;  // tasks that a worker fails and others complete before it is drained
-    bool tail_duplication = true;      // idle workers repeat the slowest running task when that can end it sooner
-    double tail_factor = 1.5;          // ... when it has run so many times its expected time
-    std::string tiles = "exact";       // order of tiled upscales: exact or independent
+    std::string tiles = "exact";  // order of tiled upscales: exact or independent
     bool operator==(const Scheduling&) const = default;
   } scheduling;
 
   struct Limits {
     int64_t json_bytes_max = limits::kJsonBytesMax;
-    int64_t prompt_nodes_max = limits::kPromptNodesMax;
     int64_t image_pixels_max = limits::kImagePixelsMax;
     int64_t blob_bytes_max = limits::kBlobBytesMax;
     int64_t replicas_max = limits::kReplicasMax;
-    int64_t tiles_max = limits::kTilesMax;
     int64_t jobs_waiting_max = 10'000;          // jobs accepted and not ended; more are refused
     int64_t disk_free_bytes_min = 256LL << 20;  // below this the master accepts no new job
     int64_t log_lines_max = limits::kLogLinesMax;

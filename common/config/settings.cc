@@ -161,11 +161,9 @@ std::vector<Setting<ClusterConfig>> MakeRootSettings() {
                ReadWorkers,
                PrintWorkers});
 
-  s.push_back(NumberSetting<C>("scheduling.lease_seconds", In(&C::scheduling, &S::lease_seconds),
-                               "A worker that reports nothing for so long loses its tasks to others.", 1, 86400,
-                               "seconds"));
   s.push_back(NumberSetting<C>("scheduling.heartbeat_seconds", In(&C::scheduling, &S::heartbeat_seconds),
-                               "How often a worker reports.", 0.1, 3600, "seconds"));
+                               "How often master and worker report; silence of three times that ends a session.", 0.1,
+                               3600, "seconds"));
   s.push_back(NumberSetting<C>(
       "scheduling.hung_factor", In(&C::scheduling, &S::hung_factor),
       "A task without progress for so many times its learned step time is hung and goes to another worker.", 2, 1000,
@@ -176,13 +174,6 @@ std::vector<Setting<ClusterConfig>> MakeRootSettings() {
                                 "Tries of one task before its job fails.", 1, 100, "tries"));
   s.push_back(IntegerSetting<C>("scheduling.poison_workers", In(&C::scheduling, &S::poison_workers),
                                 "Different workers that a task may kill before its job fails.", 1, 100, "workers"));
-  s.push_back(IntegerSetting<C>("scheduling.drain_after_failures", In(&C::scheduling, &S::drain_after_failures),
-                                "A worker that fails so many tasks which others complete gets no more work.", 1, 1000,
-                                "tasks"));
-  s.push_back(FlagSetting<C>("scheduling.tail_duplication", In(&C::scheduling, &S::tail_duplication),
-                             "Idle workers repeat the slowest running task; the first result counts."));
-  s.push_back(NumberSetting<C>("scheduling.tail_factor", In(&C::scheduling, &S::tail_factor),
-                               "... once it has run for so many times the time expected.", 1, 100, "times"));
   s.push_back(ChoiceSetting<C>(
       "scheduling.tiles", In(&C::scheduling, &S::tiles),
       "Order of tiled upscales. exact: the same picture as one GPU doing tile after tile; independent: all tiles "
@@ -191,8 +182,6 @@ std::vector<Setting<ClusterConfig>> MakeRootSettings() {
 
   s.push_back(BytesSetting<C>("limits.json_bytes_max", In(&C::limits, &L::json_bytes_max), "Size of a workflow.", 1024,
                               int64_t{1} << 30));
-  s.push_back(IntegerSetting<C>("limits.prompt_nodes_max", In(&C::limits, &L::prompt_nodes_max), "Nodes of one prompt.",
-                                1, 1'000'000, "nodes"));
   s.push_back(IntegerSetting<C>("limits.image_pixels_max", In(&C::limits, &L::image_pixels_max),
                                 "Pixels of one picture, checked before memory is taken.", 4096, int64_t{1} << 34,
                                 "pixels"));
@@ -200,8 +189,6 @@ std::vector<Setting<ClusterConfig>> MakeRootSettings() {
                               1 << 20, int64_t{1} << 42));
   s.push_back(IntegerSetting<C>("limits.replicas_max", In(&C::limits, &L::replicas_max), "Replicas of one job.", 1,
                                 65536, "replicas"));
-  s.push_back(IntegerSetting<C>("limits.tiles_max", In(&C::limits, &L::tiles_max), "Tiles of one picture.", 1, 1 << 20,
-                                "tiles"));
   s.push_back(IntegerSetting<C>("limits.jobs_waiting_max", In(&C::limits, &L::jobs_waiting_max),
                                 "Jobs accepted and not ended; more are refused.", 1, 10'000'000, "jobs"));
   s.push_back(BytesSetting<C>("limits.disk_free_bytes_min", In(&C::limits, &L::disk_free_bytes_min),

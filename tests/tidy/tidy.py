@@ -15,6 +15,8 @@ import sys
 import tempfile
 
 LINES_MAX = 800
+# Files that were longer when the rule came; they may only shrink.
+RATCHET = {"common/graph/convert.cc": 1150, "worker/session/session.cc": 880}
 TORCH = re.compile(r'#include\s*[<"](ATen|c10|torch)/')
 WIRE = re.compile(r'#include\s*[<"](google/protobuf|grpc|grpcpp|spdlog|absl/log)|\.pb\.h[>"]')
 # Pattern, where it may stand, and what to use instead.
@@ -27,7 +29,7 @@ BANNED = [
     (r"#include\s*[<\"]absl/status/", r"^common/base/status\.h$", "include common/base/status.h"),
     (r"\.detach\(\)\s*;", None, "join every thread: one that outlives main reads what is gone"),
     (r"\b(TODO|FIXME|XXX)\b", None, "do it, or write an issue"),
-    (r"\b(rand|srand)\s*\(", None, "take numbers from a seeded generator that was handed in"),
+    (r"(?<!at::)\b(rand|srand)\s*\(", None, "take numbers from a seeded generator that was handed in"),
     (r"\bstrcpy\s*\(|\bsprintf\s*\(|\bgets\s*\(|\bstrtok\s*\(", None, "use std::string and Cat"),
 ]
 # A tensor's detach() is no thread's.
@@ -105,8 +107,9 @@ def rule_length(tree):
         lines = text.count("\n")
         if name.startswith("deploy/demo-data/"):  # provenance, kept as it was
             continue
-        if lines > LINES_MAX:
-            yield f"{name}:{lines}: {lines} lines, at most {LINES_MAX}; split it by subject"
+        most = RATCHET.get(name, LINES_MAX)
+        if lines > most:
+            yield f"{name}:{lines}: {lines} lines, at most {most}; split it by subject"
 
 
 def rule_io_wall(tree):

@@ -50,7 +50,7 @@ TEST_CASE("what is shown reads back as the same values") {
       "master: {listen: '0.0.0.0:0', output_dir: \"a b: #c\"}\nmodels: {roots: [m, \"x, y\"]}\nworkers:\n  local: 3\n  "
       "list:\n"
       "    - {name: gpu0, device: cuda:0, threads: 2, models_bytes_max: 12GiB}\n    - name: attic\n      start: no\n"
-      "limits: {blob_bytes_max: 3 MiB}\nscheduling: {hung_factor: 2.5, tail_duplication: off}\n",
+      "limits: {blob_bytes_max: 3 MiB}\nscheduling: {hung_factor: 2.5, tiles: independent}\n",
       "cluster.yaml");
   REQUIRE(config.ok());
   CHECK(config->master.output_dir == "a b: #c");
@@ -60,7 +60,8 @@ TEST_CASE("what is shown reads back as the same values") {
   CHECK(config->workers.list[0].device == "cuda:0");
   CHECK(config->workers.list[1].start == false);
   CHECK(config->limits.blob_bytes_max == 3 << 20);
-  CHECK(config->scheduling.tail_duplication == false);
+  CHECK(config->scheduling.tiles == "independent");
+  CHECK(config->scheduling.hung_factor == 2.5);
   for (const std::string& text : {ShowClusterConfig(*config), DocumentedClusterConfig(*config)}) {
     auto again = ParseClusterConfig(text, "shown");
     REQUIRE(again.ok());
@@ -75,8 +76,8 @@ TEST_CASE("faults name file, line, key and what was expected") {
         "cluster.yaml:2: \"workers.local\" is \"many\", expected auto or 0 to 256");
   CHECK(Fault("scheduling:\n  attempts_max: 0\n") ==
         "cluster.yaml:2: \"scheduling.attempts_max\" is \"0\", expected a whole number from 1 to 100");
-  CHECK(Fault("scheduling:\n  tail_duplication: 7\n") ==
-        "cluster.yaml:2: \"scheduling.tail_duplication\" is \"7\", expected yes or no");
+  CHECK(Fault("workers:\n  list: [{name: a, enabled: 7}]\n") ==
+        "cluster.yaml:2: \"enabled\" is \"7\", expected yes or no");
   CHECK(Fault("scheduling:\n  hung_factor: .nan\n") ==
         "cluster.yaml:2: \"scheduling.hung_factor\" is \".nan\", expected a number from 2 to 1000");
   CHECK(Fault("limits:\n  blob_bytes_max: 99999999999TiB\n") ==
@@ -119,14 +120,15 @@ TEST_CASE("a key is set in place and everything else is kept") {
       "pictures\n"
       "models:\n  roots:\n    - models\n    # the big disk\n    - /data/models\nworkers:\n  list:\n    - name: a.b  # "
       "first\n"
-      "      device: cpu\n    - name: c\nlimits: {tiles_max: 10, replicas_max: 4}\n";
+      "      device: cpu\n    - name: c\nlimits: {jobs_waiting_max: 10, replicas_max: 4}\n";
   SECTION("a value with a comment behind it") {
     CHECK(Set(text, "master.listen", "0.0.0.0:1").find("\n  listen: 0.0.0.0:1   # loopback only\n\n  output_dir:") !=
           std::string::npos);
     CHECK(Set(text, "master.output_dir", "/x").find("\n  output_dir: /x # pictures\n") != std::string::npos);
   }
   SECTION("in brackets") {
-    CHECK(Set(text, "limits.tiles_max", "12").find("limits: {tiles_max: 12, replicas_max: 4}") != std::string::npos);
+    CHECK(Set(text, "limits.jobs_waiting_max", "12").find("limits: {jobs_waiting_max: 12, replicas_max: 4}") !=
+          std::string::npos);
   }
   SECTION("a block list becomes one line, its comments stay") {
     CHECK(Set(text, "models.roots", "[x, y z]").find("  roots: [x, \"y z\"]\n    # the big disk\nworkers:") !=
@@ -150,7 +152,7 @@ TEST_CASE("a key is set in place and everything else is kept") {
          std::vector<std::pair<std::string, std::string>>{{"master.state_dir", "/s"},
                                                           {"models.roots", "[a, b]"},
                                                           {"workers.local", "2"},
-                                                          {"scheduling.tail_duplication", "no"},
+                                                          {"scheduling.tiles", "independent"},
                                                           {"limits.blob_bytes_max", "1GiB"},
                                                           {"scheduling.hung_factor", "3.5"}}) {
       const std::string out = Set(all, key, value);
@@ -162,11 +164,11 @@ TEST_CASE("a key is set in place and everything else is kept") {
   }
   SECTION("refused") {
     CHECK(Set(text, "log.levle", "debug") == "error: unknown key \"log.levle\", did you mean \"log.level\"?");
-    CHECK(Set(text, "limits.tiles_max", "0") ==
-          "error: \"limits.tiles_max\" is \"0\", expected a whole number from 1 to 1048576");
+    CHECK(Set(text, "limits.jobs_waiting_max", "0") ==
+          "error: \"limits.jobs_waiting_max\" is \"0\", expected a whole number from 1 to 10000000");
     CHECK(Set(text, "workers.list.nobody.enabled", "no").find("error: unknown key") == 0);
     CHECK(Set("log:\n  level: >\n    info\n", "log.level", "debug").find("error: ") == 0);
-    CHECK(Set("limits: {tiles_max: 10\n}\n", "limits.replicas_max", "4").find("error: cannot set") == 0);
+    CHECK(Set("limits: {jobs_waiting_max: 10\n}\n", "limits.replicas_max", "4").find("error: cannot set") == 0);
     CHECK(Set("wrokers: 1\n", "log.level", "debug").find("error: cluster.yaml:1: unknown key") == 0);
   }
 }
