@@ -15,6 +15,8 @@
 #include "common/base/log.h"
 #include "common/files/files.h"
 
+#include "common/graph/prompt.h"
+
 namespace atelier {
 namespace {
 
