@@ -10,9 +10,10 @@
 namespace atelier {
 namespace {
 
-constexpr int64_t kDeadlineMs = 15'000;    // of a call that moves little
-constexpr int64_t kBytesPerMsMin = 1000;   // slower than 1 MB/s counts as lost
-constexpr size_t kHaveHashesMax = 10'000;  // of one Have call, as the service bounds it
+constexpr int64_t kDeadlineMs = 15'000;     // of a call that moves little
+constexpr int64_t kBytesPerMsMin = 1000;    // slower than 1 MB/s counts as lost
+constexpr int64_t kReserveMax = 256 << 20;  // memory asked for before the first byte came
+constexpr size_t kHaveHashesMax = 10'000;   // of one Have call, as the service bounds it
 
 int64_t DeadlineFor(int64_t bytes) { return kDeadlineMs + bytes / kBytesPerMsMin; }
 
@@ -93,6 +94,7 @@ Status BlobClient::GetTo(const std::string& hash, int64_t bytes_max,
 
 StatusOr<std::string> BlobClient::Get(const std::string& hash, int64_t bytes_max) {
   std::string bytes;
+  bytes.reserve(static_cast<size_t>(std::clamp<int64_t>(bytes_max, 0, kReserveMax)));
   RETURN_IF_ERROR(GetTo(hash, bytes_max, [&](std::string_view data) {
     bytes.append(data);
     return OkStatus();
