@@ -2,6 +2,7 @@
 #include <chrono>
 #include <cstdio>
 
+#include "common/image/codec.h"
 #include "tests/golden/golden_data.h"
 #include "worker/engine/guard.h"
 #include "worker/models/loaders.h"
@@ -62,6 +63,102 @@ TEST_CASE("autoencoders give the golden output") {
     ++checked;
   }
   CHECK(checked >= 3);
+}
+
+// An image of golden/inputs as LoadImage gives it: f32 [1,H,W,3].
+at::Tensor Input(const std::string& name) {
+  auto image = DecodeImage(golden::ReadFile(golden::Root() + "/inputs/" + name));
+  REQUIRE(image.ok());
+  const ImageU8& rgb = image->rgb;
+  return at::from_blob(const_cast<uint8_t*>(rgb.data.data()), {1, rgb.height, rgb.width, 3}, at::kByte).to(at::kFloat) /
+         255.0;
+}
+
+TEST_CASE("VAE workflows give the golden latents and pictures") {
+  engine::Engine engine({});
+  double worst = 0;
+  int checked = 0;
+  for (const Json& item : golden::Cases("vae")) {
+    const std::string folder = golden::Root() + "/vae/" + item["id"].get<std::string>() + "/";
+    INFO(folder);
+    std::string checkpoint, vae, image;
+    int64_t tile = 0, overlap = 0;
+    bool encode_tiled = false, decode_tiled = false;
+    const Json workflow = golden::ReadJson(folder + "workflow.json");
+    for (const auto& [id, node] : workflow.items()) {
+      const std::string type = node["class_type"];
+      const Json& in = node["inputs"];
+      if (type == "CheckpointLoaderSimple") checkpoint = in["ckpt_name"];
+      if (type == "VAELoader") vae = in["vae_name"];
+      if (type == "LoadImage") image = in["image"];
+      encode_tiled = encode_tiled || type == "VAEEncodeTiled";
+      decode_tiled = decode_tiled || type == "VAEDecodeTiled";
+      if (type.ends_with("Tiled")) tile = in["tile_size"], overlap = in["overlap"];
+    }
+    std::shared_ptr<const engine::Autoencoder> autoencoder;
+    if (!vae.empty()) {
+      auto loaded = models::LoadAutoencoder(golden::Models() + "/vae/" + vae, engine);
+      REQUIRE(loaded.ok());
+      autoencoder = *loaded;
+    } else {
+      auto loaded = models::LoadCheckpoint(golden::Models() + "/checkpoints/" + checkpoint, engine);
+      REQUIRE(loaded.ok());
+      autoencoder = (*loaded)->autoencoder;
+    }
+    const at::Tensor pixels = Input(image);
+    auto latent = encode_tiled ? autoencoder->EncodeTiled(pixels, tile, overlap) : autoencoder->Encode(pixels);
+    REQUIRE(latent.ok());
+    const double tolerance = item["tolerance_abs"];
+    if (std::filesystem::exists(folder + "final.latent.safetensors")) {
+      const double diff =
+          golden::MaxDiff(*latent, golden::ReadTensors(folder + "final.latent.safetensors").at("latent_tensor"));
+      worst = std::max(worst, diff);
+      CHECK(diff <= tolerance);
+      ++checked;
+    }
+    if (!std::filesystem::exists(folder + "final.image.safetensors")) continue;
+    const int64_t fitting = tile < overlap * 4 ? tile / 4 : overlap;
+    auto decoded =
+        decode_tiled ? autoencoder->DecodeTiled(*latent, tile / 8, fitting / 8) : autoencoder->Decode(*latent);
+    REQUIRE(decoded.ok());
+    const at::Tensor want = golden::ReadTensors(folder + "final.image.safetensors").at("image");
+    const double diff = golden::MaxDiff(*decoded, want);
+    worst = std::max(worst, diff);
+    CHECK(diff <= std::max(tolerance, want.scalar_type() == at::kHalf ? 5e-4 : 0.0));
+    ++checked;
+  }
+  std::printf("VAE workflows: %d results, worst difference %.2g\n", checked, worst);
+  CHECK(checked >= 15);
+}
+
+TEST_CASE("upscale workflows give the golden pictures") {
+  engine::Engine engine({});
+  int checked = 0;
+  for (const Json& item : golden::Cases("upscale_model")) {
+    const std::string folder = golden::Root() + "/upscale_model/" + item["id"].get<std::string>() + "/";
+    std::string model, image;
+    const Json workflow = golden::ReadJson(folder + "workflow.json");
+    for (const auto& [id, node] : workflow.items()) {
+      if (node["class_type"] == "UpscaleModelLoader") model = node["inputs"]["model_name"];
+      if (node["class_type"] == "LoadImage") image = node["inputs"]["image"];
+    }
+    const std::string path = golden::Models() + "/upscale_models/" + model;
+    if (!std::filesystem::exists(path)) {
+      std::printf("SKIPPED part: %s is not there (get_upscale_models fetches it)\n", model.c_str());
+      continue;
+    }
+    INFO(folder);
+    auto network = models::LoadUpscaler(path, engine);
+    REQUIRE(network.ok());
+    auto up = models::UpscaleWithModel(**network, Input(image));
+    REQUIRE(up.ok());
+    const at::Tensor want = golden::ReadTensors(folder + "up.image.safetensors").at("image");
+    const double diff = golden::MaxDiff(*up, want);
+    std::printf("%s: difference %.2g\n", item["id"].get<std::string>().c_str(), diff);
+    CHECK(diff <= std::max(item["tolerance_abs"].get<double>(), want.scalar_type() == at::kHalf ? 5e-4 : 0.0));
+    ++checked;
+  }
+  CHECK(checked > 0);
 }
 
 TEST_CASE("the demo model loads by its shapes and runs") {
