@@ -14,7 +14,6 @@
 
 #include "common/base/log.h"
 #include "common/files/files.h"
-
 #include "common/graph/prompt.h"
 
 namespace atelier {

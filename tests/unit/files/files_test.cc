@@ -54,8 +54,8 @@ TEST_CASE("names cannot leave their folder") {
     INFO(good);
     CHECK(ConfinedOpen(root, good).ok());
   }
-  for (const char* bad : {"../secret.txt", "/etc/passwd", "", ".", "sub/../../secret.txt", "sub//b.txt", "a\\b",
-                          "link.txt", "relative.txt", "sub/./b.txt", "a\nb"}) {
+  for (const char* bad : {"../secret.txt", "/etc/passwd", "", ".", "sub/../../secret.txt", "sub//b.txt",
+                          "..\\secret.txt", "link.txt", "relative.txt", "sub/./b.txt", "a\nb"}) {
     INFO(bad);
     CHECK(ConfinedOpen(root, bad).status().code() == StatusCode::kInvalidArgument);
   }
