@@ -122,7 +122,7 @@ class Vae final : public engine::Autoencoder {
 
   StatusOr<at::Tensor> Encode(const at::Tensor& pixels) const override {
     ASSIGN_OR_RETURN(const at::Tensor x, FromPixels(pixels));
-    auto plain = engine::Guard([&] { return PerItem(x, z_, [&](const at::Tensor& item) { return EncodeRaw(item); }); });
+    auto plain = engine::Guard([&] { return PerItem(x, [&](const at::Tensor& item) { return EncodeRaw(item); }); });
     if (plain.ok() || plain.status().code() != StatusCode::kResourceExhausted) return plain;
     LogWarning("memory ran out while encoding an image at once, it is encoded in tiles: ", Message(plain.status()));
     residency_->UnloadAll(&params_);
@@ -132,7 +132,7 @@ class Vae final : public engine::Autoencoder {
   StatusOr<at::Tensor> Decode(const at::Tensor& latents) const override {
     RETURN_IF_ERROR(CheckLatents(latents));
     auto plain = engine::Guard(
-        [&] { return ToPixels(PerItem(latents, 3, [&](const at::Tensor& item) { return DecodeRaw(item); })); });
+        [&] { return ToPixels(PerItem(latents, [&](const at::Tensor& item) { return DecodeRaw(item); })); });
     if (plain.ok() || plain.status().code() != StatusCode::kResourceExhausted) return plain;
     LogWarning("memory ran out while decoding a latent at once, it is decoded in tiles: ", Message(plain.status()));
     residency_->UnloadAll(&params_);
@@ -198,7 +198,7 @@ class Vae final : public engine::Autoencoder {
 
   // One item at a time: the result is the same and memory stays bounded by one image.
   template <typename F>
-  static at::Tensor PerItem(const at::Tensor& x, int64_t /*channels*/, const F& run) {
+  static at::Tensor PerItem(const at::Tensor& x, const F& run) {
     std::vector<at::Tensor> out;
     for (int64_t i = 0; i < x.size(0); ++i) out.push_back(run(x.narrow(0, i, 1)).to(at::kCPU));
     return out.size() == 1 ? out[0] : at::cat(out, 0);
