@@ -112,7 +112,7 @@ TEST_CASE("layouts that follow from declarations alone are the editor's, but for
   StatusOr<Catalog> catalog = CatalogFromObjectInfo(*ParseJson(ReadFile(GoldenWorkflows() / "object_info.json")));
   REQUIRE(catalog.ok());
   widgets->Merge(*catalog);
-  CheckAll(*widgets, 85);
+  CheckAll(*widgets, 80);
 }
 
 }  // namespace
