@@ -2,6 +2,7 @@
 #include <pthread.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <climits>
 #include <csignal>
 #include <cstdio>
@@ -94,16 +95,20 @@ int Main(int argc, char** argv) {
           kProgramVersion);
   auto* session = new Session(options);  // never destroyed: a node that does not stop must not keep the process
   SetLogSink([session](LogLevel level, const std::string& text) { session->SendLog(level, text); });
-  std::thread([session, signals] {
-    for (bool first = true;; first = false) {
+  std::atomic<bool> over = false;
+  std::thread signal_thread([&] {
+    for (bool first = true; !over; first = false) {
       int signal = 0;
-      if (sigwait(&signals, &signal) != 0) continue;
+      if (sigwait(&signals, &signal) != 0 || over) continue;
       session->Drain(signal == SIGINT ? "interrupted" : "asked to end", first ? kEndMs : 0);
     }
-  }).detach();
+  });
   const Status ended = session->Run();
   if (!ended.ok()) LogWarning(Message(ended));
   LogInfo("worker \"", options.name, "\" ends");
+  over = true;
+  pthread_kill(signal_thread.native_handle(), SIGTERM);  // wakes it to see that it is over
+  signal_thread.join();
   SetLogSink(nullptr);
   std::fflush(nullptr);
   std::_Exit(0);

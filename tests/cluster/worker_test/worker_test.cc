@@ -31,6 +31,10 @@ class Worker {
     options.on_cancel = fake::WakeWaiters;
     options.on_point = [this](std::string_view point) {
       if (point == "started") ++started;
+      if (point != "executed") return;
+      const std::lock_guard lock(mutex_);
+      ++executed_;
+      changed_.notify_all();
     };
     if (change) change(options);
     session = std::make_unique<Session>(options);
@@ -46,10 +50,18 @@ class Worker {
     thread_.join();
     return status_;
   }
+  // Waits until so many tasks have run to their end.
+  bool WaitExecuted(int count) {
+    std::unique_lock lock(mutex_);
+    return changed_.wait_for(lock, std::chrono::seconds(10), [&] { return executed_ >= count; });
+  }
   std::atomic<int> started = 0;
   std::unique_ptr<Session> session;
 
  private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  int executed_ = 0;
   Status status_;
   std::thread thread_;
 };
@@ -233,8 +245,7 @@ TEST_CASE("a result made while the master is away is told when it is back, and m
   master.SendLease(SourceLease("j/a", delay));
   REQUIRE(master.WaitForKind(Kind::kProgress) > 0);  // it runs
   master.Stop();
-  // Away for longer than the task takes; the loop below polls nothing but the clock of the scenario.
-  std::this_thread::sleep_for(std::chrono::milliseconds(700));
+  REQUIRE(worker.WaitExecuted(1));
   const int before = master.size();
   const auto start = std::chrono::steady_clock::now();
   master.Start();
