@@ -1,0 +1,109 @@
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <set>
+
+#include "common/image/codec.h"
+#include "tests/golden/nodes/run_prompt.h"
+#include "worker/engine/tensor_blob.h"
+#include "worker/sampling/sampler.h"
+
+namespace atelier {
+namespace {
+
+// Largest difference of 8-bit values; huge when the sizes differ.
+int MaxDifference(const DecodedImage& got, const DecodedImage& want) {
+  if (got.rgb.width != want.rgb.width || got.rgb.height != want.rgb.height || got.has_alpha != want.has_alpha) return 1000;
+  int worst = 0;
+  auto compare = [&worst](const ImageU8& a, const ImageU8& b) {
+    for (size_t i = 0; i < a.data.size(); ++i) worst = std::max(worst, std::abs(int{a.data[i]} - int{b.data[i]}));
+  };
+  compare(got.rgb, want.rgb);
+  if (got.has_alpha) compare(got.alpha, want.alpha);
+  return worst;
+}
+
+// Checks one emitted file against the stored one of the same prefix; returns whether there is one.
+bool CheckFile(const Json& c, const OutputFile& file, const std::string& folder) {
+  const double tolerance = c.at("tolerance_abs");
+  std::string name = file.prefix.substr(file.prefix.rfind('/') + 1);
+  INFO(c.at("id") << " " << name);
+  if (file.extension == ".latent") {
+    const std::string path = folder + name + ".latent.safetensors";
+    if (!std::filesystem::exists(path)) return false;
+    auto view = ParseSafetensors(file.bytes);
+    REQUIRE(view.ok());
+    const at::Tensor got = engine::TensorCopy(*view, *view->Find("latent_tensor"));
+    const at::Tensor want = golden::ReadTensors(path).at("latent_tensor");
+    const double difference = golden::MaxDiff(got, want);
+    std::fprintf(stderr, "%-40s %-20s latent %.2e of %.1e\n", c.at("id").get<std::string>().c_str(), name.c_str(), difference,
+                 tolerance);
+    CHECK(difference <= tolerance);
+    return true;
+  }
+  char indexed[32];
+  std::snprintf(indexed, sizeof(indexed), "_%03d", static_cast<int>(file.batch_index));
+  std::string path = folder + name + ".png";
+  if (!std::filesystem::exists(path)) path = folder + name + indexed + ".png";
+  if (!std::filesystem::exists(path)) return false;
+  auto got = DecodeImage(file.bytes), want = DecodeImage(golden::ReadFile(path));
+  REQUIRE(got.ok());
+  REQUIRE(want.ok());
+  // Truncation to 8 bits may fall to either side of a difference below the tolerance.
+  const int difference = MaxDifference(*got, *want), allowed = 1 + static_cast<int>(std::floor(std::min(tolerance, 0.01) * 255));
+  std::fprintf(stderr, "%-40s %-20s png %d of %d\n", c.at("id").get<std::string>().c_str(), name.c_str(), difference, allowed);
+  CHECK(difference <= allowed);
+  return true;
+}
+
+bool NamesKnown(const Json& prompt) {
+  for (const auto& [id, node] : prompt.items()) {
+    const Json& inputs = node.at("inputs");
+    if (inputs.contains("sampler_name") &&
+        Registry<engine::SamplerType>::Get().Find(inputs.at("sampler_name").get<std::string>()) == nullptr)
+      return false;
+  }
+  return true;
+}
+
+void RunGroup(const std::string& group) {
+  golden::Host host;
+  Executor executor;
+  int run = 0, files = 0, unknown = 0;
+  for (const Json& c : golden::Cases(group)) {
+    if (c.at("kind") != "workflow") continue;
+    const std::string workflow = golden::Root() + "/" + c.at("workflow").get<std::string>();
+    const std::string folder = workflow.substr(0, workflow.rfind('/') + 1);
+    const Json prompt = golden::ReadJson(workflow);
+    INFO(group << "/" << c.at("id").get<std::string>());
+    if (!NamesKnown(prompt)) {
+      ++unknown;
+      continue;
+    }
+    bool models_here = true;
+    for (const Json& model : c.at("models"))
+      models_here = models_here && (group != "upscale_model" || host.ModelPath("upscale_models", model.get<std::string>()).ok());
+    if (!models_here) continue;  // the large network that golden/get_upscale_models fetches
+    auto result = executor.Run(golden::WholePrompt(prompt, host), host);
+    if (!result.ok()) {
+      UNSCOPED_INFO(c.at("id") << ": " << Message(result.status()));
+      CHECK(result.ok());
+      continue;
+    }
+    ++run;
+    for (const OutputFile& file : result->files) files += CheckFile(c, file, folder) ? 1 : 0;
+  }
+  std::fprintf(stderr, "%s: %d cases, %d files compared, %d cases with samplers not built in\n", group.c_str(), run, files, unknown);
+  CHECK(files > 0);
+}
+
+TEST_CASE("group image_scale") { RunGroup("image_scale"); }
+TEST_CASE("group t2i") { RunGroup("t2i"); }
+TEST_CASE("group img2img") { RunGroup("img2img"); }
+TEST_CASE("group ksampler_advanced") { RunGroup("ksampler_advanced"); }
+TEST_CASE("group vae") { RunGroup("vae"); }
+TEST_CASE("group samplers") { RunGroup("samplers"); }
+TEST_CASE("group samplers_sched") { RunGroup("samplers_sched"); }
+TEST_CASE("group upscale_model") { RunGroup("upscale_model"); }
+
+}  // namespace
+}  // namespace atelier
