@@ -33,8 +33,11 @@ class Grammar {
 
   ParseOutcome Parse(std::vector<std::string> arguments) {
     ParseOutcome outcome;
-    if (!arguments.empty() && arguments[0].rfind('-', 0) != 0 &&
-        app_.get_subcommand_no_throw(arguments[0]) == nullptr) {
+    const auto known = [this](const std::string& name) {
+      const auto all = app_.get_subcommands([](CLI::App*) { return true; });
+      return std::any_of(all.begin(), all.end(), [&](const CLI::App* app) { return app->get_name() == name; });
+    };
+    if (!arguments.empty() && arguments[0].rfind('-', 0) != 0 && !known(arguments[0])) {
       outcome.exit_code = kExitInvalid;
       outcome.err = "atelier: there is no command \"" + arguments[0] + "\"; see `atelier --help`\n";
       return outcome;

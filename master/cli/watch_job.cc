@@ -15,6 +15,29 @@ namespace {
 
 constexpr int kSilentMax = 20;  // watches in a row that end without one event
 
+// The first byte that is no UTF-8, or npos. A message of the wire cannot carry such text at all.
+size_t FindNoUtf8(const std::string& text) {
+  for (size_t i = 0; i < text.size();) {
+    const auto lead = static_cast<unsigned char>(text[i]);
+    const size_t length = lead < 0x80                   ? 1
+                          : lead >= 0xC2 && lead < 0xE0 ? 2
+                          : lead >= 0xE0 && lead < 0xF0 ? 3
+                          : lead >= 0xF0 && lead < 0xF5 ? 4
+                                                        : 0;
+    if (length == 0 || i + length > text.size()) return i;
+    uint32_t point = length == 1 ? lead : lead & (0x7Fu >> length);
+    for (size_t k = 1; k < length; ++k) {
+      const auto next = static_cast<unsigned char>(text[i + k]);
+      if ((next & 0xC0) != 0x80) return i;
+      point = point << 6 | (next & 0x3Fu);
+    }
+    const bool overlong = (length == 3 && point < 0x800) || (length == 4 && point < 0x10000);
+    if (overlong || point > 0x10FFFF || (point >= 0xD800 && point < 0xE000)) return i;
+    i += length;
+  }
+  return std::string::npos;
+}
+
 }  // namespace
 
 StatusOr<v1::SubmitRequest> MakeSubmitRequest(const CommandLine& line, const std::string& path, std::string workflow) {
@@ -24,6 +47,8 @@ StatusOr<v1::SubmitRequest> MakeSubmitRequest(const CommandLine& line, const std
     return InvalidArgument("workflow \"", path, "\" has ", FormatBytes(workflow.size()), "; at most ",
                            FormatBytes(static_cast<size_t>(limits::kMessageBytesMax) - kRoom),
                            " can be submitted, so take embedded data out of it");
+  if (const size_t bad = FindNoUtf8(workflow); bad != std::string::npos)
+    return InvalidArgument("workflow \"", path, "\" is not UTF-8 at byte ", bad, "; save it as UTF-8 JSON");
   request.set_workflow(std::move(workflow));
   for (const std::string& set : line.sets) request.add_sets(set);
   request.set_replicas(line.replicas);

@@ -184,6 +184,11 @@ TEST_CASE("an invalid workflow: sentences, exit code 2, one JSON line") {
   CHECK(ran.out == R"({"job":null,"state":"invalid","seconds":0.0,"outputs":[],"error":"node 5 (K): bad: seed"})"
                    "\n");
   CHECK(ran.err.find("node 5 (K): bad: seed\n") != std::string::npos);
+  for (const char* text : {"{\"\xff\": 1}", "\xc3", "\xe0\x80\x80", "\xed\xa0\x80", "\xf5\x80\x80\x80"})
+    CHECK(Run({"submit", folder.Write("latin.json", text), "--master", master.address()})
+              .err.find("is not UTF-8 at byte") != std::string::npos);
+  CHECK(Run({"submit", folder.Write("utf8.json", "é €😀"), "--master", master.address()}).err.find("UTF-8") ==
+        std::string::npos);
   const Ran absent = Run({"submit", (folder.path / "absent").string(), "--master", master.address(), "--json"});
   CHECK(absent.code == kExitInvalid);
   CHECK(absent.out.find("there is no file") != std::string::npos);
