@@ -2,8 +2,8 @@
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
-#include <chrono>
 #include <cstdlib>
+#include <ctime>
 #include <set>
 #include <string>
 #include <vector>
@@ -14,6 +14,14 @@
 
 namespace atelier {
 namespace {
+
+// CPU seconds, since other work on the machine is not ours; unoptimised and sanitised builds may take longer.
+double CpuSeconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
+#if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+constexpr double kSlower = 1;
+#else
+constexpr double kSlower = 30;
+#endif
 
 // The archive's folder, unpacked for this process.
 class Unpacked {
@@ -71,11 +79,11 @@ TEST_CASE("hostile requests are refused quickly and cheaply") {
     INFO(name);
     const std::string text = ReadFile(file);
     const Json expected = ParseJson(ReadFile(file.parent_path() / (name + ".expected.json"))).value_or(Json::object());
-    const auto start = std::chrono::steady_clock::now();
+    const double start = CpuSeconds();
     StatusOr<Json> body = ParseJson(text);
     const ValidationReport report = body.ok() ? ValidateRequest(*body, *catalog, inventory) : ValidationReport();
-    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    CHECK(seconds < 0.7);
+    const double seconds = CpuSeconds() - start;
+    CHECK(seconds < 0.7 * kSlower);
     const bool refuses = !body.ok() || !report.ok();
     (refuses ? refused : accepted) += 1;
     if (!body.ok()) CHECK_FALSE(Message(body.status()).empty());
@@ -107,12 +115,12 @@ TEST_CASE("hostile editor files are refused quickly and cheaply") {
     const std::string name = file.stem();
     INFO(name);
     const std::string text = ReadFile(file);
-    const auto start = std::chrono::steady_clock::now();
+    const double start = CpuSeconds();
     ConvertOptions options;
     options.now = {2025, 11, 5, 13, 7, 9};
     StatusOr<LoadedWorkflow> loaded = LoadWorkflow(text, *widgets, options);
-    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    CHECK(seconds < 0.7);
+    const double seconds = CpuSeconds() - start;
+    CHECK(seconds < 0.7 * kSlower);
     const std::filesystem::path api = file.parent_path() / (name + ".api.json");
     if (!loaded.ok()) {
       ++refused;

@@ -1,13 +1,21 @@
 #include "common/graph/prompt.h"
 
 #include <catch2/catch.hpp>
-#include <chrono>
+#include <ctime>
 #include <string>
 
 #include "common/base/limits.h"
 
 namespace atelier {
 namespace {
+
+// CPU seconds, since other work on the machine is not ours; unoptimised and sanitised builds may take longer.
+double CpuSeconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
+#if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+constexpr double kSlower = 1;
+#else
+constexpr double kSlower = 30;
+#endif
 
 Prompt Chain(int length, bool closed) {
   Prompt prompt;
@@ -56,10 +64,10 @@ TEST_CASE("order, ancestors and cycles of long chains need no stack") {
 
   CHECK(Message(TopologicalOrder(Chain(10'000, false)).status()).find("chain of more than 5000") != std::string::npos);
   const Prompt ring = Chain(10'000, true);
-  const auto start = std::chrono::steady_clock::now();
+  const double start = CpuSeconds();
   CHECK(Message(TopologicalOrder(ring).status()).find("cycle") != std::string::npos);
   CHECK(FindCycle(ring, {"17"}).size() == 10'000);
-  CHECK(std::chrono::steady_clock::now() - start < std::chrono::milliseconds(500));
+  CHECK(CpuSeconds() - start < 0.5 * kSlower);
 }
 
 TEST_CASE("names that stay inside their folder") {

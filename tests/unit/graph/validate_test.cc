@@ -1,11 +1,19 @@
 #include "common/graph/validate.h"
 
 #include <catch2/catch.hpp>
-#include <chrono>
+#include <ctime>
 #include <string>
 
 namespace atelier {
 namespace {
+
+// CPU seconds, since other work on the machine is not ours; unoptimised and sanitised builds may take longer.
+double CpuSeconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
+#if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+constexpr double kSlower = 1;
+#else
+constexpr double kSlower = 30;
+#endif
 
 Catalog Nodes() {
   return *CatalogFromObjectInfo(*ParseJson(R"({
@@ -106,7 +114,7 @@ TEST_CASE("sizes that no machine holds are refused before they are made") {
 }
 
 TEST_CASE("cycles and long chains end quickly") {
-  const auto start = std::chrono::steady_clock::now();
+  const double start = CpuSeconds();
   for (const bool closed : {false, true}) {
     Json prompt = Json::object();
     std::string text = "{";
@@ -120,7 +128,7 @@ TEST_CASE("cycles and long chains end quickly") {
     INFO(report.Sentences()[0].substr(0, 300));
     CHECK((closed ? report.Sentences()[0].find("cycle") : report.Sentences()[0].find("chain")) != std::string::npos);
   }
-  CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(1));
+  CHECK(CpuSeconds() - start < 1 * kSlower);
 }
 
 TEST_CASE("what is no prompt") {

@@ -1,12 +1,20 @@
 #include "common/json/json.h"
 
 #include <catch2/catch.hpp>
-#include <chrono>
 #include <cmath>
+#include <ctime>
 #include <string>
 
 namespace atelier {
 namespace {
+
+// CPU seconds, since other work on the machine is not ours; unoptimised and sanitised builds may take longer.
+double CpuSeconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
+#if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+constexpr double kSlower = 1;
+#else
+constexpr double kSlower = 30;
+#endif
 
 std::string ErrorOf(std::string_view text) {
   StatusOr<Json> json = ParseJson(text);
@@ -42,9 +50,9 @@ TEST_CASE("what is not JSON is refused with its place") {
 
 TEST_CASE("bounds are checked before anything is built") {
   const std::string deep(5'000'000, '[');
-  const auto start = std::chrono::steady_clock::now();
+  const double start = CpuSeconds();
   CHECK(ErrorOf(deep).find("nested deeper than 200") != std::string::npos);
-  CHECK(std::chrono::steady_clock::now() - start < std::chrono::milliseconds(200));
+  CHECK(CpuSeconds() - start < 0.2 * kSlower);
   CHECK(ParseJson(std::string(200, '[') + std::string(200, ']')).ok());
   CHECK_FALSE(ParseJson(std::string(201, '[') + std::string(201, ']')).ok());
   CHECK_FALSE(ParseJson("[1,2,3]", {.bytes_max = 6}).ok());
@@ -56,11 +64,11 @@ TEST_CASE("an object of many keys is read in linear time") {
   std::string many = "{";
   for (int i = 0; i < 50'000; ++i) many += Cat(i ? "," : "", "\"", i, "\":{\"class_type\":\"X\"}");
   many += "}";
-  const auto start = std::chrono::steady_clock::now();
+  const double start = CpuSeconds();
   StatusOr<Json> json = ParseJson(many);
   REQUIRE(json.ok());
   CHECK(json->size() == 50'000);
-  CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(1));
+  CHECK(CpuSeconds() - start < 1 * kSlower);
 }
 
 TEST_CASE("Python's form") {
