@@ -9,6 +9,7 @@
 #include "common/executor/executor.h"
 #include "common/json/json.h"
 #include "tests/golden/golden_data.h"
+#include "worker/engine/model_cache.h"
 
 namespace atelier::golden {
 
@@ -38,6 +39,17 @@ class Host : public ExecutorHost {
   std::map<std::string, std::shared_ptr<const std::string>> blobs;
   int64_t steps = 0;
 };
+
+/// Sets the process's engine up for the golden models; call it before anything runs.
+inline void UseGoldenModels() {
+  static const bool once = [] {
+    engine::EngineOptions options;
+    options.embedding_folders = {Models() + "/embeddings"};
+    engine::ConfigureEngine(options);
+    return true;
+  }();
+  static_cast<void>(once);
+}
 
 /// A fragment of a whole prompt, with the input files that it names.
 inline Fragment WholePrompt(const Json& prompt, Host& host) {

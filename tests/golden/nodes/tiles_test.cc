@@ -70,6 +70,7 @@ StatusOr<ImageU8> DrawTiles(const Json& prompt, const std::string& id, golden::H
 }
 
 TEST_CASE("group usdu_distributed, tile after tile") {
+  golden::UseGoldenModels();
   golden::Host host;
   Executor executor;
   int drawn = 0;

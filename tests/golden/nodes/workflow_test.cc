@@ -66,6 +66,7 @@ bool NamesKnown(const Json& prompt) {
 }
 
 void RunGroup(const std::string& group) {
+  golden::UseGoldenModels();
   golden::Host host;
   Executor executor;
   int run = 0, files = 0, unknown = 0;
