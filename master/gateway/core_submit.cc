@@ -58,15 +58,17 @@ Status ApplySet(const std::string& set, Json& prompt) {
   if (target == nullptr) {
     for (auto& [id, entry] : prompt.items()) {
       if (!entry.is_object()) continue;
-      const Json& meta = entry.contains("_meta") ? entry["_meta"] : Json();
-      const bool matches = entry.value("class_type", "") == node || (meta.is_object() && meta.contains("title") && meta["title"] == node);
+      const Json type = entry.contains("class_type") ? entry["class_type"] : Json();
+      const Json meta = entry.contains("_meta") ? entry["_meta"] : Json();
+      const bool matches = type == node || (meta.is_object() && meta.contains("title") && meta["title"] == node);
       if (!matches) continue;
       if (target != nullptr) return InvalidArgument("--set \"", set, "\": more than one node is called \"", node, "\"; use its id");
       target = &entry;
     }
   }
-  if (target == nullptr) return InvalidArgument("--set \"", set, "\": no node \"", node, "\" in the workflow");
+  if (target == nullptr || !target->is_object()) return InvalidArgument("--set \"", set, "\": no node \"", node, "\" in the workflow");
   auto parsed = ParseJson(text);
+  if (!(*target)["inputs"].is_object()) (*target)["inputs"] = Json::object();
   (*target)["inputs"][input] = parsed.ok() ? *parsed : Json(text);
   return OkStatus();
 }
@@ -110,6 +112,7 @@ StatusOr<Core::Prepared> Core::Prepare(const v1::SubmitRequest& request, bool st
 
   Inventory inventory = UsableInventory();
   ListInputs(options_.input_dir, inventory.files["input"]);
+  ListInputs(options_.output_dir, inventory.files["output"]);  // for names that end in " [output]"
   const ValidationReport report = Validate(loaded.prompt, *known, inventory);
   out.report_json = report.ok() && report.node_errors.empty() ? "" : DumpJson(report.ToJson());
   if (!report.ok()) return out;
