@@ -1,0 +1,102 @@
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <set>
+
+#include "worker/sampling/noise.h"
+#include "worker/sampling/sample.h"
+#include "worker/sampling/schedule.h"
+
+namespace atelier::engine {
+namespace {
+
+// The ideal denoiser of data that are normal with deviation s: the exact path of the flow is known.
+constexpr double kDeviation = 2.0;
+
+StatusOr<Prediction0> Ideal(const at::Tensor& x, float sigma) {
+  const double s2 = kDeviation * kDeviation;
+  const at::Tensor denoised = x * (s2 / (s2 + static_cast<double>(sigma) * sigma));
+  return Prediction0{denoised, denoised};
+}
+
+StatusOr<at::Tensor> Draw(const std::string& name, int64_t steps, SampleRun::Reporter reporter = nullptr) {
+  const auto sampling = ModelSampling::Discrete(Prediction::kEps);
+  const SamplerType sampler = FindSampler(name);
+  ASSIGN_OR_RETURN(const at::Tensor sigmas, RunSigmas(*sampling, sampler.traits, "karras", steps, 1.0));
+  at::Generator generator = MakeGenerator(at::kCPU, 5);
+  const at::Tensor start = Randn({1, 4, 32, 32}, generator, at::kCPU) * std::hypot(sigmas[0].item<float>(), kDeviation);
+  std::vector<float> levels(sigmas.const_data_ptr<float>(), sigmas.const_data_ptr<float>() + sigmas.numel());
+  SampleRun run(start, levels, *sampling, 7, Ideal, std::move(reporter));
+  return sampler.sample(run);
+}
+
+TEST_CASE("every sampler turns noise into the data's distribution") {
+  for (const std::string& name : SamplerNames()) {
+    INFO(name);
+    auto drawn = Draw(name, 40);
+    REQUIRE(drawn.ok());
+    CHECK(drawn->isfinite().all().item<bool>());
+    // lcm jumps to the mean prediction and loses spread by design.
+    if (name != "lcm") CHECK(drawn->std().item<float>() == Approx(kDeviation).epsilon(0.15));
+  }
+}
+
+TEST_CASE("deterministic samplers follow the exact path") {
+  at::Generator generator = MakeGenerator(at::kCPU, 5);
+  const at::Tensor exact = Randn({1, 4, 32, 32}, generator, at::kCPU) * kDeviation;
+  for (const std::string name : {"euler", "heun", "dpm_2", "lms", "dpmpp_2m", "uni_pc", "uni_pc_bh2", "ddim", "ipndm", "ipndm_v",
+                                 "res_multistep"}) {
+    INFO(name);
+    auto drawn = Draw(name, 60);
+    REQUIRE(drawn.ok());
+    CHECK((*drawn - exact).abs().max().item<float>() < 0.6f);
+    CHECK((*drawn - exact).abs().mean().item<float>() < 0.1f);
+  }
+}
+
+TEST_CASE("a run ends when its reporter says so") {
+  int calls = 0;
+  auto stop = [&calls](int64_t step, int64_t, const at::Tensor&, const at::Tensor&) -> Status {
+    ++calls;
+    return step == 2 ? Status(Cancelled("stopped")) : OkStatus();
+  };
+  for (const std::string& name : SamplerNames()) {
+    INFO(name);
+    calls = 0;
+    auto drawn = Draw(name, 10, stop);
+    CHECK(drawn.status().code() == StatusCode::kCancelled);
+    CHECK(calls == 3);
+  }
+}
+
+TEST_CASE("names come in the reference's order") {
+  CHECK(ScheduleNames() == std::vector<std::string>{"simple", "sgm_uniform", "karras", "exponential", "ddim_uniform", "beta",
+                                                    "normal", "linear_quadratic", "kl_optimal"});
+  const std::vector<std::string> names = SamplerNames();
+  CHECK(names.front() == "euler");
+  CHECK(names.back() == "uni_pc_bh2");
+  const std::set<std::string> have(names.begin(), names.end());
+  for (const char* name : {"euler", "euler_ancestral", "heun", "dpm_2", "lms", "dpmpp_2s_ancestral", "dpmpp_sde", "dpmpp_2m",
+                           "dpmpp_2m_sde", "dpmpp_3m_sde", "ddim", "uni_pc", "lcm"})
+    CHECK(have.count(name) == 1);
+}
+
+TEST_CASE("noise of a batch index is the item's own") {
+  auto whole = PrepareNoise({3, 4, 8, 8}, 11, std::nullopt);
+  auto single = PrepareNoise({1, 4, 8, 8}, 11, std::vector<int64_t>{0});
+  REQUIRE(whole.ok());
+  REQUIRE(single.ok());
+  CHECK(at::equal(whole->narrow(0, 0, 1), *single));
+  CHECK(PrepareNoise({1, 4, 8, 8}, 11, std::vector<int64_t>{-1}).status().code() == StatusCode::kInvalidArgument);
+  CHECK(PrepareNoise({2, 4, 8, 8}, 11, std::vector<int64_t>{0}).status().code() == StatusCode::kInvalidArgument);
+}
+
+TEST_CASE("denoise 0 and too small values") {
+  const auto sampling = ModelSampling::Discrete(Prediction::kEps);
+  CHECK(RunSigmas(*sampling, {}, "normal", 20, 0.0)->numel() == 0);
+  CHECK(RunSigmas(*sampling, {}, "normal", 20, 0.5)->numel() == 21);
+  CHECK(RunSigmas(*sampling, {}, "normal", 20, 1e-9).status().code() == StatusCode::kInvalidArgument);
+  CHECK(RunSigmas(*sampling, {}, "normal", 0, 1.0).status().code() == StatusCode::kInvalidArgument);
+}
+
+}  // namespace
+}  // namespace atelier::engine
