@@ -1,24 +1,22 @@
 // atelier-master: flags, config, wiring. Shutdown order: no new calls, streams cut, local workers ended, core stopped.
 #include <fcntl.h>
+#include <grpcpp/grpcpp.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <grpcpp/grpcpp.h>
-
 #include <CLI/CLI.hpp>
 #include <filesystem>
 #include <iostream>
 #include <thread>
 
-#include <grpcpp/grpcpp.h>
-
 #include "common/base/log.h"
 #include "common/config/cluster_config.h"
 #include "common/files/data_dir.h"
 #include "common/files/files.h"
+#include "common/rpc/channel.h"
 #include "common/rpc/protocol.h"
 #include "master/fleet/fleet.h"
 #include "master/gateway/core.h"
@@ -44,13 +42,16 @@ int Fail(const Status& status) {
 int CountGpus() {
   std::error_code error;
   int count = 0;
-  for (std::filesystem::directory_iterator it("/proc/driver/nvidia/gpus", error), end; !error && it != end; it.increment(error)) ++count;
+  for (std::filesystem::directory_iterator it("/proc/driver/nvidia/gpus", error), end; !error && it != end;
+       it.increment(error))
+    ++count;
   return count;
 }
 
 // The workers that this master starts, and all names that the configuration knows.
-Status PlanWorkers(const ClusterConfig& config, const Flags& flags, const std::string& address, const std::string& binary,
-                   const std::vector<std::string>& roots, CoreOptions& core, std::vector<LocalWorker>& local) {
+Status PlanWorkers(const ClusterConfig& config, const Flags& flags, const std::string& address,
+                   const std::string& binary, const std::vector<std::string>& roots, CoreOptions& core,
+                   std::vector<LocalWorker>& local) {
   std::vector<WorkerConfig> workers = config.workers.list;
   if (flags.local_workers >= 0 || workers.empty()) {
     workers.clear();
@@ -97,7 +98,8 @@ int Run(const Flags& flags) {
   signal(SIGPIPE, SIG_IGN);
   if (flags.parent_pid > 0) {
     prctl(PR_SET_PDEATHSIG, SIGTERM);
-    if (getppid() != flags.parent_pid) return Fail(FailedPrecondition("the process that asked for this master has ended"));
+    if (getppid() != flags.parent_pid)
+      return Fail(FailedPrecondition("the process that asked for this master has ended"));
   }
 
   ClusterConfig config = DefaultClusterConfig();
@@ -112,14 +114,18 @@ int Run(const Flags& flags) {
 
   CoreOptions options;
   options.config = config;
-  options.state_dir = !flags.state.empty() ? flags.state : !config.master.state_dir.empty() ? config.master.state_dir : StateDir();
+  options.state_dir = !flags.state.empty()               ? flags.state
+                      : !config.master.state_dir.empty() ? config.master.state_dir
+                                                         : StateDir();
   options.state_dir = Absolute(options.state_dir);
   options.output_dir = Absolute(!flags.output.empty() ? flags.output : config.master.output_dir);
   options.input_dir = Absolute(!flags.input.empty() ? flags.input : config.master.input_dir);
-  for (const std::string& root : flags.models.empty() ? config.models.roots : flags.models) options.model_roots.push_back(Absolute(root));
+  for (const std::string& root : flags.models.empty() ? config.models.roots : flags.models)
+    options.model_roots.push_back(Absolute(root));
   std::error_code error;
   std::filesystem::create_directories(options.state_dir, error);
-  if (error) return Fail(FailedPrecondition("the state folder ", options.state_dir, " cannot be made: ", error.message()));
+  if (error)
+    return Fail(FailedPrecondition("the state folder ", options.state_dir, " cannot be made: ", error.message()));
 
   auto data = DataDir();
   if (!data.ok()) return Fail(data.status());
@@ -133,7 +139,8 @@ int Run(const Flags& flags) {
   const std::string listen = !flags.listen.empty() ? flags.listen : config.master.listen;
   const std::string host = listen.substr(0, listen.rfind(':'));
   auto self = std::filesystem::read_symlink("/proc/self/exe", error).parent_path();
-  const std::string binary = flags.worker_binary.empty() ? (self / "atelier-worker").string() : Absolute(flags.worker_binary);
+  const std::string binary =
+      flags.worker_binary.empty() ? (self / "atelier-worker").string() : Absolute(flags.worker_binary);
   std::vector<LocalWorker> local;
   // Names first: the core counts them as replicas. The address is known once the port is.
   Status planned = PlanWorkers(config, flags, "", binary, options.model_roots, options, local);
@@ -159,18 +166,21 @@ int Run(const Flags& flags) {
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 10'000);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 5'000);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 1'000);
+  for (const auto& [name, value] : BulkArguments()) builder.AddChannelArgument(name, value);
   builder.SetMaxReceiveMessageSize(static_cast<int>(config.limits.json_bytes_max) + (1 << 20));
   builder.RegisterService(&fleet);
   builder.RegisterService(&admin);
   builder.RegisterService(&blobs);
   std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
   if (server == nullptr || port == 0)
-    return Fail(Unavailable("cannot listen on ", listen,
-                            ": the port is in use or the address is not this machine's; give another with --listen or master.listen"));
+    return Fail(Unavailable(
+        "cannot listen on ", listen,
+        ": the port is in use or the address is not this machine's; give another with --listen or master.listen"));
   const std::string address = Cat(host == "0.0.0.0" || host == "[::]" ? "127.0.0.1" : host, ":", port);
   admin.set_address(address);
   core.Start();
-  Supervisor supervisor([&core](const std::string& name, const std::string& note) { core.NoteLocalWorker(name, note); });
+  Supervisor supervisor(
+      [&core](const std::string& name, const std::string& note) { core.NoteLocalWorker(name, note); });
   for (LocalWorker& worker : local) {
     worker.arguments[2] = address;
     core.NoteLocalWorker(worker.name, "is being started");
@@ -204,7 +214,8 @@ int Run(const Flags& flags) {
 
 int main(int argc, char** argv) {
   atelier::Flags flags;
-  CLI::App app{"The master of an Atelier cluster: takes jobs, plans them, leases tasks to workers, writes the outputs."};
+  CLI::App app{
+      "The master of an Atelier cluster: takes jobs, plans them, leases tasks to workers, writes the outputs."};
   app.set_version_flag("--version", atelier::kProgramVersion);
   app.add_option("--config", flags.config, "YAML file; config/cluster.yaml documents every key");
   app.add_option("--listen", flags.listen, "HOST:PORT of the gRPC services (port 0: any free one)");
@@ -214,7 +225,8 @@ int main(int argc, char** argv) {
   app.add_option("--output", flags.output, "folder of output files");
   app.add_option("--local-workers", flags.local_workers, "how many workers to start on this machine");
   app.add_option("--device", flags.device, "device of the local workers: auto, cpu, cuda:N");
-  app.add_option("--worker-binary", flags.worker_binary, "the worker to start (default: atelier-worker beside this command)");
+  app.add_option("--worker-binary", flags.worker_binary,
+                 "the worker to start (default: atelier-worker beside this command)");
   app.add_option("--catalog", flags.catalog, "declarations of the node types (default: config/catalog.json)");
   app.add_option("--port-file", flags.port_file, "file that gets HOST:PORT once the master serves");
   app.add_option("--parent-pid", flags.parent_pid, "end when this parent process ends");

@@ -5,10 +5,10 @@
 #include <cstdlib>
 
 /// Aborts with file, line and the condition's text when `condition` is false.
-#define ATELIER_CHECK(condition)                                                                        \
-  do {                                                                                                  \
-    if (!(condition)) {                                                                                 \
-      std::fprintf(stderr, "%s:%d: check failed: %s\n", __FILE__, __LINE__, #condition);                \
-      std::abort();                                                                                     \
-    }                                                                                                   \
+#define ATELIER_CHECK(condition)                                                         \
+  do {                                                                                   \
+    if (!(condition)) {                                                                  \
+      std::fprintf(stderr, "%s:%d: check failed: %s\n", __FILE__, __LINE__, #condition); \
+      std::abort();                                                                      \
+    }                                                                                    \
   } while (false)

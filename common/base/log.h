@@ -21,12 +21,20 @@ void SetLogLevel(LogLevel level);
 void SetLogSink(std::function<void(LogLevel, const std::string&)> sink);
 
 template <typename... Args>
-void LogDebug(const Args&... args) { LogLine(LogLevel::kDebug, Cat(args...)); }
+void LogDebug(const Args&... args) {
+  LogLine(LogLevel::kDebug, Cat(args...));
+}
 template <typename... Args>
-void LogInfo(const Args&... args) { LogLine(LogLevel::kInfo, Cat(args...)); }
+void LogInfo(const Args&... args) {
+  LogLine(LogLevel::kInfo, Cat(args...));
+}
 template <typename... Args>
-void LogWarning(const Args&... args) { LogLine(LogLevel::kWarning, Cat(args...)); }
+void LogWarning(const Args&... args) {
+  LogLine(LogLevel::kWarning, Cat(args...));
+}
 template <typename... Args>
-void LogError(const Args&... args) { LogLine(LogLevel::kError, Cat(args...)); }
+void LogError(const Args&... args) {
+  LogLine(LogLevel::kError, Cat(args...));
+}
 
 }  // namespace atelier

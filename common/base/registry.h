@@ -1,4 +1,5 @@
-// A named table filled by static initialisers, one registration per extension (node, sampler, schedule, family, policy).
+// A named table filled by static initialisers, one registration per extension (node, sampler, schedule, family,
+// policy).
 #pragma once
 
 #include <algorithm>

@@ -1,5 +1,5 @@
-// Status, StatusOr and their makers. The only header that names absl::Status: Debian's absl::string_view does not convert
-// to or from std::string_view, so every message passes through here.
+// Status, StatusOr and their makers. The only header that names absl::Status: Debian's absl::string_view does not
+// convert to or from std::string_view, so every message passes through here.
 #pragma once
 
 #include <sstream>
@@ -32,21 +32,21 @@ template <typename... Args>
 Status MakeStatus(StatusCode code, const Args&... args) {
   return Status(code, Cat(args...));
 }
-#define ATELIER_STATUS_MAKER(Name, code)                 \
-  template <typename... Args>                            \
-  Status Name(const Args&... args) {                     \
-    return MakeStatus(StatusCode::code, args...);        \
+#define ATELIER_STATUS_MAKER(Name, code)          \
+  template <typename... Args>                     \
+  Status Name(const Args&... args) {              \
+    return MakeStatus(StatusCode::code, args...); \
   }
-ATELIER_STATUS_MAKER(InvalidArgument, kInvalidArgument)      // the client's request or graph; never retried
-ATELIER_STATUS_MAKER(NotFound, kNotFound)                    // model, input or job absent
+ATELIER_STATUS_MAKER(InvalidArgument, kInvalidArgument)        // the client's request or graph; never retried
+ATELIER_STATUS_MAKER(NotFound, kNotFound)                      // model, input or job absent
 ATELIER_STATUS_MAKER(FailedPrecondition, kFailedPrecondition)  // version or state mismatch
-ATELIER_STATUS_MAKER(ResourceExhausted, kResourceExhausted)  // memory, queue, disk or limit
-ATELIER_STATUS_MAKER(Unavailable, kUnavailable)              // peer lost; retry elsewhere
-ATELIER_STATUS_MAKER(DeadlineExceeded, kDeadlineExceeded)    // no progress in time
-ATELIER_STATUS_MAKER(Aborted, kAborted)                      // a stale attempt
-ATELIER_STATUS_MAKER(Cancelled, kCancelled)                  // asked for
-ATELIER_STATUS_MAKER(DataLoss, kDataLoss)                    // checksum mismatch or torn file
-ATELIER_STATUS_MAKER(Internal, kInternal)                    // our bug
+ATELIER_STATUS_MAKER(ResourceExhausted, kResourceExhausted)    // memory, queue, disk or limit
+ATELIER_STATUS_MAKER(Unavailable, kUnavailable)                // peer lost; retry elsewhere
+ATELIER_STATUS_MAKER(DeadlineExceeded, kDeadlineExceeded)      // no progress in time
+ATELIER_STATUS_MAKER(Aborted, kAborted)                        // a stale attempt
+ATELIER_STATUS_MAKER(Cancelled, kCancelled)                    // asked for
+ATELIER_STATUS_MAKER(DataLoss, kDataLoss)                      // checksum mismatch or torn file
+ATELIER_STATUS_MAKER(Internal, kInternal)                      // our bug
 #undef ATELIER_STATUS_MAKER
 
 /// The message of a status as std::string. Thread: any.
@@ -64,10 +64,10 @@ inline Status Annotate(const Status& status, std::string_view context) {
 #define ATELIER_CONCAT_(a, b) ATELIER_CONCAT_INNER_(a, b)
 
 /// Returns from the calling function when `expr` is not OK.
-#define RETURN_IF_ERROR(expr)                        \
-  do {                                               \
-    ::atelier::Status status_ = (expr);              \
-    if (!status_.ok()) return status_;               \
+#define RETURN_IF_ERROR(expr)           \
+  do {                                  \
+    ::atelier::Status status_ = (expr); \
+    if (!status_.ok()) return status_;  \
   } while (false)
 
 /// Declares or assigns `lhs` from a StatusOr, or returns its status.

@@ -11,9 +11,10 @@ set(CMAKE_CXX_SCAN_FOR_MODULES OFF)
 
 find_program(CCACHE ccache)
 if(CCACHE)
-  # The precompiled torch header only hits the cache with these (docs/architecture.md, "Build").
+  # The precompiled torch header only hits the cache with these. Not include_file_mtime: with it a header saved during a
+  # compile poisons the cache.
   set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env
-      CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime
+      CCACHE_SLOPPINESS=pch_defines,time_macros
       CCACHE_BASEDIR=${CMAKE_SOURCE_DIR} ${CCACHE})
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-fpch-preprocess>)

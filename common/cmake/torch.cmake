@@ -26,4 +26,5 @@ file(WRITE ${CMAKE_BINARY_DIR}/torch_pch/empty.cc "")
 add_library(torch_pch STATIC ${CMAKE_BINARY_DIR}/torch_pch/empty.cc)
 target_include_directories(torch_pch PUBLIC ${CMAKE_SOURCE_DIR})
 target_link_libraries(torch_pch PUBLIC torch_headers PRIVATE atelier_warnings)
-target_precompile_headers(torch_pch PRIVATE <ATen/ATen.h> <c10/core/InferenceMode.h> <string> <vector> <map> <memory> <functional> <optional>)
+target_precompile_headers(torch_pch PRIVATE <ATen/ATen.h> <c10/core/InferenceMode.h>
+  <nlohmann/json.hpp> <string> <vector> <map> <memory> <functional> <optional>)

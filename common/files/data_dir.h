@@ -7,8 +7,8 @@
 
 namespace atelier {
 
-/// $ATELIER_DATA_DIR, else ../../config of the running program's folder (a build tree), else ../share/atelier beside it (a bundle),
-/// else /usr/share/atelier. Errors: NOT_FOUND naming the places. Thread: any.
+/// $ATELIER_DATA_DIR, else ../../config of the running program's folder (a build tree), else ../share/atelier beside it
+/// (a bundle), else /usr/share/atelier. Errors: NOT_FOUND naming the places. Thread: any.
 StatusOr<std::string> DataDir();
 
 }  // namespace atelier

@@ -1,4 +1,5 @@
-// How a node type is written: a struct whose fields are its inputs, a Describe() that declares them, a Run(), one registration.
+// How a node type is written: a struct whose fields are its inputs, a Describe() that declares them, a Run(), one
+// registration.
 //
 //   struct ImageScaleBy {
 //     Image image;
@@ -15,9 +16,9 @@
 //   };
 //   ATELIER_REGISTER_NODE(ImageScaleBy);
 //
-// Field types: int64_t, uint64_t (INT), double (FLOAT), bool (BOOLEAN), std::string (STRING, or COMBO after OneOf/FromFolder),
-// any type with SocketTraits (handles, tensors), Value ("*"), std::optional<T> (an optional input), std::vector<T> (a gather
-// input). Input names, order, defaults and ranges are the reference's.
+// Field types: int64_t, uint64_t (INT), double (FLOAT), bool (BOOLEAN), std::string (STRING, or COMBO after
+// OneOf/FromFolder), any type with SocketTraits (handles, tensors), Value ("*"), std::optional<T> (an optional input),
+// std::vector<T> (a gather input). Input names, order, defaults and ranges are the reference's.
 #pragma once
 
 #include <functional>
@@ -40,12 +41,12 @@ namespace atelier {
 /// A file that an output node made; the master alone names and writes it.
 struct OutputFile {
   std::string node_id;
-  std::string type = "output";  // "output" or "temp" (previews)
-  std::string prefix;           // filename_prefix as given; the master resolves %tokens%, folder and counter
-  std::string extension;        // with the dot: ".png", ".latent"
-  int64_t batch_index = 0;      // %batch_num%
+  std::string type = "output";    // "output" or "temp" (previews)
+  std::string prefix;             // filename_prefix as given; the master resolves %tokens%, folder and counter
+  std::string extension;          // with the dot: ".png", ".latent"
+  int64_t batch_index = 0;        // %batch_num%
   int64_t width = 0, height = 0;  // %width%, %height% of the first image
-  bool embed_workflow = true;   // the master adds `prompt` and `workflow` (PNG text chunks, safetensors metadata)
+  bool embed_workflow = true;     // the master adds `prompt` and `workflow` (PNG text chunks, safetensors metadata)
   std::string bytes;
 };
 
@@ -56,8 +57,8 @@ class NodeContext {
   virtual const std::string& node_id() const = 0;
   /// True once the task was cancelled; long loops poll it through Step() or directly.
   virtual bool cancelled() const = 0;
-  /// Reports that `step` of `total` units are done; `preview` (may be empty) makes a small picture's JPEG or PNG bytes when the
-  /// session wants one. Errors: CANCELLED.
+  /// Reports that `step` of `total` units are done; `preview` (may be empty) makes a small picture's JPEG or PNG bytes
+  /// when the session wants one. Errors: CANCELLED.
   virtual Status Step(int64_t step, int64_t total, const std::function<std::string()>& preview = nullptr) = 0;
   /// Absolute path of a model file, confined to the models roots. Errors: NOT_FOUND naming folder and name.
   virtual StatusOr<std::string> ModelPath(std::string_view folder, std::string_view name) = 0;
@@ -74,12 +75,30 @@ class NodeContext {
 template <typename T>
 struct SocketTraits;
 
-template <> struct SocketTraits<int64_t> { static constexpr std::string_view kName = "INT"; };
-template <> struct SocketTraits<uint64_t> { static constexpr std::string_view kName = "INT"; };
-template <> struct SocketTraits<double> { static constexpr std::string_view kName = "FLOAT"; };
-template <> struct SocketTraits<bool> { static constexpr std::string_view kName = "BOOLEAN"; };
-template <> struct SocketTraits<std::string> { static constexpr std::string_view kName = "STRING"; };
-template <> struct SocketTraits<Value> { static constexpr std::string_view kName = "*"; };
+template <>
+struct SocketTraits<int64_t> {
+  static constexpr std::string_view kName = "INT";
+};
+template <>
+struct SocketTraits<uint64_t> {
+  static constexpr std::string_view kName = "INT";
+};
+template <>
+struct SocketTraits<double> {
+  static constexpr std::string_view kName = "FLOAT";
+};
+template <>
+struct SocketTraits<bool> {
+  static constexpr std::string_view kName = "BOOLEAN";
+};
+template <>
+struct SocketTraits<std::string> {
+  static constexpr std::string_view kName = "STRING";
+};
+template <>
+struct SocketTraits<Value> {
+  static constexpr std::string_view kName = "*";
+};
 
 namespace internal {
 // Literals from JSON, with Python's conversions ("3" and 3.7 for INT and so on). Errors: INVALID_ARGUMENT.
@@ -89,14 +108,23 @@ Status FromLiteral(const Value& value, double& out);
 Status FromLiteral(const Value& value, bool& out);
 Status FromLiteral(const Value& value, std::string& out);
 
-template <typename T> struct IsOptional : std::false_type {};
-template <typename T> struct IsOptional<std::optional<T>> : std::true_type { using Inner = T; };
-template <typename T> struct IsVector : std::false_type {};
-template <typename T> struct IsVector<std::vector<T>> : std::true_type { using Inner = T; };
+template <typename T>
+struct IsOptional : std::false_type {};
+template <typename T>
+struct IsOptional<std::optional<T>> : std::true_type {
+  using Inner = T;
+};
+template <typename T>
+struct IsVector : std::false_type {};
+template <typename T>
+struct IsVector<std::vector<T>> : std::true_type {
+  using Inner = T;
+};
 
 template <typename T>
-inline constexpr bool kIsLiteral = std::is_same_v<T, int64_t> || std::is_same_v<T, uint64_t> || std::is_same_v<T, double> ||
-                                   std::is_same_v<T, bool> || std::is_same_v<T, std::string>;
+inline constexpr bool kIsLiteral =
+    std::is_same_v<T, int64_t> || std::is_same_v<T, uint64_t> || std::is_same_v<T, double> || std::is_same_v<T, bool> ||
+    std::is_same_v<T, std::string>;
 
 template <typename T>
 Status SetField(const Value& value, T& out) {
@@ -136,12 +164,26 @@ Status SetInput(const std::vector<Value>& values, T& out) {
   }
 }
 
-template <typename T> struct FieldOf;
-template <typename N, typename F> struct FieldOf<F N::*> { using Node = N; using Field = F; };
+template <typename T>
+struct FieldOf;
+template <typename N, typename F>
+struct FieldOf<F N::*> {
+  using Node = N;
+  using Field = F;
+};
 
-template <typename F> struct Element { using Type = F; };
-template <typename F> struct Element<std::optional<F>> { using Type = F; };
-template <typename F> struct Element<std::vector<F>> { using Type = F; };
+template <typename F>
+struct Element {
+  using Type = F;
+};
+template <typename F>
+struct Element<std::optional<F>> {
+  using Type = F;
+};
+template <typename F>
+struct Element<std::vector<F>> {
+  using Type = F;
+};
 
 template <typename T>
 Value ToValue(T object) {
@@ -159,21 +201,67 @@ Value ToValue(T object) {
 class InputOptions {
  public:
   explicit InputOptions(InputSpec& spec) : spec_(spec) {}
-  InputOptions& Default(Json value) { spec_.default_value = std::move(value); return *this; }
-  InputOptions& Range(Json min, Json max) { spec_.min = std::move(min); spec_.max = std::move(max); return *this; }
-  InputOptions& Step(Json step) { spec_.step = std::move(step); return *this; }
-  InputOptions& OneOf(std::vector<std::string> choices) { spec_.type = "COMBO"; spec_.choices = std::move(choices); return *this; }
-  InputOptions& FromFolder(std::string folder) { spec_.type = "COMBO"; spec_.folder = std::move(folder); return *this; }
-  InputOptions& Optional() { spec_.required = false; return *this; }
-  InputOptions& Hidden() { spec_.hidden = true; spec_.required = false; return *this; }
-  InputOptions& Multiline() { spec_.multiline = true; return *this; }
-  InputOptions& DynamicPrompts() { spec_.dynamic_prompts = true; return *this; }
-  InputOptions& ForceInput() { spec_.force_input = true; return *this; }
-  InputOptions& Seed() { spec_.control_after_generate = true; return *this; }
-  InputOptions& ImageUpload() { spec_.image_upload = true; return *this; }
-  InputOptions& Tooltip(std::string text) { spec_.tooltip = std::move(text); return *this; }
+  InputOptions& Default(Json value) {
+    spec_.default_value = std::move(value);
+    return *this;
+  }
+  InputOptions& Range(Json min, Json max) {
+    spec_.min = std::move(min);
+    spec_.max = std::move(max);
+    return *this;
+  }
+  InputOptions& Step(Json step) {
+    spec_.step = std::move(step);
+    return *this;
+  }
+  InputOptions& OneOf(std::vector<std::string> choices) {
+    spec_.type = "COMBO";
+    spec_.choices = std::move(choices);
+    return *this;
+  }
+  InputOptions& FromFolder(std::string folder) {
+    spec_.type = "COMBO";
+    spec_.folder = std::move(folder);
+    return *this;
+  }
+  InputOptions& Optional() {
+    spec_.required = false;
+    return *this;
+  }
+  InputOptions& Hidden() {
+    spec_.hidden = true;
+    spec_.required = false;
+    return *this;
+  }
+  InputOptions& Multiline() {
+    spec_.multiline = true;
+    return *this;
+  }
+  InputOptions& DynamicPrompts() {
+    spec_.dynamic_prompts = true;
+    return *this;
+  }
+  InputOptions& ForceInput() {
+    spec_.force_input = true;
+    return *this;
+  }
+  InputOptions& Seed() {
+    spec_.control_after_generate = true;
+    return *this;
+  }
+  InputOptions& ImageUpload() {
+    spec_.image_upload = true;
+    return *this;
+  }
+  InputOptions& Tooltip(std::string text) {
+    spec_.tooltip = std::move(text);
+    return *this;
+  }
   /// Another wire name than the C++ type's own, e.g. a Value field that takes only "IMAGE".
-  InputOptions& Type(std::string type) { spec_.type = std::move(type); return *this; }
+  InputOptions& Type(std::string type) {
+    spec_.type = std::move(type);
+    return *this;
+  }
 
  private:
   InputSpec& spec_;
@@ -185,20 +273,41 @@ class NodeSchema {
  public:
   using Setter = std::function<Status(N&, const std::vector<Value>&)>;
 
-  NodeSchema& Name(std::string display_name) { spec.display_name = std::move(display_name); return *this; }
-  NodeSchema& Category(std::string category) { spec.category = std::move(category); return *this; }
-  NodeSchema& Description(std::string text) { spec.description = std::move(text); return *this; }
-  NodeSchema& OutputNode() { spec.output_node = true; return *this; }
-  NodeSchema& Internal() { spec.internal = true; return *this; }
-  NodeSchema& Cheap() { spec.cheap = true; return *this; }
-  NodeSchema& PerReplica() { spec.per_replica = true; return *this; }
+  NodeSchema& Name(std::string display_name) {
+    spec.display_name = std::move(display_name);
+    return *this;
+  }
+  NodeSchema& Category(std::string category) {
+    spec.category = std::move(category);
+    return *this;
+  }
+  NodeSchema& Description(std::string text) {
+    spec.description = std::move(text);
+    return *this;
+  }
+  NodeSchema& OutputNode() {
+    spec.output_node = true;
+    return *this;
+  }
+  NodeSchema& Internal() {
+    spec.internal = true;
+    return *this;
+  }
+  NodeSchema& Cheap() {
+    spec.cheap = true;
+    return *this;
+  }
+  NodeSchema& PerReplica() {
+    spec.per_replica = true;
+    return *this;
+  }
   NodeSchema& Gathers(std::string single_replica_if = "") {
     spec.gathers = true;
     spec.single_replica_if = std::move(single_replica_if);
     return *this;
   }
-  NodeSchema& Tiles(std::string tile_node, std::string image_input) {
-    spec.tiles = TileSplit{std::move(tile_node), std::move(image_input)};
+  NodeSchema& Tiles(TileSplit split) {
+    spec.tiles = std::move(split);
     return *this;
   }
 
@@ -229,8 +338,8 @@ class NodeSchema {
 struct NodeType {
   /// The declaration; file combos carry their folder's name, not its files. Thread: any, after main() started.
   std::function<const NodeSpec&()> spec;
-  /// Runs one instance on complete inputs (defaults filled in by the caller). Returns one Value per declared output. Errors: the
-  /// node's own, and INVALID_ARGUMENT `input "x": ...` for a value that does not fit its field.
+  /// Runs one instance on complete inputs (defaults filled in by the caller). Returns one Value per declared output.
+  /// Errors: the node's own, and INVALID_ARGUMENT `input "x": ...` for a value that does not fit its field.
   std::function<StatusOr<std::vector<Value>>(const InputValues&, NodeContext&)> run;
 };
 
@@ -277,21 +386,23 @@ StatusOr<std::vector<Value>> RunNode(const char* type, const InputValues& inputs
 }
 }  // namespace internal
 
-/// How values of one data type become blobs and back; one registration per wire type that crosses between tasks. A blob is a
-/// safetensors file whose metadata has "atelier_type" and, for plain values, "json". `encoding` is "" or, for IMAGE, "u8"
-/// (trunc(255 v), the canvas form).
+/// How values of one data type become blobs and back; one registration per wire type that crosses between tasks. A blob
+/// is a safetensors file whose metadata has "atelier_type" and, for plain values, "json". `encoding` is "" or, for
+/// IMAGE, "u8" (trunc(255 v), the canvas form).
 struct BlobCodec {
   std::function<StatusOr<std::string>(const Value&, std::string_view encoding)> encode;
   std::function<StatusOr<Value>(std::string_view bytes)> decode;
 };
 
-#define ATELIER_REGISTER_NODE_AS(Struct, type_name)                                                              \
-  static const bool ATELIER_CONCAT_(kRegistered##Struct, __LINE__) = ::atelier::Registry<::atelier::NodeType>::Get().Add( \
-      type_name, 0,                                                                                              \
-      ::atelier::NodeType{[]() -> const ::atelier::NodeSpec& { return ::atelier::internal::SchemaOf<Struct>(type_name).spec; }, \
-                          [](const ::atelier::InputValues& inputs, ::atelier::NodeContext& ctx) {                 \
-                            return ::atelier::internal::RunNode<Struct>(type_name, inputs, ctx);                  \
-                          }})
+#define ATELIER_REGISTER_NODE_AS(Struct, type_name)                                                                 \
+  static const bool ATELIER_CONCAT_(kRegistered##Struct, __LINE__) =                                                \
+      ::atelier::Registry<::atelier::NodeType>::Get().Add(                                                          \
+          type_name, 0,                                                                                             \
+          ::atelier::NodeType{                                                                                      \
+              []() -> const ::atelier::NodeSpec& { return ::atelier::internal::SchemaOf<Struct>(type_name).spec; }, \
+              [](const ::atelier::InputValues& inputs, ::atelier::NodeContext& ctx) {                               \
+                return ::atelier::internal::RunNode<Struct>(type_name, inputs, ctx);                                \
+              }})
 #define ATELIER_REGISTER_NODE(Struct) ATELIER_REGISTER_NODE_AS(Struct, #Struct)
 
 }  // namespace atelier

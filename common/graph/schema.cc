@@ -59,6 +59,12 @@ class Reader {
       out = *value;
     }
   }
+  void Read(const char* key, int64_t& out) {
+    const Json* value = Find(key);
+    if (value == nullptr) return;
+    if (!value->is_number_integer()) return Fail(key, "a whole number");
+    out = value->get<int64_t>();
+  }
   void Read(const char* key, std::vector<std::string>& out) {
     const Json* value = Find(key);
     if (value == nullptr) return;
@@ -137,7 +143,11 @@ Json ToJson(const NodeSpec& spec) {
   if (spec.per_replica) j["per_replica"] = true;
   if (spec.gathers) j["gathers"] = true;
   if (!spec.single_replica_if.empty()) j["single_replica_if"] = spec.single_replica_if;
-  if (spec.tiles) j["tiles"] = {{"tile_node", spec.tiles->tile_node}, {"image_input", spec.tiles->image_input}};
+  if (spec.tiles)
+    j["tiles"] = {{"tile_node", spec.tiles->tile_node},
+                  {"image_input", spec.tiles->image_input},
+                  {"padding_input", spec.tiles->padding_input},
+                  {"canvas_multiple", spec.tiles->canvas_multiple}};
   return j;
 }
 
@@ -180,6 +190,8 @@ StatusOr<NodeSpec> NodeSpecFromJson(const Json& json) {
     Reader t(*tiles, Cat("node type \"", spec.type, "\": tiles"));
     t.Read("tile_node", split.tile_node);
     t.Read("image_input", split.image_input);
+    t.Read("padding_input", split.padding_input);
+    t.Read("canvas_multiple", split.canvas_multiple);
     if (split.tile_node.empty()) t.Fail("tile_node", "a node type");
     if (spec.FindInput(split.image_input) == nullptr) t.Fail("image_input", "the name of one of its inputs");
     RETURN_IF_ERROR(t.status());

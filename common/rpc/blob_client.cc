@@ -109,11 +109,13 @@ Status BlobClient::Put(const std::string& hash, std::string_view bytes) {
   v1::PutReply reply;
   const auto writer = stub_->service->Put(&call.context(), &reply);
   size_t sent = 0;
+  v1::BlobChunk chunk;
+  chunk.set_hash(hash);
+  chunk.set_size(bytes.size());
   do {
-    v1::BlobChunk chunk;
-    if (sent == 0) {
-      chunk.set_hash(hash);
-      chunk.set_size(bytes.size());
+    if (sent != 0) {
+      chunk.clear_hash();
+      chunk.clear_size();
     }
     const size_t n = std::min(bytes.size() - sent, static_cast<size_t>(limits::kChunkBytes));
     chunk.set_data(bytes.data() + sent, n);

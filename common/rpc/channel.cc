@@ -11,6 +11,12 @@ namespace {
 constexpr int kMessageBytesMax = static_cast<int>(limits::kMessageBytesMax) + (1 << 20);
 }  // namespace
 
+std::array<std::pair<const char*, int>, 3> BulkArguments() {
+  return {{{GRPC_ARG_HTTP2_MAX_FRAME_SIZE, 1 << 20},
+           {GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 4 << 20},
+           {GRPC_ARG_HTTP2_WRITE_BUFFER_SIZE, 1 << 20}}};
+}
+
 std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address, int backoff_max_ms) {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
@@ -18,6 +24,7 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address, int backo
   arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 1000);  // also how long one dial may take
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, backoff_max_ms);
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  for (const auto& [name, value] : BulkArguments()) arguments.SetInt(name, value);
   arguments.SetMaxReceiveMessageSize(kMessageBytesMax);
   arguments.SetMaxSendMessageSize(kMessageBytesMax);
   return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);

@@ -78,6 +78,14 @@ StatusOr<Canvas> Canvas::FromBlob(std::string_view blob, int64_t pixels_max, int
   return canvas;
 }
 
+Status Canvas::ResizeTo(int width, int height) {
+  for (ImageU8& image : images_) {
+    if (image.width == width && image.height == height) continue;
+    ASSIGN_OR_RETURN(image, Resize(image, width, height, ResizeFilter::kLanczos));
+  }
+  return OkStatus();
+}
+
 StatusOr<std::string> Canvas::Cut(const Box& box) const {
   if (box.empty() || box.x1 < 0 || box.y1 < 0 || box.x2 > width() || box.y2 > height()) {
     return InvalidArgument("the box [", box.x1, ",", box.x2, ") x [", box.y1, ",", box.y2,

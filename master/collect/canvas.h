@@ -28,6 +28,9 @@ class Canvas {
   int height() const { return images_.front().height; }
   const std::vector<ImageU8>& images() const { return images_; }
 
+  /// Brings every image to width x height with Lanczos. Errors: those of Resize.
+  Status ResizeTo(int width, int height);
+
   /// The part in `box` of every image as an IMAGE blob, U8 [B,h,w,3]. Errors: INVALID_ARGUMENT (box empty or outside).
   StatusOr<std::string> Cut(const Box& box) const;
 

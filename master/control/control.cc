@@ -7,16 +7,10 @@
 namespace atelier {
 namespace {
 
-constexpr int kEpochShift = 24;  // attempts of one epoch before numbers would meet: 16 million
-
 Attempt* FindAttempt(Task& task, const std::string& worker, uint64_t number) {
   for (Attempt& attempt : task.attempts)
     if (attempt.number == number && attempt.worker == worker) return &attempt;
   return nullptr;
-}
-
-bool HasLive(const Task& task) {
-  return std::any_of(task.attempts.begin(), task.attempts.end(), [](const Attempt& a) { return !a.lost; });
 }
 
 void EraseAttempt(Task& task, uint64_t number) {
@@ -27,23 +21,34 @@ void EraseAttempt(Task& task, uint64_t number) {
 
 const char* Name(TaskState state) {
   switch (state) {
-    case TaskState::kWaiting: return "waiting";
-    case TaskState::kReady: return "ready";
-    case TaskState::kLeased: return "leased";
-    case TaskState::kDone: return "done";
-    case TaskState::kFailed: return "failed";
+    case TaskState::kWaiting:
+      return "waiting";
+    case TaskState::kReady:
+      return "ready";
+    case TaskState::kLeased:
+      return "leased";
+    case TaskState::kDone:
+      return "done";
+    case TaskState::kFailed:
+      return "failed";
   }
   return "?";
 }
 
 const char* Name(JobState state) {
   switch (state) {
-    case JobState::kQueued: return "queued";
-    case JobState::kRunning: return "running";
-    case JobState::kSaving: return "saving";
-    case JobState::kDone: return "done";
-    case JobState::kFailed: return "failed";
-    case JobState::kCancelled: return "cancelled";
+    case JobState::kQueued:
+      return "queued";
+    case JobState::kRunning:
+      return "running";
+    case JobState::kSaving:
+      return "saving";
+    case JobState::kDone:
+      return "done";
+    case JobState::kFailed:
+      return "failed";
+    case JobState::kCancelled:
+      return "cancelled";
   }
   return "?";
 }
@@ -91,7 +96,8 @@ Effects Control::AddJob(NewJob made, int64_t now_ms) {
     }
     job.stages.emplace(id, std::move(stage));
   }
-  for (auto& [id, restored] : made.restored) job.restored[id] = {std::move(restored.results), std::move(restored.files)};
+  for (auto& [id, restored] : made.restored)
+    job.restored[id] = {std::move(restored.results), std::move(restored.files)};
   Advance(job, out, now_ms);
   out.push_back(effect::Changed{job.id, ""});
   Schedule(out, now_ms);
@@ -190,7 +196,8 @@ void Control::Advance(Job& job, Effects& out, int64_t) {
   bool all_done = true;
   for (const std::string& id : job.task_order) {
     Task& task = job.tasks.at(id);
-    if (task.state == TaskState::kWaiting && task.stage.empty() && BindingsDone(job, task.spec.bindings)) SetReady(job, task);
+    if (task.state == TaskState::kWaiting && task.stage.empty() && BindingsDone(job, task.spec.bindings))
+      SetReady(job, task);
     all_done &= task.state == TaskState::kDone;
   }
   for (auto& [id, stage] : job.stages) {
@@ -198,9 +205,10 @@ void Control::Advance(Job& job, Effects& out, int64_t) {
     if (stage.state != Stage::State::kWaiting || !BindingsDone(job, stage.spec.bindings) ||
         !BindingsDone(job, stage.spec.tile.bindings))
       continue;
-    effect::OpenCanvas open{job.id, id, job.plan.tiles, {}, stage.spec.tile.nodes.at(stage.spec.node).at("inputs"), {}};
+    effect::OpenCanvas open{
+        job.id, id, job.plan.tiles, stage.spec.split, {}, stage.spec.tile.nodes.at(stage.spec.node).at("inputs"), {}};
     for (const Binding& binding : stage.spec.bindings) {
-      if (binding.input == stage.spec.image_input)
+      if (binding.input == stage.spec.split.image_input)
         open.image = ResultOf(job, binding.sources[0]);
       else
         open.linked.emplace_back(binding.input, ResultOf(job, binding.sources[0]));
@@ -221,7 +229,8 @@ void Control::Advance(Job& job, Effects& out, int64_t) {
 
 // ---- tiles ----
 
-Effects Control::CanvasOpened(const std::string& job_id, const std::string& stage_id, StageGraph graph, int64_t now_ms) {
+Effects Control::CanvasOpened(const std::string& job_id, const std::string& stage_id, StageGraph graph,
+                              int64_t now_ms) {
   Effects out;
   auto it = jobs_.find(job_id);
   if (it == jobs_.end() || it->second.ended()) return out;
@@ -245,7 +254,7 @@ Effects Control::CanvasOpened(const std::string& job_id, const std::string& stag
     task.spec.label = Cat("tile ", t + 1, "/", count, " of node ", stage.spec.node);
     for (const auto& [name, value] : tile.hidden.items()) task.spec.nodes[stage.spec.node]["inputs"][name] = value;
     for (const Binding& binding : stage.spec.bindings)
-      if (binding.input != stage.spec.image_input) task.spec.bindings.push_back(binding);
+      if (binding.input != stage.spec.split.image_input) task.spec.bindings.push_back(binding);
     task.stage = stage_id;
     task.tile = static_cast<int>(t);
     task.place = job.task_order.size();
@@ -267,8 +276,8 @@ Effects Control::CanvasOpened(const std::string& job_id, const std::string& stag
   return out;
 }
 
-// Asks for every cut that is due, then for every paste that is due, until nothing more follows. The canvas's one thread works in
-// the order of asking, so "asked" is as good as "done" for what is asked later.
+// Asks for every cut that is due, then for every paste that is due, until nothing more follows. The canvas's one thread
+// works in the order of asking, so "asked" is as good as "done" for what is asked later.
 void Control::CheckTiles(Job& job, Stage& stage, std::deque<int> check, Effects& out) {
   if (stage.state != Stage::State::kRunning) return;
   auto cut = [&](int e) { return stage.tiles[static_cast<size_t>(e)].cut_asked; };
@@ -382,7 +391,8 @@ Effects Control::WorkerAttached(WorkerInfo info, const std::vector<Held>& held, 
   }
   for (const auto& [job_id, task_id] : before) {
     auto job = jobs_.find(job_id);
-    if (job == jobs_.end() || std::find(worker.held.begin(), worker.held.end(), std::pair(job_id, task_id)) != worker.held.end())
+    if (job == jobs_.end() ||
+        std::find(worker.held.begin(), worker.held.end(), std::pair(job_id, task_id)) != worker.held.end())
       continue;
     Task& task = job->second.tasks.at(task_id);
     std::erase_if(task.attempts, [&](const Attempt& a) { return a.worker == name; });
@@ -465,8 +475,8 @@ Effects Control::DrainWorker(const std::string& name, const std::string& reason,
 
 // ---- attempts ----
 
-Effects Control::TaskProgress(const std::string& worker, const std::string& wire_id, uint64_t number, uint32_t step, uint32_t total,
-                              int64_t now_ms) {
+Effects Control::TaskProgress(const std::string& worker, const std::string& wire_id, uint64_t number, uint32_t step,
+                              uint32_t total, int64_t now_ms) {
   Effects out;
   Found found = Find(wire_id);
   Attempt* attempt = found.task == nullptr ? nullptr : FindAttempt(*found.task, worker, number);
@@ -475,7 +485,8 @@ Effects Control::TaskProgress(const std::string& worker, const std::string& wire
     return out;
   }
   if (attempt->running && step > 0) {
-    const std::string kind = Cat(worker, "|", found.job->id, "|", found.task->stage.empty() ? found.id : found.task->stage);
+    const std::string kind =
+        Cat(worker, "|", found.job->id, "|", found.task->stage.empty() ? found.id : found.task->stage);
     int64_t& longest = step_ms_[kind];
     longest = std::max(longest, now_ms - attempt->progress_ms);
   }
@@ -487,8 +498,8 @@ Effects Control::TaskProgress(const std::string& worker, const std::string& wire
   return out;
 }
 
-Effects Control::TaskDone(const std::string& worker, const std::string& wire_id, uint64_t number, std::vector<Blob> results,
-                          std::vector<MadeFile> files, double seconds, int64_t now_ms) {
+Effects Control::TaskDone(const std::string& worker, const std::string& wire_id, uint64_t number,
+                          std::vector<Blob> results, std::vector<MadeFile> files, double seconds, int64_t now_ms) {
   Effects out;
   Found found = Find(wire_id);
   if (found.task == nullptr || found.job->ended()) {
@@ -498,8 +509,9 @@ Effects Control::TaskDone(const std::string& worker, const std::string& wire_id,
   Task& task = *found.task;
   if (task.state == TaskState::kDone) {
     const bool same = std::equal(results.begin(), results.end(), task.results.begin(), task.results.end());
-    out.push_back(effect::SendAck{worker, wire_id, number, false,
-                                  same ? "another attempt was first" : "another attempt was first and gave other bytes"});
+    out.push_back(
+        effect::SendAck{worker, wire_id, number, false,
+                        same ? "another attempt was first" : "another attempt was first and gave other bytes"});
     return out;
   }
   if (FindAttempt(task, worker, number) == nullptr) {
@@ -511,7 +523,8 @@ Effects Control::TaskDone(const std::string& worker, const std::string& wire_id,
     EraseAttempt(task, number);
     RemoveHeld(worker, found.job->id, found.id);
     task.failed_on.insert(worker);
-    task.last_error = Cat("worker \"", worker, "\" sent ", results.size(), " results, expected ", task.spec.wanted.size());
+    task.last_error =
+        Cat("worker \"", worker, "\" sent ", results.size(), " results, expected ", task.spec.wanted.size());
     Requeue(*found.job, task, out);
     Schedule(out, now_ms);
     return out;
@@ -532,7 +545,8 @@ Effects Control::TaskDone(const std::string& worker, const std::string& wire_id,
   out.push_back(effect::SendAck{worker, wire_id, number, true, ""});
   for (const Attempt& other : task.attempts) {
     if (other.number == number) continue;
-    if (!other.lost) out.push_back(effect::SendCancel{other.worker, wire_id, other.number, "another attempt was first"});
+    if (!other.lost)
+      out.push_back(effect::SendCancel{other.worker, wire_id, other.number, "another attempt was first"});
     RemoveHeld(other.worker, found.job->id, found.id);
   }
   task.attempts.clear();
@@ -543,8 +557,8 @@ Effects Control::TaskDone(const std::string& worker, const std::string& wire_id,
   return out;
 }
 
-Effects Control::TaskFailed(const std::string& worker, const std::string& wire_id, uint64_t number, const std::string& message,
-                            bool retry_elsewhere, int64_t now_ms) {
+Effects Control::TaskFailed(const std::string& worker, const std::string& wire_id, uint64_t number,
+                            const std::string& message, bool retry_elsewhere, int64_t now_ms) {
   Effects out;
   out.push_back(effect::SendAck{worker, wire_id, number, false, "noted"});
   Found found = Find(wire_id);
@@ -589,10 +603,13 @@ void Control::Requeue(Job& job, Task& task, Effects& out) {
   if (job.ended() || task.state == TaskState::kDone || HasLive(task)) return;
   SetReady(job, task);
   if (static_cast<int>(task.killed.size()) >= options_.poison_workers)
-    Fail(job, Cat(task.spec.label, ": ", task.killed.size(), " workers died over it (the last: ", *task.killed.rbegin(),
-                  "); see their logs, then submit again"), JobState::kFailed, out);
+    Fail(job,
+         Cat(task.spec.label, ": ", task.killed.size(), " workers died over it (the last: ", *task.killed.rbegin(),
+             "); see their logs, then submit again"),
+         JobState::kFailed, out);
   else if (task.attempts_made >= options_.attempts_max)
-    Fail(job, Cat(task.spec.label, ": given up after ", task.attempts_made, " attempts: ", task.last_error), JobState::kFailed, out);
+    Fail(job, Cat(task.spec.label, ": given up after ", task.attempts_made, " attempts: ", task.last_error),
+         JobState::kFailed, out);
   else if (NobodyCan(task))
     Fail(job, Cat(task.spec.label, ": ", task.last_error), JobState::kFailed, out);
 }
@@ -626,12 +643,14 @@ Effects Control::Tick(int64_t now_ms) {
         const int64_t limit =
             learned == step_ms_.end()
                 ? options_.first_step_ms_max
-                : std::max(options_.hung_ms_min, static_cast<int64_t>(options_.hung_factor * static_cast<double>(learned->second)));
+                : std::max(options_.hung_ms_min,
+                           static_cast<int64_t>(options_.hung_factor * static_cast<double>(learned->second)));
         if (attempt.lost || !attempt.running || now_ms - attempt.progress_ms <= limit) {
           ++i;
           continue;
         }
-        task.last_error = Cat("worker \"", attempt.worker, "\" made no progress for ", (now_ms - attempt.progress_ms) / 1000, " s");
+        task.last_error =
+            Cat("worker \"", attempt.worker, "\" made no progress for ", (now_ms - attempt.progress_ms) / 1000, " s");
         task.failed_on.insert(attempt.worker);
         out.push_back(effect::SendCancel{attempt.worker, WireId(job_id, task_id), attempt.number, "no progress"});
         EraseAttempt(task, attempt.number);
@@ -643,130 +662,6 @@ Effects Control::Tick(int64_t now_ms) {
   }
   Schedule(out, now_ms);
   return out;
-}
-
-// ---- leasing ----
-
-std::string Control::Unfit(const Worker& worker, const Task& task) const {
-  if (!worker.connected) return "is not connected";
-  if (!worker.enabled) return "is disabled";
-  if (worker.draining) return "is draining";
-  if (task.failed_on.contains(worker.info.name)) return Cat("failed at it: ", task.last_error);
-  if (worker.info.catalog == nullptr) return "has not told its node types yet";
-  for (const std::string& type : task.spec.needs.node_types)
-    if (worker.info.catalog->Find(type) == nullptr) return Cat("does not offer the node type \"", type, "\"");
-  for (const auto& [folder, name] : task.spec.needs.models) {
-    if (worker.info.inventory == nullptr) return "has not told its models yet";
-    auto files = worker.info.inventory->files.find(folder);
-    if (files == worker.info.inventory->files.end() ||
-        !std::binary_search(files->second.begin(), files->second.end(), name))
-      return Cat("has no file \"", name, "\" in its folder ", folder);
-  }
-  return "";
-}
-
-std::vector<Job*> Control::JobsByPriority() {
-  std::vector<Job*> order;
-  for (auto& [id, job] : jobs_)
-    if (!job.ready.empty() && !job.ended()) order.push_back(&job);
-  std::sort(order.begin(), order.end(), [](const Job* a, const Job* b) {
-    return std::pair(-a->priority, a->sequence) < std::pair(-b->priority, b->sequence);
-  });
-  return order;
-}
-
-void Control::Schedule(Effects& out, int64_t now_ms) {
-  bool credit = std::any_of(workers_.begin(), workers_.end(), [](const auto& w) { return w.second.connected && w.second.credit > 0; });
-  for (Job* job : JobsByPriority()) {
-    if (!credit) return;
-    const std::set<size_t> ready = job->ready;
-    for (size_t place : ready) {
-      const std::string& id = job->task_order[place];
-      Task& task = job->tasks.at(id);
-      Worker* best = nullptr;
-      credit = false;
-      for (auto& [name, worker] : workers_) {
-        if (!worker.connected || worker.credit == 0) continue;
-        credit = true;
-        if ((best == nullptr || worker.held.size() < best->held.size()) && Unfit(worker, task).empty()) best = &worker;
-      }
-      if (!credit) return;
-      if (best != nullptr) Lease(*job, task, id, *best, out, now_ms);
-    }
-  }
-  if (!options_.steal_queued) return;
-  for (auto& [name, worker] : workers_)
-    if (worker.connected && worker.credit > 0 && worker.held.empty()) StealFor(worker, out, now_ms);
-}
-
-void Control::Lease(Job& job, Task& task, const std::string& id, Worker& worker, Effects& out, int64_t now_ms) {
-  job.ready.erase(task.place);
-  task.state = TaskState::kLeased;
-  if (job.state == JobState::kQueued) job.state = JobState::kRunning;
-  Attempt attempt;
-  attempt.number = (options_.epoch << kEpochShift) + next_attempt_++;
-  attempt.worker = worker.info.name;
-  attempt.started_ms = attempt.progress_ms = now_ms;
-  attempt.running = worker.held.empty();
-  ++task.attempts_made;
-  effect::SendLease lease{worker.info.name, job.id, WireId(job.id, id), attempt.number, &task.spec, {}, {}};
-  task.attempts.push_back(std::move(attempt));
-  --worker.credit;
-  worker.held.emplace_back(job.id, id);
-  for (const Binding& binding : task.spec.bindings) {
-    ResolvedBinding resolved{binding.node, binding.input, {}, binding.gather};
-    for (const Source& source : binding.sources) resolved.blobs.push_back(ResultOf(job, source));
-    lease.bindings.push_back(std::move(resolved));
-  }
-  if (!task.stage.empty()) {
-    const Stage& stage = job.stages.at(task.stage);
-    lease.bindings.push_back(
-        {stage.spec.node, stage.spec.image_input, {stage.tiles[static_cast<size_t>(task.tile)].crop}, false});
-  }
-  for (const std::string& name : task.spec.input_files) {
-    auto input = job.inputs.find(name);
-    if (input != job.inputs.end()) lease.inputs.emplace_back(name, input->second);
-  }
-  out.push_back(std::move(lease));
-  out.push_back(effect::Changed{job.id, id});
-}
-
-// Takes a task that waits behind another on a busy worker.
-bool Control::StealFor(Worker& idle, Effects& out, int64_t now_ms) {
-  for (auto& [name, busy] : workers_) {
-    for (size_t i = busy.held.size(); i-- > 1;) {
-      const auto [job_id, task_id] = busy.held[i];
-      Job& job = jobs_.at(job_id);
-      Task& task = job.tasks.at(task_id);
-      if (job.ended() || task.attempts.size() != 1 || task.attempts[0].running || !Unfit(idle, task).empty()) continue;
-      out.push_back(effect::SendCancel{name, WireId(job_id, task_id), task.attempts[0].number, "an idle worker takes it"});
-      task.attempts.clear();
-      --task.attempts_made;
-      RemoveHeld(name, job_id, task_id);
-      Lease(job, task, task_id, idle, out, now_ms);
-      return true;
-    }
-  }
-  return false;
-}
-
-std::string Control::WhyWaiting(const std::string& id) const {
-  auto it = jobs_.find(id);
-  if (it == jobs_.end() || it->second.ended()) return "";
-  const Job& job = it->second;
-  for (const auto& [task_id, task] : job.tasks)
-    if (HasLive(task)) return "";
-  if (job.state == JobState::kSaving) return "";
-  if (job.ready.empty()) return "";
-  const Task& task = job.tasks.at(job.task_order[*job.ready.begin()]);
-  if (workers_.empty()) return "no worker has ever attached: start one with `atelier-worker --master HOST:PORT`";
-  std::string why;
-  for (const auto& [name, worker] : workers_) {
-    std::string unfit = Unfit(worker, task);
-    if (unfit.empty()) unfit = worker.held.empty() ? "is about to take it" : Cat("is busy with ", worker.held.size(), " tasks of other jobs");
-    why += Cat(why.empty() ? "" : "; ", "worker \"", name, "\" ", unfit);
-  }
-  return why;
 }
 
 }  // namespace atelier

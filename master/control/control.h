@@ -1,9 +1,10 @@
-// The master's brain: a reducer over jobs, tasks, tiles, workers and attempts. No threads, clocks, files, sockets or chance: time
-// comes in with each event, and everything to be done goes out as effects, so the whole runs in a test or a simulator.
+// The master's brain: a reducer over jobs, tasks, tiles, workers and attempts. No threads, clocks, files, sockets or
+// chance: time comes in with each event, and everything to be done goes out as effects, so the whole runs in a test or
+// a simulator.
 //
-// Laws (tests/unit/control): an accepted task is never leased again; of any number of attempts exactly one result is accepted; a task
-// is leased only when all it needs is accepted; tiles are pasted in tile order and cut as the order (exact, independent) says, so
-// the canvas never depends on who finished first.
+// Laws (tests/unit/control): an accepted task is never leased again; of any number of attempts exactly one result is
+// accepted; a task is leased only when all it needs is accepted; tiles are pasted in tile order and cut as the order
+// (exact, independent) says, so the canvas never depends on who finished first.
 #pragma once
 
 #include <cstdint>
@@ -22,13 +23,13 @@
 namespace atelier {
 
 struct ControlOptions {
-  uint64_t epoch = 1;                // grows with every start of the master; the high part of attempt numbers
+  uint64_t epoch = 1;                   // grows with every start of the master; the high part of attempt numbers
   int64_t first_step_ms_max = 600'000;  // an attempt without any progress for so long is hung (model loading included)
-  int64_t hung_ms_min = 10'000;      // never called hung sooner
-  double hung_factor = 5.0;          // times the longest gap between steps seen for the same kind of task
+  int64_t hung_ms_min = 10'000;         // never called hung sooner
+  double hung_factor = 5.0;             // times the longest gap between steps seen for the same kind of task
   int attempts_max = 6;
-  int poison_workers = 2;            // a task that kills so many different workers fails its job
-  bool steal_queued = true;          // a task queued behind another goes to an idle worker
+  int poison_workers = 2;    // a task that kills so many different workers fails its job
+  bool steal_queued = true;  // a task queued behind another goes to an idle worker
 };
 
 /// What a worker told about itself.
@@ -49,9 +50,9 @@ struct Attempt {
   uint64_t number = 0;
   std::string worker;
   int64_t started_ms = 0;
-  int64_t progress_ms = 0;   // last sign of progress
-  bool running = false;      // told of progress, or first in its worker's queue
-  bool lost = false;         // its worker's stream is gone; the result is still welcome
+  int64_t progress_ms = 0;  // last sign of progress
+  bool running = false;     // told of progress, or first in its worker's queue
+  bool lost = false;        // its worker's stream is gone; the result is still welcome
   uint32_t step = 0, total = 0;
 };
 
@@ -62,12 +63,12 @@ struct Task {
   TaskSpec spec;
   std::string stage;  // of a tile
   int tile = -1;
-  size_t place = 0;   // in Job::task_order
+  size_t place = 0;  // in Job::task_order
   TaskState state = TaskState::kWaiting;
-  std::vector<Attempt> attempts;      // still welcome
+  std::vector<Attempt> attempts;  // still welcome
   int attempts_made = 0;
-  std::set<std::string> failed_on;    // workers that could not do it
-  std::set<std::string> killed;       // workers that died over it
+  std::set<std::string> failed_on;  // workers that could not do it
+  std::set<std::string> killed;     // workers that died over it
   std::string last_error;
   std::vector<Blob> results;
   std::vector<MadeFile> files;
@@ -75,7 +76,14 @@ struct Task {
   double seconds = 0;
 };
 
-/// The dependency graph of one canvas's tiles; made by common/image/tiles.h from the canvas size and the node's settings.
+/// Whether some attempt's worker is connected. Thread: any.
+bool HasLive(const Task& task);
+
+/// Attempt numbers of one epoch before they would meet the next one's: 16 million.
+inline constexpr int kEpochShift = 24;
+
+/// The dependency graph of one canvas's tiles; made by common/image/tiles.h from the canvas size and the node's
+/// settings.
 struct StageGraph {
   struct Tile {
     Json hidden;                       // crop and process geometry for the tile node
@@ -114,8 +122,8 @@ struct Job {
   std::map<std::string, Blob> inputs;
   std::map<std::string, Task> tasks;
   std::map<std::string, Stage> stages;
-  std::vector<std::string> task_order;  // leasing order
-  std::set<size_t> ready;               // places in task_order
+  std::vector<std::string> task_order;                                                  // leasing order
+  std::set<size_t> ready;                                                               // places in task_order
   std::map<std::string, std::pair<std::vector<Blob>, std::vector<MadeFile>>> restored;  // of tiles not yet planned
   std::vector<std::string> output_order;
   JobState state = JobState::kQueued;
@@ -129,7 +137,7 @@ struct Worker {
   bool connected = false;
   bool enabled = true;
   bool draining = false;
-  uint32_t credit = 0;                                  // tasks it is willing to hold more
+  uint32_t credit = 0;                                    // tasks it is willing to hold more
   std::vector<std::pair<std::string, std::string>> held;  // (job, task), in the order of leasing
   uint64_t tasks_done = 0;
   int failures_in_row = 0;  // tasks that others may complete
@@ -165,8 +173,8 @@ class Control {
   Effects SetWorkerEnabled(const std::string& name, bool enabled, int64_t now_ms);
   Effects DrainWorker(const std::string& name, const std::string& reason, int64_t now_ms);
 
-  Effects TaskProgress(const std::string& worker, const std::string& task, uint64_t attempt, uint32_t step, uint32_t total,
-                       int64_t now_ms);
+  Effects TaskProgress(const std::string& worker, const std::string& task, uint64_t attempt, uint32_t step,
+                       uint32_t total, int64_t now_ms);
   Effects TaskDone(const std::string& worker, const std::string& task, uint64_t attempt, std::vector<Blob> results,
                    std::vector<MadeFile> files, double seconds, int64_t now_ms);
   Effects TaskFailed(const std::string& worker, const std::string& task, uint64_t attempt, const std::string& message,

@@ -1,4 +1,5 @@
-// What the reducer asks its surroundings to do. Plain data; the shell (master/gateway/server.cc) carries effects out in order.
+// What the reducer asks its surroundings to do. Plain data; the shell (master/gateway/server.cc) carries effects out in
+// order.
 #pragma once
 
 #include <string>
@@ -54,8 +55,9 @@ struct RecordAccepted {
 struct OpenCanvas {
   std::string job, stage;
   std::string order;  // "exact" or "independent"
+  TileSplit split;
   Blob image;
-  Json settings;      // the tiled node's literal inputs, by name
+  Json settings;                                     // the tiled node's literal inputs, by name
   std::vector<std::pair<std::string, Blob>> linked;  // those that are values of other tasks
 };
 struct CutTile {
@@ -87,9 +89,9 @@ struct Changed {
 
 }  // namespace effect
 
-using Effect = std::variant<effect::SendLease, effect::SendCancel, effect::SendAck, effect::SendDrain, effect::RecordAccepted,
-                            effect::OpenCanvas, effect::CutTile, effect::PasteTile, effect::CloseCanvas, effect::SaveOutputs,
-                            effect::EndJob, effect::Changed>;
+using Effect = std::variant<effect::SendLease, effect::SendCancel, effect::SendAck, effect::SendDrain,
+                            effect::RecordAccepted, effect::OpenCanvas, effect::CutTile, effect::PasteTile,
+                            effect::CloseCanvas, effect::SaveOutputs, effect::EndJob, effect::Changed>;
 using Effects = std::vector<Effect>;
 
 }  // namespace atelier

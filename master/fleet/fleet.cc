@@ -13,7 +13,8 @@ namespace {
 constexpr size_t kQueuedMessagesMax = 10'000;  // to one worker; a stream that falls so far behind is cut
 
 int64_t NowMs() {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
+  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now().time_since_epoch())
+      .count();
 }
 
 }  // namespace
@@ -109,9 +110,9 @@ class Fleet::Session final : public grpc::ServerBidiReactor<v1::FromWorker, v1::
     }
     const v1::Attach& attach = incoming_.attach();
     if (attach.protocol() != kProtocolVersion) {
-      const std::string why = Cat("worker \"", attach.name(), "\" is version ", attach.version(), " (protocol ", attach.protocol(),
-                                  "), this master is version ", kProgramVersion, " (protocol ", kProtocolVersion,
-                                  "): install the same version on both");
+      const std::string why = Cat("worker \"", attach.name(), "\" is version ", attach.version(), " (protocol ",
+                                  attach.protocol(), "), this master is version ", kProgramVersion, " (protocol ",
+                                  kProtocolVersion, "): install the same version on both");
       LogWarning(why);
       End({grpc::StatusCode::FAILED_PRECONDITION, why});
       return false;
@@ -124,7 +125,8 @@ class Fleet::Session final : public grpc::ServerBidiReactor<v1::FromWorker, v1::
         return false;
       }
       if (it != fleet_->by_name_.end() && it->second->instance_ != attach.instance()) {
-        End({grpc::StatusCode::ALREADY_EXISTS, Cat("a worker named \"", attach.name(), "\" is connected: give this one another --name")});
+        End({grpc::StatusCode::ALREADY_EXISTS,
+             Cat("a worker named \"", attach.name(), "\" is connected: give this one another --name")});
         return false;
       }
       if (fleet_->by_name_.size() >= fleet_->options_.workers_max) {
@@ -189,7 +191,8 @@ void Fleet::Tick() {
   }
   for (auto& session : sessions) {
     if (session->silent_ms() > options_.silent_ms_max) {
-      LogWarning("worker \"", session->name(), "\" has been silent for ", session->silent_ms() / 1000, " s; its stream is cut");
+      LogWarning("worker \"", session->name(), "\" has been silent for ", session->silent_ms() / 1000,
+                 " s; its stream is cut");
       session->Cut();
       continue;
     }

@@ -1,5 +1,5 @@
-// The worker sessions: one bidirectional stream each, opened by the worker. This side only carries messages; what they mean is
-// the core's business.
+// The worker sessions: one bidirectional stream each, opened by the worker. This side only carries messages; what they
+// mean is the core's business.
 #pragma once
 
 #include <cstdint>

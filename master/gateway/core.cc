@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 
 #include "common/files/files.h"
 #include "common/rpc/protocol.h"
@@ -19,7 +20,8 @@ constexpr int64_t kGarbageEveryMs = 60'000;
 constexpr double kGarbageAgeSeconds = 600;
 
 int64_t UnixMs() {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch())
+      .count();
 }
 
 v1::Blob ToProto(const Blob& blob) {
@@ -63,10 +65,14 @@ StatusOr<StageGraph> GraphOf(const TilePlan& plan, const std::string& order) {
   for (size_t t = 0; t < plan.tiles.size(); ++t) {
     const Tile& tile = plan.tiles[t];
     StageGraph::Tile& out = graph.tiles[t];
-    out.hidden = {{"process_width", tile.process_width}, {"process_height", tile.process_height},
-                  {"crop_x1", tile.crop.x1},             {"crop_y1", tile.crop.y1},
-                  {"crop_x2", tile.crop.x2},             {"crop_y2", tile.crop.y2},
-                  {"canvas_width", plan.canvas_width},   {"canvas_height", plan.canvas_height}};
+    out.hidden = {{"process_width", tile.process_width},
+                  {"process_height", tile.process_height},
+                  {"crop_x1", tile.crop.x1},
+                  {"crop_y1", tile.crop.y1},
+                  {"crop_x2", tile.crop.x2},
+                  {"crop_y2", tile.crop.y2},
+                  {"canvas_width", plan.canvas_width},
+                  {"canvas_height", plan.canvas_height}};
     out.paste_after = links.paste_after[t];
     if (order == "independent") continue;
     out.cut_after = links.cut_after[t];
@@ -95,7 +101,8 @@ void Core::Stop() {
 }
 
 int64_t Core::NowMs() const {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
+  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now().time_since_epoch())
+      .count();
 }
 
 StatusOr<std::unique_ptr<Core>> Core::Open(CoreOptions options) {
@@ -109,7 +116,8 @@ StatusOr<std::unique_ptr<Core>> Core::Open(CoreOptions options) {
 Status Core::Recover() {
   const std::string& state = options_.state_dir;
   ASSIGN_OR_RETURN(store_, JobStore::Open(state + "/atelier.db"));
-  ASSIGN_OR_RETURN(blobs_, BlobStore::Open(state + "/blobs", static_cast<uint64_t>(options_.config.limits.blob_bytes_max)));
+  ASSIGN_OR_RETURN(blobs_,
+                   BlobStore::Open(state + "/blobs", static_cast<uint64_t>(options_.config.limits.blob_bytes_max)));
   outputs_ = std::make_unique<OutputWriter>(options_.output_dir, state + "/temp");
   catalog_ = std::make_shared<const Catalog>(options_.catalog);
   ControlOptions control;
@@ -124,7 +132,8 @@ Status Core::Recover() {
   auto known = store_->GetValue("workers");
   if (known.ok()) {
     ASSIGN_OR_RETURN(const Json workers, ParseJson(*known));
-    for (const auto& [name, enabled] : workers.items()) known_workers_[name] = enabled.is_boolean() && enabled.get<bool>();
+    for (const auto& [name, enabled] : workers.items())
+      known_workers_[name] = enabled.is_boolean() && enabled.get<bool>();
   }
   for (const std::string& name : options_.configured_workers) known_workers_.emplace(name, true);
   for (const std::string& name : options_.disabled_workers) known_workers_[name] = false;
@@ -146,19 +155,22 @@ Status Core::Recover() {
     std::vector<std::string> output_nodes;
     if (settings.ok() && settings->contains("outputs"))
       for (const Json& node : (*settings)["outputs"]) output_nodes.push_back(node.get<std::string>());
-    StatusOr<Plan> plan = settings.ok() && settings->contains("graph")
-                              ? MakePlan((*settings)["graph"], output_nodes, *catalog_, {job.job.replicas, job.job.tiles})
-                              : StatusOr<Plan>(DataLoss("its stored settings are damaged"));
+    StatusOr<Plan> plan =
+        settings.ok() && settings->contains("graph")
+            ? MakePlan((*settings)["graph"], output_nodes, *catalog_, {job.job.replicas, job.job.tiles})
+            : StatusOr<Plan>(DataLoss("its stored settings are damaged"));
     if (!plan.ok()) {
       EndJob(id, "failed", Cat("cannot go on after the restart: ", Message(plan.status())));
       continue;
     }
-    Control::NewJob again{id, settings->value("submitter", ""), settings->value("priority", 0), {}, output_nodes, {}, {}};
+    Control::NewJob again{id, settings->value("submitter", ""), settings->value("priority", 0), {}, output_nodes, {},
+                          {}};
     const bool same_plan = plan->Digest() == job.job.plan_digest;
     if (!same_plan)
       LogWarning("job ", id, " is planned differently by this version: its tasks are done anew");
     else
-      for (AcceptedTask& task : job.accepted) again.restored[task.task_id] = {std::move(task.results), std::move(task.files)};
+      for (AcceptedTask& task : job.accepted)
+        again.restored[task.task_id] = {std::move(task.results), std::move(task.files)};
     for (const InputBinding& input : job.inputs) again.inputs[input.name] = input.blob;
     again.plan = std::move(*plan);
     LogInfo("taking up job ", id, " with ", again.restored.size(), " accepted tasks");
@@ -217,7 +229,8 @@ void Core::Apply(Effects effects) {
       }
       broken_job = record->job;
       if (broken.ok())
-        broken = store_->AcceptTask({record->job, record->task, record->results, record->files, record->worker, record->attempt, record->seconds});
+        broken = store_->AcceptTask({record->job, record->task, record->results, record->files, record->worker,
+                                     record->attempt, record->seconds});
       continue;
     }
     flush();
@@ -250,7 +263,8 @@ void Core::AckNow(const effect::SendAck& ack, bool durable) {
   message.mutable_ack()->set_accepted(ack.accepted && durable);
   message.mutable_ack()->set_note(ack.note);
   if (!ack.note.empty() && ack.note.find("other bytes") != std::string::npos)
-    LogWarning("task ", ack.task, " on worker \"", ack.worker, "\": ", ack.note, "; is its hardware or thread count another?");
+    LogWarning("task ", ack.task, " on worker \"", ack.worker, "\": ", ack.note,
+               "; is its hardware or thread count another?");
   if (fleet_ != nullptr) fleet_->Send(ack.worker, std::move(message));
 }
 
@@ -305,12 +319,19 @@ void Core::Carry(const effect::OpenCanvas& open) {
     auto work = [&]() -> StatusOr<StageGraph> {
       Json settings = open.settings;
       for (const auto& [name, blob] : open.linked) {
-        static constexpr std::string_view kGeometry[] = {"tile_width", "tile_height", "padding", "mask_blur", "force_uniform_tiles"};
-        if (std::find(std::begin(kGeometry), std::end(kGeometry), name) == std::end(kGeometry)) continue;
+        const std::set<std::string> geometry{"tile_width", "tile_height",         open.split.padding_input,
+                                             "mask_blur",  "force_uniform_tiles", "mode_type"};
+        if (!geometry.contains(name)) continue;
         ASSIGN_OR_RETURN(settings[name], LiteralOf(*blobs_, blob));
       }
       ASSIGN_OR_RETURN(const std::string image, blobs_->ReadAll(open.image.hash));
       ASSIGN_OR_RETURN(Canvas canvas, Canvas::FromBlob(image, options_.config.limits.image_pixels_max));
+      // Python's round: half to even.
+      const auto rounded = [multiple = static_cast<double>(open.split.canvas_multiple)](int size) {
+        return std::max(static_cast<int>(multiple), static_cast<int>(multiple * std::nearbyint(size / multiple)));
+      };
+      if (open.split.canvas_multiple > 1)
+        RETURN_IF_ERROR(canvas.ResizeTo(rounded(canvas.width()), rounded(canvas.height())));
       TileSettings tiles;
       auto number = [&](const char* name, int fallback) {
         auto it = settings.find(name);
@@ -318,9 +339,11 @@ void Core::Carry(const effect::OpenCanvas& open) {
       };
       tiles.tile_width = number("tile_width", tiles.tile_width);
       tiles.tile_height = number("tile_height", tiles.tile_height);
-      tiles.padding = number("padding", tiles.padding);
+      tiles.padding = number(open.split.padding_input.c_str(), tiles.padding);
       tiles.mask_blur = number("mask_blur", tiles.mask_blur);
       auto uniform = settings.find("force_uniform_tiles");
+      auto mode = settings.find("mode_type");
+      tiles.chess = mode != settings.end() && *mode == "Chess";
       tiles.force_uniform = uniform == settings.end() || !uniform->is_boolean() || uniform->get<bool>();
       ASSIGN_OR_RETURN(TilePlan plan, MakeTilePlan(canvas.width(), canvas.height(), tiles));
       ASSIGN_OR_RETURN(StageGraph graph, GraphOf(plan, open.order));
@@ -342,7 +365,8 @@ void Core::Carry(const effect::CutTile& cut) {
     auto it = canvases_.find({cut.job, cut.stage});
     if (it == canvases_.end()) return;
     auto work = [&]() -> StatusOr<Blob> {
-      ASSIGN_OR_RETURN(const std::string crop, it->second.canvas->Cut(it->second.plan.tiles.at(static_cast<size_t>(cut.tile)).crop));
+      ASSIGN_OR_RETURN(const std::string crop,
+                       it->second.canvas->Cut(it->second.plan.tiles.at(static_cast<size_t>(cut.tile)).crop));
       return blobs_->Put(crop);
     };
     StatusOr<Blob> crop = work();
@@ -401,10 +425,11 @@ void Core::Carry(const effect::SaveOutputs& save) {
     }
   }
   const JobRecord& record = info.record;
-  pixels_.Post([this, id, files = save.files, intents = *intents, prompt = record.prompt_json, workflow = record.workflow_json] {
-    auto saved = outputs_->WriteAll(*blobs_, id, files, intents, prompt, workflow);
-    queue_.Post([this, id, saved = std::move(saved)]() mutable { OutputsSaved(id, std::move(saved)); });
-  });
+  pixels_.Post(
+      [this, id, files = save.files, intents = *intents, prompt = record.prompt_json, workflow = record.workflow_json] {
+        auto saved = outputs_->WriteAll(*blobs_, id, files, intents, prompt, workflow);
+        queue_.Post([this, id, saved = std::move(saved)]() mutable { OutputsSaved(id, std::move(saved)); });
+      });
 }
 
 void Core::OutputsSaved(const std::string& id, StatusOr<std::vector<SavedOutput>> saved) {
@@ -512,8 +537,8 @@ void Core::HandleMessage(const std::string& name, v1::FromWorker message) {
   switch (message.kind_case()) {
     case v1::FromWorker::kAttach: {
       const v1::Attach& attach = message.attach();
-      WorkerInfo info{attach.name(),    attach.instance(), attach.device(), attach.device_name(),
-                      attach.version(), attach.memory_bytes(), nullptr,    FromProto(attach.inventory())};
+      WorkerInfo info{attach.name(),    attach.instance(),     attach.device(), attach.device_name(),
+                      attach.version(), attach.memory_bytes(), nullptr,         FromProto(attach.inventory())};
       {
         std::lock_guard lock(mutex_);
         auto known = catalogs_.find(attach.catalog_digest());
@@ -523,7 +548,8 @@ void Core::HandleMessage(const std::string& name, v1::FromWorker message) {
       v1::ToWorker welcome;
       welcome.mutable_welcome()->set_protocol(kProtocolVersion);
       welcome.mutable_welcome()->set_master_version(kProgramVersion);
-      welcome.mutable_welcome()->set_heartbeat_ms(static_cast<uint32_t>(options_.config.scheduling.heartbeat_seconds * 1000));
+      welcome.mutable_welcome()->set_heartbeat_ms(
+          static_cast<uint32_t>(options_.config.scheduling.heartbeat_seconds * 1000));
       welcome.mutable_welcome()->set_catalog_known(info.catalog != nullptr);
       welcome.mutable_welcome()->set_previews_per_minute_max(120);
       if (fleet_ != nullptr) {
@@ -534,7 +560,8 @@ void Core::HandleMessage(const std::string& name, v1::FromWorker message) {
           fleet_->Send(name, std::move(ask));
         }
       }
-      LogInfo("worker \"", name, "\" attached: ", attach.device(), ", ", attach.device_name(), ", holds ", attach.held_size(), " tasks");
+      LogInfo("worker \"", name, "\" attached: ", attach.device(), ", ", attach.device_name(), ", holds ",
+              attach.held_size(), " tasks");
       worker_notes_.erase(name);
       if (!known_workers_.contains(name)) RememberWorker(name, true);
       std::vector<Held> held;
@@ -547,7 +574,8 @@ void Core::HandleMessage(const std::string& name, v1::FromWorker message) {
       break;
     case v1::FromWorker::kProgress: {
       v1::Progress& progress = *message.mutable_progress();
-      Apply(control_->TaskProgress(name, progress.task_id(), progress.attempt(), progress.step(), progress.total(), now));
+      Apply(
+          control_->TaskProgress(name, progress.task_id(), progress.attempt(), progress.step(), progress.total(), now));
       if (!progress.preview().empty()) {
         const size_t slash = progress.task_id().find('/');
         if (slash != std::string::npos)
@@ -577,15 +605,18 @@ void Core::HandleMessage(const std::string& name, v1::FromWorker message) {
       }
       for (const Blob& blob : results) all_here &= blobs_->Has(blob.hash);
       if (!all_here)
-        Apply(control_->TaskFailed(name, done.task_id(), done.attempt(), "a result was announced but not uploaded", true, now));
+        Apply(control_->TaskFailed(name, done.task_id(), done.attempt(), "a result was announced but not uploaded",
+                                   true, now));
       else
-        Apply(control_->TaskDone(name, done.task_id(), done.attempt(), std::move(results), std::move(files), done.seconds(), now));
+        Apply(control_->TaskDone(name, done.task_id(), done.attempt(), std::move(results), std::move(files),
+                                 done.seconds(), now));
       break;
     }
     case v1::FromWorker::kFailed: {
       const v1::TaskFailed& failed = message.failed();
       LogWarning("task ", failed.task_id(), " failed on worker \"", name, "\": ", failed.message());
-      Apply(control_->TaskFailed(name, failed.task_id(), failed.attempt(), failed.message(), failed.retry_elsewhere(), now));
+      Apply(control_->TaskFailed(name, failed.task_id(), failed.attempt(), failed.message(), failed.retry_elsewhere(),
+                                 now));
       break;
     }
     case v1::FromWorker::kReturned:
@@ -594,7 +625,8 @@ void Core::HandleMessage(const std::string& name, v1::FromWorker message) {
     case v1::FromWorker::kLog: {
       AddLog(name, message.log().text());
       const size_t slash = message.log().task_id().find('/');
-      if (slash != std::string::npos) AddLog(message.log().task_id().substr(0, slash), Cat(name, ": ", message.log().text()));
+      if (slash != std::string::npos)
+        AddLog(message.log().task_id().substr(0, slash), Cat(name, ": ", message.log().text()));
       break;
     }
     case v1::FromWorker::kCatalog: {

@@ -1,5 +1,6 @@
-// The master's shell around the reducer: carries its effects out (store, blobs, canvases, sessions), turns messages into its events,
-// and answers the gateway. One control thread owns the reducer and the database; one canvas thread does pixels and output files.
+// The master's shell around the reducer: carries its effects out (store, blobs, canvases, sessions), turns messages
+// into its events, and answers the gateway. One control thread owns the reducer and the database; one canvas thread
+// does pixels and output files.
 #pragma once
 
 #include <atomic>
@@ -34,8 +35,8 @@ struct CoreOptions {
   ClusterConfig config;
   std::string state_dir, output_dir, input_dir;
   std::vector<std::string> model_roots;
-  Catalog catalog;              // config/catalog.json
-  WidgetTable widgets;          // config/widgets.json
+  Catalog catalog;                              // config/catalog.json
+  WidgetTable widgets;                          // config/widgets.json
   std::vector<std::string> configured_workers;  // enabled ones count as replicas
   std::vector<std::string> disabled_workers;
 };
@@ -116,7 +117,8 @@ class Core {
   void Carry(const effect::SaveOutputs& save);
   void EndJob(const std::string& id, const std::string& state, const std::string& error);
   void OutputsSaved(const std::string& id, StatusOr<std::vector<SavedOutput>> saved);
-  void Notify(const std::string& job, const std::string& task, const std::string& preview = "", const std::string& log = "");
+  void Notify(const std::string& job, const std::string& task, const std::string& preview = "",
+              const std::string& log = "");
   void HandleMessage(const std::string& name, v1::FromWorker message);
   bool JoinCatalog(const Catalog& brought);
   void RememberWorker(const std::string& name, bool enabled);
@@ -132,8 +134,8 @@ class Core {
   std::unique_ptr<BlobStore> blobs_;
   std::unique_ptr<JobStore> store_;  // control thread
   std::unique_ptr<OutputWriter> outputs_;
-  std::unique_ptr<Control> control_;  // control thread
-  std::map<std::string, OpenJobInfo> open_;  // control thread
+  std::unique_ptr<Control> control_;                 // control thread
+  std::map<std::string, OpenJobInfo> open_;          // control thread
   std::map<std::string, std::string> worker_notes_;  // control thread
   std::map<std::string, bool> known_workers_;        // control thread: name to enabled
   std::set<std::string> local_workers_;              // control thread
@@ -143,12 +145,12 @@ class Core {
 
   std::mutex mutex_;  // guards what follows
   std::shared_ptr<const Catalog> catalog_;
-  std::map<std::string, std::shared_ptr<const Catalog>> catalogs_;  // of workers, by digest
+  std::map<std::string, std::shared_ptr<const Catalog>> catalogs_;       // of workers, by digest
   std::map<std::string, std::shared_ptr<const Inventory>> inventories_;  // of connected workers
   std::vector<std::weak_ptr<Watcher>> watchers_;
   std::map<std::string, std::deque<std::string>> logs_;
 
-  SerialQueue pixels_;   // before control_queue_: stopped after it
+  SerialQueue pixels_;  // before control_queue_: stopped after it
   SerialQueue queue_;
 };
 

@@ -12,7 +12,8 @@ namespace {
 constexpr size_t kLogSubjectsMax = 512;
 
 int64_t UnixMs() {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch())
+      .count();
 }
 
 void AddOutputs(const std::vector<SavedOutput>& outputs, v1::Job& job) {
@@ -58,7 +59,8 @@ v1::Job Core::DescribeRecord(const JobRecord& record, bool with_tasks) {
   job.set_replicas(static_cast<uint32_t>(record.replicas));
   job.set_tiles(record.tiles);
   job.set_created_unix_ms(static_cast<uint64_t>(record.created_unix_ms));
-  job.set_seconds(record.ended_unix_ms != 0 ? record.seconds : static_cast<double>(UnixMs() - record.created_unix_ms) / 1000.0);
+  job.set_seconds(record.ended_unix_ms != 0 ? record.seconds
+                                            : static_cast<double>(UnixMs() - record.created_unix_ms) / 1000.0);
   if (record.ended_unix_ms == 0) return job;
   auto outputs = store_->GetOutputs(record.id);
   if (outputs.ok()) AddOutputs(*outputs, job);
@@ -124,7 +126,8 @@ StatusOr<v1::ListJobsReply> Core::ListJobs(uint32_t limit) {
     }
     for (const JobRecord& record : *records) {
       auto open = control_->jobs().find(record.id);
-      *reply.add_jobs() = open != control_->jobs().end() ? DescribeJob(open->second, false) : DescribeRecord(record, false);
+      *reply.add_jobs() =
+          open != control_->jobs().end() ? DescribeJob(open->second, false) : DescribeRecord(record, false);
     }
   });
   RETURN_IF_ERROR(status);
@@ -135,9 +138,10 @@ v1::Worker Core::DescribeWorker(const std::string& name, const Worker& worker) {
   v1::Worker out;
   out.set_name(name);
   out.set_local(local_workers_.contains(name));
-  out.set_state(!worker.enabled ? "disabled"
+  out.set_state(!worker.enabled    ? "disabled"
                 : worker.connected ? (worker.draining ? "draining" : "connected")
-                : out.local() ? "starting" : "offline");
+                : out.local()      ? "starting"
+                                   : "offline");
   out.set_device(worker.info.device);
   out.set_device_name(worker.info.device_name);
   out.set_memory_bytes(worker.info.memory_bytes);
@@ -230,14 +234,16 @@ std::vector<std::string> Core::Logs(const std::string& subject, uint32_t lines) 
   return {it->second.end() - static_cast<std::ptrdiff_t>(count), it->second.end()};
 }
 
-void Core::Notify(const std::string& job_id, const std::string& task, const std::string& preview, const std::string& log) {
+void Core::Notify(const std::string& job_id, const std::string& task, const std::string& preview,
+                  const std::string& log) {
   std::vector<std::shared_ptr<Watcher>> listeners;
   {
     std::lock_guard lock(mutex_);
     std::erase_if(watchers_, [](const auto& weak) { return weak.expired(); });
     for (auto& weak : watchers_) {
       auto watcher = weak.lock();
-      if (watcher != nullptr && (watcher->job().empty() || watcher->job() == job_id)) listeners.push_back(std::move(watcher));
+      if (watcher != nullptr && (watcher->job().empty() || watcher->job() == job_id))
+        listeners.push_back(std::move(watcher));
     }
   }
   if (listeners.empty()) return;

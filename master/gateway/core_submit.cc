@@ -52,7 +52,8 @@ Status ApplySet(const std::string& set, Json& prompt) {
   const size_t dot = equals == std::string::npos ? equals : set.rfind('.', equals);
   if (dot == std::string::npos || dot == 0 || dot + 1 >= equals)
     return InvalidArgument("--set \"", set, "\" has not the form NODE.INPUT=VALUE");
-  const std::string node = set.substr(0, dot), input = set.substr(dot + 1, equals - dot - 1), text = set.substr(equals + 1);
+  const std::string node = set.substr(0, dot), input = set.substr(dot + 1, equals - dot - 1),
+                    text = set.substr(equals + 1);
   Json* target = nullptr;
   if (auto it = prompt.find(node); it != prompt.end()) target = &*it;
   if (target == nullptr) {
@@ -62,11 +63,13 @@ Status ApplySet(const std::string& set, Json& prompt) {
       const Json meta = entry.contains("_meta") ? entry["_meta"] : Json();
       const bool matches = type == node || (meta.is_object() && meta.contains("title") && meta["title"] == node);
       if (!matches) continue;
-      if (target != nullptr) return InvalidArgument("--set \"", set, "\": more than one node is called \"", node, "\"; use its id");
+      if (target != nullptr)
+        return InvalidArgument("--set \"", set, "\": more than one node is called \"", node, "\"; use its id");
       target = &entry;
     }
   }
-  if (target == nullptr || !target->is_object()) return InvalidArgument("--set \"", set, "\": no node \"", node, "\" in the workflow");
+  if (target == nullptr || !target->is_object())
+    return InvalidArgument("--set \"", set, "\": no node \"", node, "\" in the workflow");
   auto parsed = ParseJson(text);
   if (!(*target)["inputs"].is_object()) (*target)["inputs"] = Json::object();
   (*target)["inputs"][input] = parsed.ok() ? *parsed : Json(text);
@@ -85,8 +88,8 @@ std::pair<std::string, std::string> SplitAnnotation(const std::string& name) {
 void ListInputs(const std::string& dir, std::vector<std::string>& names) {
   std::error_code error;
   const std::filesystem::path root(dir);
-  for (std::filesystem::recursive_directory_iterator it(root, error), end; !error && it != end && names.size() < kInputListMax;
-       it.increment(error)) {
+  for (std::filesystem::recursive_directory_iterator it(root, error), end;
+       !error && it != end && names.size() < kInputListMax; it.increment(error)) {
     if (it.depth() > 4) it.disable_recursion_pending();
     if (it->is_regular_file(error)) names.push_back(it->path().lexically_relative(root).generic_string());
   }
@@ -122,7 +125,8 @@ StatusOr<Core::Prepared> Core::Prepare(const v1::SubmitRequest& request, bool st
 
   out.tiles = request.tiles().empty() ? options_.config.scheduling.tiles : request.tiles();
   if (request.replicas() > static_cast<uint32_t>(options_.config.limits.replicas_max))
-    return InvalidArgument("replicas: ", request.replicas(), " is above the limit of ", options_.config.limits.replicas_max);
+    return InvalidArgument("replicas: ", request.replicas(), " is above the limit of ",
+                           options_.config.limits.replicas_max);
   out.replicas = static_cast<int>(request.replicas());
   if (out.replicas == 0) queue_.Run([&] { out.replicas = ConfiguredReplicas(); });
   ASSIGN_OR_RETURN(out.plan, MakePlan(out.prompt, out.outputs, *known, {out.replicas, out.tiles}));
@@ -130,7 +134,8 @@ StatusOr<Core::Prepared> Core::Prepare(const v1::SubmitRequest& request, bool st
 
   std::set<std::string> names;
   for (const TaskSpec& task : out.plan.tasks) names.insert(task.input_files.begin(), task.input_files.end());
-  for (const StageSpec& stage : out.plan.stages) names.insert(stage.tile.input_files.begin(), stage.tile.input_files.end());
+  for (const StageSpec& stage : out.plan.stages)
+    names.insert(stage.tile.input_files.begin(), stage.tile.input_files.end());
   for (const std::string& name : names) {
     const auto [file, folder] = SplitAnnotation(name);
     const std::string& root = folder == "output" ? options_.output_dir : options_.input_dir;
@@ -149,7 +154,8 @@ StatusOr<v1::SubmitReply> Core::Submit(const v1::SubmitRequest& request) {
     const int64_t free = static_cast<int64_t>(disk.f_bavail) * static_cast<int64_t>(disk.f_frsize);
     if (free < options_.config.limits.disk_free_bytes_min)
       return ResourceExhausted("the disk of the state folder ", options_.state_dir, " is full (", free >> 20,
-                               " MiB free, limits.disk_free_bytes_min asks for ", options_.config.limits.disk_free_bytes_min >> 20,
+                               " MiB free, limits.disk_free_bytes_min asks for ",
+                               options_.config.limits.disk_free_bytes_min >> 20,
                                " MiB): free some space, then submit again");
   }
   ASSIGN_OR_RETURN(Prepared prepared, Prepare(request, true));
@@ -158,7 +164,10 @@ StatusOr<v1::SubmitReply> Core::Submit(const v1::SubmitRequest& request) {
   if (prepared.outputs.empty()) return reply;
 
   const std::string id = NewJobId();
-  Json settings{{"outputs", prepared.outputs}, {"submitter", request.submitter()}, {"priority", request.priority()}, {"graph", prepared.prompt}};
+  Json settings{{"outputs", prepared.outputs},
+                {"submitter", request.submitter()},
+                {"priority", request.priority()},
+                {"graph", prepared.prompt}};
   JobRecord record;
   record.id = id;
   record.name = request.submitter();
@@ -169,7 +178,8 @@ StatusOr<v1::SubmitReply> Core::Submit(const v1::SubmitRequest& request) {
   record.tiles = prepared.tiles;
   record.plan_digest = prepared.plan.Digest();
   record.created_unix_ms =
-      std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+      std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch())
+          .count();
   Control::NewJob job{id, request.submitter(), request.priority(), std::move(prepared.plan), prepared.outputs, {}, {}};
   for (const InputBinding& input : prepared.inputs) job.inputs[input.name] = input.blob;
 
@@ -181,8 +191,8 @@ StatusOr<v1::SubmitReply> Core::Submit(const v1::SubmitRequest& request) {
     }
     stored = store_->InsertJob(record, prepared.inputs);
     if (!stored.ok()) return;
-    LogInfo("job ", id, " accepted: ", job.plan.tasks.size(), " tasks, ", job.plan.stages.size(), " tiled stages, ", record.replicas,
-            " replicas");
+    LogInfo("job ", id, " accepted: ", job.plan.tasks.size(), " tasks, ", job.plan.stages.size(), " tiled stages, ",
+            record.replicas, " replicas");
     open_[id].record = record;
     Apply(control_->AddJob(std::move(job), NowMs()));
   });

@@ -15,7 +15,8 @@ SerialQueue::~SerialQueue() { Stop(); }
 
 bool SerialQueue::Post(std::function<void()> work) {
   std::unique_lock lock(mutex_);
-  if (std::this_thread::get_id() != thread_.get_id()) room_.wait(lock, [this] { return queue_.size() < size_max_ || stopping_; });
+  if (std::this_thread::get_id() != thread_.get_id())
+    room_.wait(lock, [this] { return queue_.size() < size_max_ || stopping_; });
   if (stopping_) return false;
   queue_.push_back(std::move(work));
   wake_.notify_one();

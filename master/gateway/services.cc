@@ -40,7 +40,8 @@ grpc::Status AdminServer::Watch(grpc::ServerContext* context, const v1::WatchReq
     if (!event) continue;
     if (!writer->Write(*event)) break;
     const std::string& state = event->job().state();
-    if (!request->job_id().empty() && !event->has_task() && (state == "done" || state == "failed" || state == "cancelled"))
+    if (!request->job_id().empty() && !event->has_task() &&
+        (state == "done" || state == "failed" || state == "cancelled"))
       return grpc::Status::OK;
   }
   return grpc::Status::OK;
@@ -55,17 +56,21 @@ grpc::Status AdminServer::GetJob(grpc::ServerContext*, const v1::GetJobRequest* 
 grpc::Status AdminServer::CancelJob(grpc::ServerContext*, const v1::GetJobRequest* request, v1::Job* reply) {
   return Answer(core_->CancelJob(request->job_id()), reply);
 }
-grpc::Status AdminServer::ListWorkers(grpc::ServerContext*, const v1::ListWorkersRequest*, v1::ListWorkersReply* reply) {
+grpc::Status AdminServer::ListWorkers(grpc::ServerContext*, const v1::ListWorkersRequest*,
+                                      v1::ListWorkersReply* reply) {
   *reply = core_->ListWorkers();
   return grpc::Status::OK;
 }
-grpc::Status AdminServer::ControlWorker(grpc::ServerContext*, const v1::ControlWorkerRequest* request, v1::Worker* reply) {
+grpc::Status AdminServer::ControlWorker(grpc::ServerContext*, const v1::ControlWorkerRequest* request,
+                                        v1::Worker* reply) {
   return Answer(core_->ControlWorker(request->name(), request->action()), reply);
 }
-grpc::Status AdminServer::GetCatalog(grpc::ServerContext*, const v1::GetCatalogRequest* request, v1::CatalogReply* reply) {
+grpc::Status AdminServer::GetCatalog(grpc::ServerContext*, const v1::GetCatalogRequest* request,
+                                     v1::CatalogReply* reply) {
   return Answer(core_->CatalogJson(request->type()), reply->mutable_json());
 }
-grpc::Status AdminServer::GetInventory(grpc::ServerContext*, const v1::GetInventoryRequest*, v1::InventoryReply* reply) {
+grpc::Status AdminServer::GetInventory(grpc::ServerContext*, const v1::GetInventoryRequest*,
+                                       v1::InventoryReply* reply) {
   reply->set_json(core_->InventoryJson());
   return grpc::Status::OK;
 }
@@ -87,7 +92,8 @@ grpc::Status AdminServer::Shutdown(grpc::ServerContext*, const v1::ShutdownReque
 
 // ---- blobs ----
 
-grpc::Status BlobServer::Get(grpc::ServerContext* context, const v1::GetBlob* request, grpc::ServerWriter<v1::BlobChunk>* writer) {
+grpc::Status BlobServer::Get(grpc::ServerContext* context, const v1::GetBlob* request,
+                             grpc::ServerWriter<v1::BlobChunk>* writer) {
   auto blob = blobs_->OpenBlob(request->hash());
   if (!blob.ok()) return ToGrpc(blob.status());
   v1::BlobChunk chunk;
@@ -124,7 +130,8 @@ grpc::Status BlobServer::Put(grpc::ServerContext*, grpc::ServerReader<v1::BlobCh
 }
 
 grpc::Status BlobServer::Have(grpc::ServerContext*, const v1::HaveBlobs* request, v1::HaveReply* reply) {
-  if (request->hashes_size() > kHaveMax) return {grpc::StatusCode::INVALID_ARGUMENT, Cat("more than ", kHaveMax, " hashes")};
+  if (request->hashes_size() > kHaveMax)
+    return {grpc::StatusCode::INVALID_ARGUMENT, Cat("more than ", kHaveMax, " hashes")};
   for (const std::string& hash : request->hashes()) reply->add_have(IsSha256Hex(hash) && blobs_->Has(hash));
   return grpc::Status::OK;
 }

@@ -1,4 +1,5 @@
-// The gRPC services of the gateway: admin (command line) and blobs (bulk). Thin: every call is the core's or the blob store's.
+// The gRPC services of the gateway: admin (command line) and blobs (bulk). Thin: every call is the core's or the blob
+// store's.
 #pragma once
 
 #include <functional>

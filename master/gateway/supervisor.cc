@@ -22,7 +22,8 @@ constexpr int64_t kBackoffMsMax = 30'000;
 constexpr int64_t kHealthyMs = 10'000;  // a worker that ran so long starts again at once
 
 int64_t NowMs() {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
+  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now().time_since_epoch())
+      .count();
 }
 
 std::string HowEnded(int status) {
@@ -111,7 +112,8 @@ void Supervisor::Loop() {
     for (Child& child : children_) {
       if (child.pid < 0 && !stopping) {
         if (child.start_again_ms <= now) Launch(child);
-        if (child.pid < 0) wait_ms = wait_ms < 0 ? child.start_again_ms - now : std::min(wait_ms, child.start_again_ms - now);
+        if (child.pid < 0)
+          wait_ms = wait_ms < 0 ? child.start_again_ms - now : std::min(wait_ms, child.start_again_ms - now);
       }
       if (child.pid > 0) fds.push_back({child.pidfd, POLLIN, 0});
     }
@@ -138,7 +140,8 @@ void Supervisor::Loop() {
       if (stopping) continue;
       const bool healthy = NowMs() - child.started_ms >= kHealthyMs;
       child.failures = healthy ? 0 : child.failures + 1;
-      const int64_t delay = child.failures <= 1 ? 0 : std::min<int64_t>(kBackoffMsMax, 250LL << std::min(child.failures, 8));
+      const int64_t delay =
+          child.failures <= 1 ? 0 : std::min<int64_t>(kBackoffMsMax, 250LL << std::min(child.failures, 8));
       child.start_again_ms = NowMs() + delay;
       const std::string what = Cat(HowEnded(status), "; see ", log_dir_, "/worker-", child.worker.name, ".log");
       LogWarning("worker \"", child.worker.name, "\" ", what);

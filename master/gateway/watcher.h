@@ -32,7 +32,8 @@ class Watcher {
   /// The next event; nothing after Close() or, `timed_out` set, when none came for `timeout_ms`.
   std::optional<v1::JobEvent> Next(int64_t timeout_ms, bool* timed_out) {
     std::unique_lock lock(mutex_);
-    *timed_out = !wake_.wait_for(lock, std::chrono::milliseconds(timeout_ms), [this] { return closed_ || !events_.empty(); });
+    *timed_out =
+        !wake_.wait_for(lock, std::chrono::milliseconds(timeout_ms), [this] { return closed_ || !events_.empty(); });
     if (events_.empty()) return std::nullopt;
     v1::JobEvent event = std::move(events_.front());
     events_.pop_front();

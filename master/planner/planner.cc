@@ -25,12 +25,12 @@ struct Node {
   const NodeSpec* spec = nullptr;
   const Json* inputs = nullptr;
   std::vector<Link> links;
-  bool varies = false;         // one instance a replica
-  bool gathers = false;        // ends the replicated part here (and is no pass-through)
-  bool below_tiles = false;    // a tiled node stands upstream
-  bool cheap_closed = false;   // cheap, as all above it
+  bool varies = false;        // one instance a replica
+  bool gathers = false;       // ends the replicated part here (and is no pass-through)
+  bool below_tiles = false;   // a tiled node stands upstream
+  bool cheap_closed = false;  // cheap, as all above it
   int gather_replicas = 1;
-  int level = 0;               // cuts on the longest way from a source
+  int level = 0;  // cuts on the longest way from a source
 };
 
 /// A node, run for one replica or for all.
@@ -45,7 +45,8 @@ using GroupKey = std::pair<int, int>;  // level, replica
 struct Group {
   TaskSpec task;
   std::set<std::string> included;
-  std::map<std::pair<std::string, size_t>, std::map<std::string, size_t>> wanted_index;  // (node, slot) -> encoding -> index
+  std::map<std::pair<std::string, size_t>, std::map<std::string, size_t>>
+      wanted_index;  // (node, slot) -> encoding -> index
 };
 
 bool IsLink(const Json& value) {
@@ -154,7 +155,8 @@ class Planner {
     return key.first == 0 ? id : Cat(id, "-", key.first);
   }
   static std::string StageId(const Instance& instance) {
-    return instance.replica == kShared ? Cat("tiles-", instance.node) : Cat("tiles-", instance.node, "-", instance.replica);
+    return instance.replica == kShared ? Cat("tiles-", instance.node)
+                                       : Cat("tiles-", instance.node, "-", instance.replica);
   }
 
   bool IsHandle(const Link& link, const Node& consumer) const {
@@ -189,7 +191,8 @@ class Planner {
         const bool gather = node.gathers && node.spec->FindInput(link.input)->gather;
         if (gather) {
           Binding binding{instance.node, link.input, {}, true};
-          for (int r = 0; r < node.gather_replicas; ++r) binding.sources.push_back(Want(SourceOf(link, r), link.slot, ""));
+          for (int r = 0; r < node.gather_replicas; ++r)
+            binding.sources.push_back(Want(SourceOf(link, r), link.slot, ""));
           group.task.bindings.push_back(std::move(binding));
           continue;
         }
@@ -249,8 +252,7 @@ class Planner {
     stage.id = id;
     stage.label = Cat("tiles of node ", instance.node);
     stage.node = instance.node;
-    stage.tile_node = split.tile_node;
-    stage.image_input = split.image_input;
+    stage.split = split;
     Json inputs = Json::object();
     for (const InputSpec& input : node.spec->inputs) {
       auto value = node.inputs->find(input.name);
@@ -304,7 +306,9 @@ class Planner {
       if (key.second != kShared)
         group.task.label = Cat("replica ", key.second);
       else
-        group.task.label = groups_.size() == 1 && plan.stages.empty() ? "whole prompt" : key.first == 0 ? "shared part" : "assembly";
+        group.task.label = groups_.size() == 1 && plan.stages.empty() ? "whole prompt"
+                           : key.first == 0                           ? "shared part"
+                                                                      : "assembly";
       plan.tasks.push_back(std::move(group.task));
     }
     return plan;
@@ -347,7 +351,8 @@ std::string Plan::Digest() const {
   for (const StageSpec& stage : stages) {
     Json one = ToJson(stage.tile);
     one["stage"] = stage.id;
-    for (const Binding& b : stage.bindings) one["from"].push_back(Json::array({b.input, b.sources[0].task, b.sources[0].output}));
+    for (const Binding& b : stage.bindings)
+      one["from"].push_back(Json::array({b.input, b.sources[0].task, b.sources[0].output}));
     json["stages"].push_back(std::move(one));
   }
   return Sha256Hex(DumpJson(json));
@@ -359,10 +364,11 @@ StatusOr<Plan> MakePlan(const Json& prompt, const std::vector<std::string>& outp
 }
 
 std::string ExplainPlan(const Plan& plan) {
-  std::string text = Cat(plan.tasks.size(), " tasks, ", plan.stages.size(), " tiled stages, ", plan.replicas, " replicas, tiles ",
-                         plan.tiles, "\n");
+  std::string text = Cat(plan.tasks.size(), " tasks, ", plan.stages.size(), " tiled stages, ", plan.replicas,
+                         " replicas, tiles ", plan.tiles, "\n");
   auto describe = [&text](const TaskSpec& task, const std::vector<Binding>& more) {
-    for (const auto& [id, node] : task.nodes.items()) text += Cat("    ", id, " ", node["class_type"].get<std::string>(), "\n");
+    for (const auto& [id, node] : task.nodes.items())
+      text += Cat("    ", id, " ", node["class_type"].get<std::string>(), "\n");
     std::set<std::string> after;
     for (const auto* list : {&task.bindings, &more})
       for (const Binding& binding : *list)

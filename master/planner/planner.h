@@ -15,9 +15,9 @@ struct PlanOptions {
   std::string tiles = "exact";  // or "independent"
 };
 
-/// Cuts a validated prompt (API form, defaults filled in or not) into tasks. `outputs`: the output nodes to run, in the order in
-/// which their files are to be listed. Errors: INVALID_ARGUMENT for a cycle, an unknown type or an option out of range.
-/// Source: docs/architecture.md "Plan"; spec distributed.md 1, 2. Thread: any.
+/// Cuts a validated prompt (API form, defaults filled in or not) into tasks. `outputs`: the output nodes to run, in the
+/// order in which their files are to be listed. Errors: INVALID_ARGUMENT for a cycle, an unknown type or an option out
+/// of range. Source: docs/architecture.md "Plan"; spec distributed.md 1, 2. Thread: any.
 StatusOr<Plan> MakePlan(const Json& prompt, const std::vector<std::string>& outputs, const Catalog& catalog,
                         const PlanOptions& options);
 

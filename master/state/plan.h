@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "common/graph/schema.h"
 #include "common/json/json.h"
 #include "master/store/records.h"
 
@@ -58,10 +59,9 @@ struct TaskSpec {
 struct StageSpec {
   std::string id;
   std::string label;
-  std::string node;       // the tiled node's id
-  std::string tile_node;  // node type that redraws one tile
-  std::string image_input;
-  TaskSpec tile;          // what every tile has in common: handle chain, literal inputs, bindings but for the crop
+  std::string node;  // the tiled node's id
+  TileSplit split;
+  TaskSpec tile;  // what every tile has in common: handle chain, literal inputs, bindings but for the crop
   std::vector<Binding> bindings;  // the tiled node's own linked data inputs, the image first
 };
 

@@ -35,7 +35,7 @@ struct UpscaleInputs {
 struct FakeUpscale : UpscaleInputs {
   static void Describe(NodeSchema<FakeUpscale>& s) {
     UpscaleInputs::Describe(s);
-    s.Output<FakeImage>("IMAGE").Tiles("UltimateSDUpscaleTile", "upscaled_image");
+    s.Output<FakeImage>("IMAGE").Tiles({.tile_node = "UltimateSDUpscaleTile", .image_input = "upscaled_image"});
   }
   StatusOr<FakeImage> Run(NodeContext&) const { return InvalidArgument("this node runs in tiles, under a master"); }
 };

@@ -26,16 +26,21 @@ struct ImageBatchDivider {
   int64_t divide_by = 2;
 
   static void Describe(NodeSchema<ImageBatchDivider>& s) {
-    s.Name("Image Batch Divider").Category("image").OutputNode().Description("Cuts a batch into parts of equal length.");
+    s.Name("Image Batch Divider")
+        .Category("image")
+        .OutputNode()
+        .Description("Cuts a batch into parts of equal length.");
     s.Input<&ImageBatchDivider::images>("images");
     s.Input<&ImageBatchDivider::divide_by>("divide_by").Default(2).Range(1, 10).Step(1);
     for (int64_t i = 1; i <= kParts; ++i) s.Output<Image>(Cat("batch_", i));
   }
   StatusOr<std::vector<Value>> Run(NodeContext&) const {
-    if (!images.pixels.defined() || images.pixels.dim() != 4) return InvalidArgument("images hold no batch of pictures");
+    if (!images.pixels.defined() || images.pixels.dim() != 4)
+      return InvalidArgument("images hold no batch of pictures");
     return Guard([&]() -> StatusOr<std::vector<Value>> {
       std::vector<Value> values;
-      for (at::Tensor& part : Divide(images.pixels, 0, divide_by)) values.push_back(Value::Of<Image>("IMAGE", Image{part}));
+      for (at::Tensor& part : Divide(images.pixels, 0, divide_by))
+        values.push_back(Value::Of<Image>("IMAGE", Image{part}));
       return values;
     });
   }
@@ -47,7 +52,10 @@ struct AudioBatchDivider {
   int64_t divide_by = 2;
 
   static void Describe(NodeSchema<AudioBatchDivider>& s) {
-    s.Name("Audio Batch Divider").Category("audio").OutputNode().Description("Cuts a sound into parts of equal length.");
+    s.Name("Audio Batch Divider")
+        .Category("audio")
+        .OutputNode()
+        .Description("Cuts a sound into parts of equal length.");
     s.Input<&AudioBatchDivider::audio>("audio");
     s.Input<&AudioBatchDivider::divide_by>("divide_by").Default(2).Range(1, 10).Step(1);
     for (int64_t i = 1; i <= kParts; ++i) s.Output<Audio>(Cat("audio_", i));

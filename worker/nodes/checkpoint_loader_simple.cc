@@ -12,7 +12,9 @@ struct CheckpointLoaderSimple {
   static void Describe(NodeSchema<CheckpointLoaderSimple>& s) {
     s.Name("Load Checkpoint").Category("loaders");
     s.Description("Loads the diffusion model, text encoder and autoencoder of one checkpoint file.");
-    s.Input<&CheckpointLoaderSimple::ckpt_name>("ckpt_name").FromFolder("checkpoints").Tooltip("File in models/checkpoints.");
+    s.Input<&CheckpointLoaderSimple::ckpt_name>("ckpt_name")
+        .FromFolder("checkpoints")
+        .Tooltip("File in models/checkpoints.");
     s.Output<Model>("MODEL").Output<Clip>("CLIP").Output<Vae>("VAE");
   }
   StatusOr<std::tuple<Model, Clip, Vae>> Run(NodeContext& ctx) const {

@@ -16,7 +16,8 @@ struct CLIPTextEncode {
     s.Output<Conditioning>("CONDITIONING");
   }
   StatusOr<Conditioning> Run(NodeContext&) const {
-    if (clip.encoder == nullptr) return InvalidArgument("the checkpoint holds no text encoder; load one from a file of its own");
+    if (clip.encoder == nullptr)
+      return InvalidArgument("the checkpoint holds no text encoder; load one from a file of its own");
     return clip.encoder->Encode(text, clip.layer);
   }
 };

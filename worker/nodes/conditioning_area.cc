@@ -10,7 +10,10 @@ struct ConditioningSetArea {
   double strength = 1.0;
 
   static void Describe(NodeSchema<ConditioningSetArea>& s) {
-    s.Name("Conditioning (Set Area)").Category("conditioning").Cheap().Description("Applies a prompt to a rectangle in pixels.");
+    s.Name("Conditioning (Set Area)")
+        .Category("conditioning")
+        .Cheap()
+        .Description("Applies a prompt to a rectangle in pixels.");
     s.Input<&ConditioningSetArea::conditioning>("conditioning");
     s.Input<&ConditioningSetArea::width>("width").Default(64).Range(64, 16384).Step(8);
     s.Input<&ConditioningSetArea::height>("height").Default(64).Range(64, 16384).Step(8);
@@ -63,7 +66,10 @@ struct ConditioningSetAreaStrength {
   double strength = 1.0;
 
   static void Describe(NodeSchema<ConditioningSetAreaStrength>& s) {
-    s.Name("ConditioningSetAreaStrength").Category("conditioning").Cheap().Description("Weighs a prompt against others.");
+    s.Name("ConditioningSetAreaStrength")
+        .Category("conditioning")
+        .Cheap()
+        .Description("Weighs a prompt against others.");
     s.Input<&ConditioningSetAreaStrength::conditioning>("conditioning");
     s.Input<&ConditioningSetAreaStrength::strength>("strength").Default(1.0).Range(0.0, 10.0).Step(0.01);
     s.Output<Conditioning>("CONDITIONING");
@@ -132,7 +138,10 @@ struct ConditioningZeroOut {
   Conditioning conditioning;
 
   static void Describe(NodeSchema<ConditioningZeroOut>& s) {
-    s.Name("ConditioningZeroOut").Category("advanced/conditioning").Cheap().Description("Replaces the prompt's numbers by zeros.");
+    s.Name("ConditioningZeroOut")
+        .Category("advanced/conditioning")
+        .Cheap()
+        .Description("Replaces the prompt's numbers by zeros.");
     s.Input<&ConditioningZeroOut::conditioning>("conditioning");
     s.Output<Conditioning>("CONDITIONING");
   }

@@ -8,7 +8,10 @@ struct ConditioningCombine {
   Conditioning conditioning_1, conditioning_2;
 
   static void Describe(NodeSchema<ConditioningCombine>& s) {
-    s.Name("Conditioning (Combine)").Category("conditioning").Cheap().Description("Applies both; their predictions are averaged.");
+    s.Name("Conditioning (Combine)")
+        .Category("conditioning")
+        .Cheap()
+        .Description("Applies both; their predictions are averaged.");
     s.Input<&ConditioningCombine::conditioning_1>("conditioning_1");
     s.Input<&ConditioningCombine::conditioning_2>("conditioning_2");
     s.Output<Conditioning>("CONDITIONING");
@@ -25,14 +28,18 @@ struct ConditioningConcat {
   Conditioning conditioning_to, conditioning_from;
 
   static void Describe(NodeSchema<ConditioningConcat>& s) {
-    s.Name("Conditioning (Concat)").Category("conditioning").Cheap().Description("Appends the tokens of one prompt to another's.");
+    s.Name("Conditioning (Concat)")
+        .Category("conditioning")
+        .Cheap()
+        .Description("Appends the tokens of one prompt to another's.");
     s.Input<&ConditioningConcat::conditioning_to>("conditioning_to");
     s.Input<&ConditioningConcat::conditioning_from>("conditioning_from");
     s.Output<Conditioning>("CONDITIONING");
   }
   StatusOr<Conditioning> Run(NodeContext& ctx) const {
     if (conditioning_from.entries.empty()) return InvalidArgument("conditioning_from is empty");
-    if (conditioning_from.entries.size() > 1) ctx.Warn("conditioning_from holds several prompts, only the first is appended");
+    if (conditioning_from.entries.size() > 1)
+      ctx.Warn("conditioning_from holds several prompts, only the first is appended");
     return Guard([&] {
       Conditioning result = conditioning_to;
       for (CondEntry& entry : result.entries) entry.cond = at::cat({entry.cond, conditioning_from.entries[0].cond}, 1);
@@ -50,12 +57,16 @@ struct ConditioningAverage {
     s.Name("ConditioningAverage").Category("conditioning").Cheap().Description("Mixes the tokens of two prompts.");
     s.Input<&ConditioningAverage::conditioning_to>("conditioning_to");
     s.Input<&ConditioningAverage::conditioning_from>("conditioning_from");
-    s.Input<&ConditioningAverage::conditioning_to_strength>("conditioning_to_strength").Default(1.0).Range(0.0, 1.0).Step(0.01);
+    s.Input<&ConditioningAverage::conditioning_to_strength>("conditioning_to_strength")
+        .Default(1.0)
+        .Range(0.0, 1.0)
+        .Step(0.01);
     s.Output<Conditioning>("CONDITIONING");
   }
   StatusOr<Conditioning> Run(NodeContext& ctx) const {
     if (conditioning_from.entries.empty()) return InvalidArgument("conditioning_from is empty");
-    if (conditioning_from.entries.size() > 1) ctx.Warn("conditioning_from holds several prompts, only the first is mixed in");
+    if (conditioning_from.entries.size() > 1)
+      ctx.Warn("conditioning_from holds several prompts, only the first is mixed in");
     return Guard([&] {
       Conditioning result = conditioning_to;
       const CondEntry& from = conditioning_from.entries[0];
@@ -67,8 +78,11 @@ struct ConditioningAverage {
         const auto pooled_from = from.tensors.find("pooled_output");
         if (pooled_from == from.tensors.end()) continue;
         const auto pooled = entry.tensors.find("pooled_output");
-        if (pooled == entry.tensors.end()) entry.tensors["pooled_output"] = pooled_from->second;
-        else pooled->second = pooled->second * conditioning_to_strength + pooled_from->second * (1.0 - conditioning_to_strength);
+        if (pooled == entry.tensors.end())
+          entry.tensors["pooled_output"] = pooled_from->second;
+        else
+          pooled->second =
+              pooled->second * conditioning_to_strength + pooled_from->second * (1.0 - conditioning_to_strength);
       }
       return result;
     });

@@ -13,7 +13,9 @@ struct DistributedCollector {
     s.Name("Distributed Collector").Category("image").Gathers("load_balance");
     s.Description("Joins the pictures of all replicas into one batch, in their order.");
     s.Input<&DistributedCollector::images>("images");
-    s.Input<&DistributedCollector::load_balance>("load_balance").Default(false).Tooltip("One replica only, on the worker that is free first.");
+    s.Input<&DistributedCollector::load_balance>("load_balance")
+        .Default(false)
+        .Tooltip("One replica only, on the worker that is free first.");
     s.Input<&DistributedCollector::audio>("audio").Optional();
     s.Output<Image>("images").Output<Audio>("audio");
   }
@@ -27,7 +29,8 @@ struct DistributedCollector {
       if (p.size(0) == 0) continue;
       if (!parts.empty() && p.sizes().slice(1) != parts[0].sizes().slice(1))
         return InvalidArgument("replica ", i, " gave pictures of ", ShapeText(p.sizes().slice(1)), ", expected ",
-                               ShapeText(parts[0].sizes().slice(1)), " (height x width x channels) as the replicas before");
+                               ShapeText(parts[0].sizes().slice(1)),
+                               " (height x width x channels) as the replicas before");
       parts.push_back(p);
     }
     if (parts.empty()) return images[0];
@@ -46,8 +49,8 @@ struct DistributedCollector {
           return InvalidArgument("replica ", i, " gave a sound of ", audio[i].sample_rate, " Hz, expected ", rate,
                                  " Hz as the replicas before");
         if (w.size(0) != parts[0].size(0) || w.size(1) != parts[0].size(1))
-          return InvalidArgument("replica ", i, " gave a sound of ", w.size(1), " channels, expected ", parts[0].size(1),
-                                 " as the replicas before");
+          return InvalidArgument("replica ", i, " gave a sound of ", w.size(1), " channels, expected ",
+                                 parts[0].size(1), " as the replicas before");
       }
       rate = audio[i].sample_rate;
       parts.push_back(w);

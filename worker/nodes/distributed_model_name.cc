@@ -16,7 +16,8 @@ struct DistributedModelName {
   }
   StatusOr<Value> Run(NodeContext&) const {
     if (!text.present()) return Value::Literal(Json(""));
-    if (!text.is_literal()) return InvalidArgument("text is a value of type ", text.type(), ", expected a text or number");
+    if (!text.is_literal())
+      return InvalidArgument("text is a value of type ", text.type(), ", expected a text or number");
     const Json& json = text.literal();
     return Value::Literal(Json(json.is_structured() ? json.dump(4) : PythonStr(json)));
   }

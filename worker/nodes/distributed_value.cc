@@ -15,7 +15,9 @@ struct DistributedValue {
     s.Name("Distributed Value").Category("utils").Cheap().PerReplica();
     s.Description("Gives each replica its own value, or the default one.");
     s.Input<&DistributedValue::default_value>("default_value").Default("");
-    s.Input<&DistributedValue::worker_values>("worker_values").Default("{}").Tooltip("JSON: replica number to value, and _type.");
+    s.Input<&DistributedValue::worker_values>("worker_values")
+        .Default("{}")
+        .Tooltip("JSON: replica number to value, and _type.");
     s.Input<&DistributedValue::replica_index>("replica_index").Default(0).Hidden();
     s.Output<Value>("value");
   }
@@ -33,7 +35,8 @@ struct DistributedValue {
     StatusOr<Json> parsed = ParseJson(worker_values);
     const Json values = parsed.ok() && parsed->is_object() ? *parsed : Json::object();
     const auto type_entry = values.find("_type");
-    const std::string type = type_entry != values.end() && type_entry->is_string() ? type_entry->get<std::string>() : "STRING";
+    const std::string type =
+        type_entry != values.end() && type_entry->is_string() ? type_entry->get<std::string>() : "STRING";
     if (replica_index > 0) {
       const auto own = values.find(std::to_string(replica_index));
       if (own != values.end() && !own->is_null()) {

@@ -19,7 +19,8 @@ struct EmptyImage {
     RETURN_IF_ERROR(CheckTensorSize("empty image", {batch_size, height, width, 3}));
     return Guard([&] {
       const std::vector<float> rgb{static_cast<float>((color >> 16) & 0xFF) / 255.0f,
-                                   static_cast<float>((color >> 8) & 0xFF) / 255.0f, static_cast<float>(color & 0xFF) / 255.0f};
+                                   static_cast<float>((color >> 8) & 0xFF) / 255.0f,
+                                   static_cast<float>(color & 0xFF) / 255.0f};
       return Image{at::tensor(rgb, at::kFloat).expand({batch_size, height, width, 3}).contiguous()};
     });
   }

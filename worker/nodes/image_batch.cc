@@ -52,7 +52,8 @@ struct ImageFromBatch {
     RETURN_IF_ERROR(CheckPixels("image", image));
     const int64_t items = image.pixels.size(0);
     const int64_t first = std::clamp<int64_t>(batch_index, 0, items - 1);
-    return Guard([&] { return Image{image.pixels.narrow(0, first, std::clamp<int64_t>(length, 1, items - first)).clone()}; });
+    return Guard(
+        [&] { return Image{image.pixels.narrow(0, first, std::clamp<int64_t>(length, 1, items - first)).clone()}; });
   }
 };
 ATELIER_REGISTER_NODE(ImageFromBatch);

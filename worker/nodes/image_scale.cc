@@ -28,8 +28,10 @@ struct ImageScale {
     if (width == 0 && height == 0) return image;
     const auto w = static_cast<double>(image.pixels.size(2)), h = static_cast<double>(image.pixels.size(1));
     int64_t to_width = width, to_height = height;
-    if (width == 0) to_width = std::max<int64_t>(1, RoundHalfEven(w * static_cast<double>(height) / h));
-    else if (height == 0) to_height = std::max<int64_t>(1, RoundHalfEven(h * static_cast<double>(width) / w));
+    if (width == 0)
+      to_width = std::max<int64_t>(1, RoundHalfEven(w * static_cast<double>(height) / h));
+    else if (height == 0)
+      to_height = std::max<int64_t>(1, RoundHalfEven(h * static_cast<double>(width) / w));
     ASSIGN_OR_RETURN(at::Tensor pixels, ResizePixels(image.pixels, to_width, to_height, upscale_method, crop));
     return Image{std::move(pixels)};
   }

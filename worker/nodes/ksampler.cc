@@ -21,13 +21,18 @@ struct KSampler {
     s.Input<&KSampler::model>("model");
     s.Input<&KSampler::seed>("seed").Default(0).Range(0, UINT64_MAX).Seed().Tooltip("Of the noise.");
     s.Input<&KSampler::steps>("steps").Default(20).Range(1, 10000);
-    s.Input<&KSampler::cfg>("cfg").Default(8.0).Range(0.0, 100.0).Step(0.1).Tooltip("How strongly to follow the prompt; 1 ignores the negative one.");
+    s.Input<&KSampler::cfg>("cfg")
+        .Default(8.0)
+        .Range(0.0, 100.0)
+        .Step(0.1)
+        .Tooltip("How strongly to follow the prompt; 1 ignores the negative one.");
     s.Input<&KSampler::sampler_name>("sampler_name").OneOf(engine::SamplerNames());
     s.Input<&KSampler::scheduler>("scheduler").OneOf(engine::ScheduleNames());
     s.Input<&KSampler::positive>("positive");
     s.Input<&KSampler::negative>("negative");
     s.Input<&KSampler::latent_image>("latent_image");
-    s.Input<&KSampler::denoise>("denoise").Default(1.0).Range(0.0, 1.0).Step(0.01).Tooltip("Below 1 keeps part of the latent.");
+    s.Input<&KSampler::denoise>("denoise").Default(1.0).Range(0.0, 1.0).Step(0.01).Tooltip(
+        "Below 1 keeps part of the latent.");
     s.Output<Latent>("LATENT");
   }
   StatusOr<Latent> Run(NodeContext& ctx) const {

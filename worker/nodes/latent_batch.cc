@@ -17,7 +17,9 @@ struct LatentFromBatch {
   int64_t batch_index = 0, length = 1;
 
   static void Describe(NodeSchema<LatentFromBatch>& s) {
-    s.Name("Latent From Batch").Category("latent/batch").Description("Takes items of a batch; each keeps its own noise.");
+    s.Name("Latent From Batch")
+        .Category("latent/batch")
+        .Description("Takes items of a batch; each keeps its own noise.");
     s.Input<&LatentFromBatch::samples>("samples");
     s.Input<&LatentFromBatch::batch_index>("batch_index").Default(0).Range(0, 63);
     s.Input<&LatentFromBatch::length>("length").Default(1).Range(1, 64);

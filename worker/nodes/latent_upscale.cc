@@ -27,8 +27,10 @@ struct LatentUpscale {
     if (width == 0 && height == 0) return samples;
     const auto w = static_cast<double>(samples.samples.size(-1)), h = static_cast<double>(samples.samples.size(-2));
     int64_t to_width = std::max<int64_t>(64, width), to_height = std::max<int64_t>(64, height);
-    if (width == 0) to_width = std::max<int64_t>(64, RoundHalfEven(w * static_cast<double>(to_height) / h));
-    else if (height == 0) to_height = std::max<int64_t>(64, RoundHalfEven(h * static_cast<double>(to_width) / w));
+    if (width == 0)
+      to_width = std::max<int64_t>(64, RoundHalfEven(w * static_cast<double>(to_height) / h));
+    else if (height == 0)
+      to_height = std::max<int64_t>(64, RoundHalfEven(h * static_cast<double>(to_width) / w));
     Latent result = samples;
     ASSIGN_OR_RETURN(result.samples, ResizeSamples(samples.samples, to_width / 8, to_height / 8, upscale_method, crop));
     return result;

@@ -10,9 +10,12 @@ at::Tensor MaskOf(const std::vector<DecodedImage>& frames, int channel) {
   std::vector<at::Tensor> masks;
   for (const DecodedImage& frame : frames) {
     at::Tensor mask;
-    if (channel < 3) mask = ToPixels({frame.rgb}).select(3, channel);
-    else if (frame.has_alpha) mask = 1.0 - ToPixels({frame.alpha}).select(3, 0);
-    else mask = at::zeros({1, 64, 64}, at::kFloat);
+    if (channel < 3)
+      mask = ToPixels({frame.rgb}).select(3, channel);
+    else if (frame.has_alpha)
+      mask = 1.0 - ToPixels({frame.alpha}).select(3, 0);
+    else
+      mask = at::zeros({1, 64, 64}, at::kFloat);
     masks.push_back(mask);
   }
   return at::cat(masks, 0).contiguous();
@@ -29,7 +32,9 @@ struct LoadImage {
   std::string image;
 
   static void Describe(NodeSchema<LoadImage>& s) {
-    s.Name("Load Image").Category("image").Description("Reads a picture of the input folder, and its transparency as a mask.");
+    s.Name("Load Image")
+        .Category("image")
+        .Description("Reads a picture of the input folder, and its transparency as a mask.");
     s.Input<&LoadImage::image>("image").FromFolder("input").ImageUpload();
     s.Output<Image>("IMAGE").Output<Mask>("MASK");
   }

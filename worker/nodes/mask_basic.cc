@@ -34,7 +34,8 @@ struct ImageToMask {
   StatusOr<Mask> Run(NodeContext&) const {
     RETURN_IF_ERROR(CheckPixels("image", image));
     const int64_t index = channel == "red" ? 0 : channel == "green" ? 1 : channel == "blue" ? 2 : 3;
-    if (index >= image.pixels.size(3)) return InvalidArgument("image has ", image.pixels.size(3), " channels, none is ", channel);
+    if (index >= image.pixels.size(3))
+      return InvalidArgument("image has ", image.pixels.size(3), " channels, none is ", channel);
     return Guard([&] { return Mask{image.pixels.select(3, index).contiguous()}; });
   }
 };

@@ -9,7 +9,8 @@ StatusOr<Model> MakeModel(const models::DiffusionParts& parts) {
   if (parts.prediction == "v_prediction") {
     prediction = engine::Prediction::kV;
   } else if (parts.prediction != "eps") {
-    return InvalidArgument("family ", parts.family, " asks for prediction \"", parts.prediction, "\", expected eps or v_prediction");
+    return InvalidArgument("family ", parts.family, " asks for prediction \"", parts.prediction,
+                           "\", expected eps or v_prediction");
   }
   return Guard([&] {
     Model model;

@@ -6,7 +6,8 @@
 
 namespace atelier::nodes {
 
-/// The handle with the parameterisation that the family names. Errors: INVALID_ARGUMENT for an unknown one. Thread: any.
+/// The handle with the parameterisation that the family names. Errors: INVALID_ARGUMENT for an unknown one. Thread:
+/// any.
 StatusOr<Model> MakeModel(const models::DiffusionParts& parts);
 
 }  // namespace atelier::nodes

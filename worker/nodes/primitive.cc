@@ -8,7 +8,10 @@ struct PrimitiveInt {
   int64_t value{};
 
   static void Describe(NodeSchema<PrimitiveInt>& s) {
-    s.Name("Int").Category("utils/primitive").Cheap().Description("A value of its own, to be linked to several inputs.");
+    s.Name("Int")
+        .Category("utils/primitive")
+        .Cheap()
+        .Description("A value of its own, to be linked to several inputs.");
     s.Input<&PrimitiveInt::value>("value").Range(-INT64_MAX, INT64_MAX).Seed();
     s.Output<int64_t>("INT");
   }
@@ -20,7 +23,10 @@ struct PrimitiveFloat {
   double value{};
 
   static void Describe(NodeSchema<PrimitiveFloat>& s) {
-    s.Name("Float").Category("utils/primitive").Cheap().Description("A value of its own, to be linked to several inputs.");
+    s.Name("Float")
+        .Category("utils/primitive")
+        .Cheap()
+        .Description("A value of its own, to be linked to several inputs.");
     s.Input<&PrimitiveFloat::value>("value").Range(-INT64_MAX, INT64_MAX);
     s.Output<double>("FLOAT");
   }
@@ -32,7 +38,10 @@ struct PrimitiveString {
   std::string value{};
 
   static void Describe(NodeSchema<PrimitiveString>& s) {
-    s.Name("String").Category("utils/primitive").Cheap().Description("A value of its own, to be linked to several inputs.");
+    s.Name("String")
+        .Category("utils/primitive")
+        .Cheap()
+        .Description("A value of its own, to be linked to several inputs.");
     s.Input<&PrimitiveString::value>("value");
     s.Output<std::string>("STRING");
   }
@@ -44,7 +53,10 @@ struct PrimitiveStringMultiline {
   std::string value{};
 
   static void Describe(NodeSchema<PrimitiveStringMultiline>& s) {
-    s.Name("String (Multiline)").Category("utils/primitive").Cheap().Description("A value of its own, to be linked to several inputs.");
+    s.Name("String (Multiline)")
+        .Category("utils/primitive")
+        .Cheap()
+        .Description("A value of its own, to be linked to several inputs.");
     s.Input<&PrimitiveStringMultiline::value>("value").Multiline();
     s.Output<std::string>("STRING");
   }
@@ -56,7 +68,10 @@ struct PrimitiveBoolean {
   bool value{};
 
   static void Describe(NodeSchema<PrimitiveBoolean>& s) {
-    s.Name("Boolean").Category("utils/primitive").Cheap().Description("A value of its own, to be linked to several inputs.");
+    s.Name("Boolean")
+        .Category("utils/primitive")
+        .Cheap()
+        .Description("A value of its own, to be linked to several inputs.");
     s.Input<&PrimitiveBoolean::value>("value");
     s.Output<bool>("BOOLEAN");
   }

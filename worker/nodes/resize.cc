@@ -10,8 +10,10 @@ at::Tensor CenterCrop(const at::Tensor& samples, int64_t width, int64_t height) 
   const auto w = static_cast<double>(old_width), h = static_cast<double>(old_height);
   const double old_aspect = w / h, new_aspect = static_cast<double>(width) / static_cast<double>(height);
   int64_t x = 0, y = 0;
-  if (old_aspect > new_aspect) x = RoundHalfEven((w - w * (new_aspect / old_aspect)) / 2);
-  else if (old_aspect < new_aspect) y = RoundHalfEven((h - h * (old_aspect / new_aspect)) / 2);
+  if (old_aspect > new_aspect)
+    x = RoundHalfEven((w - w * (new_aspect / old_aspect)) / 2);
+  else if (old_aspect < new_aspect)
+    y = RoundHalfEven((h - h * (old_aspect / new_aspect)) / 2);
   return samples.narrow(-2, y, old_height - 2 * y).narrow(-1, x, old_width - 2 * x);
 }
 
@@ -90,7 +92,8 @@ StatusOr<at::Tensor> ResizeSamples(const at::Tensor& samples, int64_t width, int
       return InvalidArgument("upscale_method is \"", method, "\", expected nearest-exact, bilinear, area, bicubic, ",
                              "lanczos or bislerp");
     }
-    if (samples.dim() == 5) out = out.reshape({samples.size(0), samples.size(2), samples.size(1), height, width}).movedim(1, 2);
+    if (samples.dim() == 5)
+      out = out.reshape({samples.size(0), samples.size(2), samples.size(1), height, width}).movedim(1, 2);
     return out.contiguous();
   });
 }

@@ -10,9 +10,9 @@ std::vector<std::string> ImageResizeMethods();
 std::vector<std::string> LatentResizeMethods();
 std::vector<std::string> CropMethods();
 
-/// samples f32 [B,C,H,W] (or [B,C,T,H,W]) at width x height; crop "center" first cuts to the new aspect. lanczos works on 8-bit
-/// pictures of 1, 3 or 4 channels. Errors: INVALID_ARGUMENT for an unknown method or a size below 1, RESOURCE_EXHAUSTED for a
-/// result beyond the limits. Thread: any.
+/// samples f32 [B,C,H,W] (or [B,C,T,H,W]) at width x height; crop "center" first cuts to the new aspect. lanczos works
+/// on 8-bit pictures of 1, 3 or 4 channels. Errors: INVALID_ARGUMENT for an unknown method or a size below 1,
+/// RESOURCE_EXHAUSTED for a result beyond the limits. Thread: any.
 StatusOr<at::Tensor> ResizeSamples(const at::Tensor& samples, int64_t width, int64_t height, const std::string& method,
                                    const std::string& crop);
 

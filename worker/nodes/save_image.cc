@@ -5,8 +5,10 @@
 namespace atelier::nodes {
 namespace {
 
-Status EmitPictures(NodeContext& ctx, const Image& images, const std::string& type, const std::string& prefix, int level) {
-  if (!images.pixels.defined() || images.pixels.dim() != 4) return InvalidArgument("images hold no [batch, height, width, channels] tensor");
+Status EmitPictures(NodeContext& ctx, const Image& images, const std::string& type, const std::string& prefix,
+                    int level) {
+  if (!images.pixels.defined() || images.pixels.dim() != 4)
+    return InvalidArgument("images hold no [batch, height, width, channels] tensor");
   for (int64_t i = 0; i < images.pixels.size(0); ++i) {
     if (ctx.cancelled()) return Cancelled("cancelled");
     OutputFile file;
@@ -30,7 +32,9 @@ struct SaveImage {
   static void Describe(NodeSchema<SaveImage>& s) {
     s.Name("Save Image").Category("image").OutputNode().Description("Saves pictures to the output folder.");
     s.Input<&SaveImage::images>("images");
-    s.Input<&SaveImage::filename_prefix>("filename_prefix").Default("ComfyUI").Tooltip("May hold %date:yyyy-MM-dd% and the like.");
+    s.Input<&SaveImage::filename_prefix>("filename_prefix")
+        .Default("ComfyUI")
+        .Tooltip("May hold %date:yyyy-MM-dd% and the like.");
   }
   Status Run(NodeContext& ctx) const {
     return Guard([&] { return EmitPictures(ctx, images, "output", filename_prefix, 4); });

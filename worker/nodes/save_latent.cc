@@ -43,7 +43,8 @@ struct LoadLatent {
     return Guard([&]() -> StatusOr<Latent> {
       ASSIGN_OR_RETURN(const SafetensorsView view, ParseSafetensors(bytes, latent));
       const TensorInfo* info = view.Find("latent_tensor");
-      if (info == nullptr) return InvalidArgument("input file \"", latent, "\" holds no latent_tensor; expected a file of SaveLatent");
+      if (info == nullptr)
+        return InvalidArgument("input file \"", latent, "\" holds no latent_tensor; expected a file of SaveLatent");
       at::Tensor samples = engine::TensorCopy(view, *info).to(at::kFloat);
       // Files of the first version hold latents in the scale of the SD1 model.
       if (view.Find("latent_format_version_0") == nullptr) samples = samples * (1.0 / 0.18215);

@@ -9,7 +9,9 @@ struct SetLatentNoiseMask {
   Mask mask;
 
   static void Describe(NodeSchema<SetLatentNoiseMask>& s) {
-    s.Name("Set Latent Noise Mask").Category("latent/inpaint").Description("Lets sampling change only where the mask is 1.");
+    s.Name("Set Latent Noise Mask")
+        .Category("latent/inpaint")
+        .Description("Lets sampling change only where the mask is 1.");
     s.Input<&SetLatentNoiseMask::samples>("samples");
     s.Input<&SetLatentNoiseMask::mask>("mask");
     s.Output<Latent>("LATENT");

@@ -28,11 +28,12 @@ using engine::Model;
 using engine::UpscaleModel;
 using engine::Vae;
 
-/// OK when an f32 tensor of this shape may be made. Errors: INVALID_ARGUMENT for a negative side, RESOURCE_EXHAUSTED above
-/// limits::kTensorBytesMax; `what` names the tensor. Thread: any.
+/// OK when an f32 tensor of this shape may be made. Errors: INVALID_ARGUMENT for a negative side, RESOURCE_EXHAUSTED
+/// above limits::kTensorBytesMax; `what` names the tensor. Thread: any.
 Status CheckTensorSize(std::string_view what, std::initializer_list<int64_t> shape);
 
-/// OK for pixels f32 [B,H,W,C] with B >= 1, C in 1..4. Errors: INVALID_ARGUMENT naming `what` and the shape. Thread: any.
+/// OK for pixels f32 [B,H,W,C] with B >= 1, C in 1..4. Errors: INVALID_ARGUMENT naming `what` and the shape. Thread:
+/// any.
 Status CheckPixels(std::string_view what, const Image& image);
 
 /// OK for samples of 4 or 5 dimensions. Errors: INVALID_ARGUMENT. Thread: any.

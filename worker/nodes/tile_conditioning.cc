@@ -18,7 +18,8 @@ Status CropArea(CondEntry& entry, const TileGeometry& tile) {
     return InvalidArgument("conditioning option \"area\" is ", it->dump(), ", expected [height, width, y, x]");
   for (size_t i = 0; i < 4; ++i) {
     const Json& part = (*it)[i + (percentage ? 1 : 0)];
-    if (!part.is_number()) return InvalidArgument("conditioning option \"area\" is ", it->dump(), ", expected four numbers");
+    if (!part.is_number())
+      return InvalidArgument("conditioning option \"area\" is ", it->dump(), ", expected four numbers");
     const auto side = static_cast<double>(i % 2 ? tile.canvas_width : tile.canvas_height);
     area[i] = std::clamp(part.get<double>() * (percentage ? side : static_cast<double>(kAreaUnit)), -1e8, 1e8);
   }

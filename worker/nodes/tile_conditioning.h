@@ -6,14 +6,15 @@
 
 namespace atelier::nodes {
 
-/// Where a tile lies: `crop` in pixels of a canvas of canvas_width x canvas_height, redrawn at process_width x process_height.
+/// Where a tile lies: `crop` in pixels of a canvas of canvas_width x canvas_height, redrawn at process_width x
+/// process_height.
 struct TileGeometry {
   Box crop;
   int64_t canvas_width = 0, canvas_height = 0, process_width = 0, process_height = 0;
 };
 
-/// Areas become those of the crop (one that does not meet it is dropped, so the prompt applies everywhere), masks are cut and
-/// brought to the process size. Errors: INVALID_ARGUMENT for malformed options. Thread: any.
+/// Areas become those of the crop (one that does not meet it is dropped, so the prompt applies everywhere), masks are
+/// cut and brought to the process size. Errors: INVALID_ARGUMENT for malformed options. Thread: any.
 StatusOr<Conditioning> CropConditioning(const Conditioning& conditioning, const TileGeometry& tile);
 
 }  // namespace atelier::nodes

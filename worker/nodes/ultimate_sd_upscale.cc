@@ -27,7 +27,7 @@ struct UltimateSDUpscaleDistributed {
   static void Describe(NodeSchema<T>& s) {
     s.Name("Ultimate SD Upscale Distributed (No Upscale)").Category("image/upscaling");
     s.Description("Redraws an enlarged picture tile by tile; the tiles run on all workers.");
-    s.Tiles("UltimateSDUpscaleTile", "upscaled_image");
+    s.Tiles({.tile_node = "UltimateSDUpscaleTile", .image_input = "upscaled_image"});
     s.Input<&T::upscaled_image>("upscaled_image");
     s.Input<&T::model>("model");
     s.Input<&T::positive>("positive");
@@ -41,18 +41,81 @@ struct UltimateSDUpscaleDistributed {
     s.Input<&T::denoise>("denoise").Default(0.5).Range(0.0, 1.0).Step(0.01);
     s.Input<&T::tile_width>("tile_width").Default(512).Range(64, 2048).Step(8);
     s.Input<&T::tile_height>("tile_height").Default(512).Range(64, 2048).Step(8);
-    s.Input<&T::padding>("padding").Default(32).Range(0, 256).Step(8).Tooltip("Pixels around a tile that it also sees.");
+    s.Input<&T::padding>("padding").Default(32).Range(0, 256).Step(8).Tooltip(
+        "Pixels around a tile that it also sees.");
     s.Input<&T::mask_blur>("mask_blur").Default(8).Range(0, 256).Tooltip("Sigma of the blend at a tile's edges.");
     s.Input<&T::force_uniform_tiles>("force_uniform_tiles").Default(true).Tooltip("Redraws all tiles at one size.");
     s.Input<&T::tiled_decode>("tiled_decode").Default(false).Tooltip("Decodes in tiles, to save memory.");
     s.Output<Image>("IMAGE");
   }
   StatusOr<Image> Run(NodeContext&) const {
-    return FailedPrecondition("UltimateSDUpscaleDistributed is split into tiles by the planner and never run as a whole; ",
-                              "submit the workflow as a job");
+    return FailedPrecondition(
+        "UltimateSDUpscaleDistributed is split into tiles by the planner and never run as a whole; ",
+        "submit the workflow as a job");
   }
 };
 ATELIER_REGISTER_NODE(UltimateSDUpscaleDistributed);
+
+// Linear and chess order without seam fix; its canvas is rounded to multiples of 8. Source: spec
+// distributed.md 3.14, 3.17.
+struct UltimateSDUpscaleNoUpscale {
+  using T = UltimateSDUpscaleNoUpscale;
+  Image upscaled_image;
+  Model model;
+  Conditioning positive, negative;
+  Vae vae;
+  uint64_t seed = 0;
+  int64_t steps = 20;
+  double cfg = 8.0;
+  std::string sampler_name, scheduler;
+  double denoise = 0.2;
+  std::string mode_type, seam_fix_mode;
+  int64_t tile_width = 512, tile_height = 512, mask_blur = 8, tile_padding = 32;
+  double seam_fix_denoise = 1.0;
+  int64_t seam_fix_width = 64, seam_fix_mask_blur = 8, seam_fix_padding = 16;
+  bool force_uniform_tiles = true, tiled_decode = false;
+  int64_t batch_size = 1;
+
+  static void Describe(NodeSchema<T>& s) {
+    s.Name("Ultimate SD Upscale (No Upscale)").Category("image/upscaling");
+    s.Description("Redraws an enlarged picture tile by tile; the tiles run on all workers.");
+    s.Tiles({.tile_node = "UltimateSDUpscaleTile",
+             .image_input = "upscaled_image",
+             .padding_input = "tile_padding",
+             .canvas_multiple = 8});
+    s.Input<&T::upscaled_image>("upscaled_image");
+    s.Input<&T::model>("model");
+    s.Input<&T::positive>("positive");
+    s.Input<&T::negative>("negative");
+    s.Input<&T::vae>("vae");
+    s.Input<&T::seed>("seed").Default(0).Range(0, UINT64_MAX).Seed();
+    s.Input<&T::steps>("steps").Default(20).Range(1, 10000).Step(1);
+    s.Input<&T::cfg>("cfg").Default(8.0).Range(0.0, 100.0);
+    s.Input<&T::sampler_name>("sampler_name").OneOf(engine::SamplerNames());
+    s.Input<&T::scheduler>("scheduler").OneOf(engine::ScheduleNames());
+    s.Input<&T::denoise>("denoise").Default(0.2).Range(0.0, 1.0).Step(0.01);
+    s.Input<&T::mode_type>("mode_type").OneOf({"Linear", "Chess"}).Tooltip("Order of the tiles.");
+    s.Input<&T::tile_width>("tile_width").Default(512).Range(64, 8192).Step(8);
+    s.Input<&T::tile_height>("tile_height").Default(512).Range(64, 8192).Step(8);
+    s.Input<&T::mask_blur>("mask_blur").Default(8).Range(0, 64).Step(1);
+    s.Input<&T::tile_padding>("tile_padding").Default(32).Range(0, 8192).Step(8);
+    s.Input<&T::seam_fix_mode>("seam_fix_mode").OneOf({"None"});
+    s.Input<&T::seam_fix_denoise>("seam_fix_denoise").Default(1.0).Range(0.0, 1.0).Step(0.01);
+    s.Input<&T::seam_fix_width>("seam_fix_width").Default(64).Range(0, 8192).Step(8);
+    s.Input<&T::seam_fix_mask_blur>("seam_fix_mask_blur").Default(8).Range(0, 64).Step(1);
+    s.Input<&T::seam_fix_padding>("seam_fix_padding").Default(16).Range(0, 8192).Step(8);
+    s.Input<&T::force_uniform_tiles>("force_uniform_tiles").Default(true);
+    s.Input<&T::tiled_decode>("tiled_decode").Default(false);
+    s.Input<&T::batch_size>("batch_size").Default(1).Range(1, 1).Tooltip("Tiles of one sampling batch.");
+    s.Output<Image>("IMAGE");
+  }
+  StatusOr<Image> Run(NodeContext&) const {
+    return FailedPrecondition(
+        "UltimateSDUpscaleNoUpscale is split into tiles by the planner and never run as a whole; ",
+        "submit the workflow as a job");
+  }
+};
+ATELIER_REGISTER_NODE(UltimateSDUpscaleNoUpscale);
 
 struct UltimateSDUpscaleTile {
   using T = UltimateSDUpscaleTile;
@@ -99,16 +162,13 @@ struct UltimateSDUpscaleTile {
     RETURN_IF_ERROR(CheckPixels("upscaled_image", upscaled_image));
     const at::Tensor& p = upscaled_image.pixels;
     if (vae.autoencoder == nullptr) return InvalidArgument("the checkpoint holds no autoencoder; use Load VAE");
-    // Video autoencoders join four frames; other counts are refused, as the reference does.
-    if (p.size(0) != 1 && p.size(0) % 4 != 1)
-      return InvalidArgument("upscaled_image holds ", p.size(0), " pictures, expected 1, 5, 9, 13, ...");
     if (p.size(3) < 3) return InvalidArgument("upscaled_image has ", p.size(3), " channels, expected 3");
     if (process_width < 8 || process_height < 8)
       return InvalidArgument("tile is redrawn at ", process_width, "x", process_height, ", expected at least 8x8");
-    if (crop_x1 < 0 || crop_y1 < 0 || crop_x2 > canvas_width || crop_y2 > canvas_height || crop_x2 - crop_x1 != p.size(2) ||
-        crop_y2 - crop_y1 != p.size(1))
-      return InvalidArgument("tile ", p.size(2), "x", p.size(1), " does not fit its box ", crop_x1, ",", crop_y1, " to ", crop_x2,
-                             ",", crop_y2, " of a canvas ", canvas_width, "x", canvas_height);
+    if (crop_x1 < 0 || crop_y1 < 0 || crop_x2 > canvas_width || crop_y2 > canvas_height ||
+        crop_x2 - crop_x1 != p.size(2) || crop_y2 - crop_y1 != p.size(1))
+      return InvalidArgument("tile ", p.size(2), "x", p.size(1), " does not fit its box ", crop_x1, ",", crop_y1,
+                             " to ", crop_x2, ",", crop_y2, " of a canvas ", canvas_width, "x", canvas_height);
     RETURN_IF_ERROR(CheckImageSize(canvas_width, canvas_height, 3));
     return CheckImageSize(process_width, process_height, 3);
   }
@@ -132,10 +192,12 @@ struct UltimateSDUpscaleTile {
   }
 
   StatusOr<Image> Redraw(NodeContext& ctx) const {
-    ASSIGN_OR_RETURN(const at::Tensor pixels, Sized(upscaled_image.pixels.slice(3, 0, 3), process_width, process_height));
+    ASSIGN_OR_RETURN(const at::Tensor pixels,
+                     Sized(upscaled_image.pixels.slice(3, 0, 3), process_width, process_height));
     ASSIGN_OR_RETURN(at::Tensor encoded, vae.autoencoder->Encode(pixels));
     TileGeometry tile;
-    tile.crop = {static_cast<int>(crop_x1), static_cast<int>(crop_y1), static_cast<int>(crop_x2), static_cast<int>(crop_y2)};
+    tile.crop = {static_cast<int>(crop_x1), static_cast<int>(crop_y1), static_cast<int>(crop_x2),
+                 static_cast<int>(crop_y2)};
     tile.canvas_width = canvas_width;
     tile.canvas_height = canvas_height;
     tile.process_width = process_width;

@@ -39,13 +39,23 @@ struct VAEDecodeTiled {
   int64_t tile_size = 512, overlap = 64, temporal_size = 64, temporal_overlap = 8;
 
   static void Describe(NodeSchema<VAEDecodeTiled>& s) {
-    s.Name("VAE Decode (Tiled)").Category("_for_testing").Description("Turns latents into pictures in tiles, to save memory.");
+    s.Name("VAE Decode (Tiled)")
+        .Category("_for_testing")
+        .Description("Turns latents into pictures in tiles, to save memory.");
     s.Input<&VAEDecodeTiled::samples>("samples");
     s.Input<&VAEDecodeTiled::vae>("vae");
     s.Input<&VAEDecodeTiled::tile_size>("tile_size").Default(512).Range(64, 4096).Step(32);
     s.Input<&VAEDecodeTiled::overlap>("overlap").Default(64).Range(0, 4096).Step(32);
-    s.Input<&VAEDecodeTiled::temporal_size>("temporal_size").Default(64).Range(8, 4096).Step(4).Tooltip("Frames, for video.");
-    s.Input<&VAEDecodeTiled::temporal_overlap>("temporal_overlap").Default(8).Range(4, 4096).Step(4).Tooltip("Frames, for video.");
+    s.Input<&VAEDecodeTiled::temporal_size>("temporal_size")
+        .Default(64)
+        .Range(8, 4096)
+        .Step(4)
+        .Tooltip("Frames, for video.");
+    s.Input<&VAEDecodeTiled::temporal_overlap>("temporal_overlap")
+        .Default(8)
+        .Range(4, 4096)
+        .Step(4)
+        .Tooltip("Frames, for video.");
     s.Output<Image>("IMAGE");
   }
   StatusOr<Image> Run(NodeContext&) const {

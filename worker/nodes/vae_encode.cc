@@ -10,7 +10,8 @@ Status CheckEncode(const Vae& vae, const Image& pixels) {
   const int64_t r = vae.autoencoder->ratio();
   if (pixels.pixels.size(3) < 3) return InvalidArgument("pixels have ", pixels.pixels.size(3), " channels, expected 3");
   if (pixels.pixels.size(1) < r || pixels.pixels.size(2) < r)
-    return InvalidArgument("picture is ", pixels.pixels.size(2), "x", pixels.pixels.size(1), ", expected at least ", r, "x", r);
+    return InvalidArgument("picture is ", pixels.pixels.size(2), "x", pixels.pixels.size(1), ", expected at least ", r,
+                           "x", r);
   return OkStatus();
 }
 
@@ -38,13 +39,23 @@ struct VAEEncodeTiled {
   int64_t tile_size = 512, overlap = 64, temporal_size = 64, temporal_overlap = 8;
 
   static void Describe(NodeSchema<VAEEncodeTiled>& s) {
-    s.Name("VAE Encode (Tiled)").Category("_for_testing").Description("Turns pictures into latents in tiles, to save memory.");
+    s.Name("VAE Encode (Tiled)")
+        .Category("_for_testing")
+        .Description("Turns pictures into latents in tiles, to save memory.");
     s.Input<&VAEEncodeTiled::pixels>("pixels");
     s.Input<&VAEEncodeTiled::vae>("vae");
     s.Input<&VAEEncodeTiled::tile_size>("tile_size").Default(512).Range(64, 4096).Step(64);
     s.Input<&VAEEncodeTiled::overlap>("overlap").Default(64).Range(0, 4096).Step(32);
-    s.Input<&VAEEncodeTiled::temporal_size>("temporal_size").Default(64).Range(8, 4096).Step(4).Tooltip("Frames, for video.");
-    s.Input<&VAEEncodeTiled::temporal_overlap>("temporal_overlap").Default(8).Range(4, 4096).Step(4).Tooltip("Frames, for video.");
+    s.Input<&VAEEncodeTiled::temporal_size>("temporal_size")
+        .Default(64)
+        .Range(8, 4096)
+        .Step(4)
+        .Tooltip("Frames, for video.");
+    s.Input<&VAEEncodeTiled::temporal_overlap>("temporal_overlap")
+        .Default(8)
+        .Range(4, 4096)
+        .Step(4)
+        .Tooltip("Frames, for video.");
     s.Output<Latent>("LATENT");
   }
   StatusOr<Latent> Run(NodeContext&) const {
@@ -52,7 +63,8 @@ struct VAEEncodeTiled {
     // One of the three tilings is half as high and one half as wide.
     if (overlap >= tile_size / 2)
       return InvalidArgument("overlap is ", overlap, ", expected less than half of tile_size ", tile_size);
-    ASSIGN_OR_RETURN(at::Tensor samples, vae.autoencoder->EncodeTiled(pixels.pixels.slice(3, 0, 3), tile_size, overlap));
+    ASSIGN_OR_RETURN(at::Tensor samples,
+                     vae.autoencoder->EncodeTiled(pixels.pixels.slice(3, 0, 3), tile_size, overlap));
     return Latent{std::move(samples), {}, {}};
   }
 };

@@ -31,7 +31,9 @@ class Host : public ExecutorHost {
   std::string ModelIdentity(std::string_view folder, std::string_view name) override { return Cat(folder, "/", name); }
   bool cancelled() const override { return false; }
   void Progress(const std::string&, int64_t, int64_t, const std::function<std::string()>&) override { ++steps; }
-  void Warn(const std::string&, const std::string& message) override { std::fprintf(stderr, "warning: %s\n", message.c_str()); }
+  void Warn(const std::string&, const std::string& message) override {
+    std::fprintf(stderr, "warning: %s\n", message.c_str());
+  }
   double Seconds() const override {
     return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
   }

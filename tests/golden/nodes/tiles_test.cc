@@ -1,8 +1,9 @@
+#include "common/image/tiles.h"
+
 #include <catch2/catch.hpp>
 #include <cmath>
 
 #include "common/image/codec.h"
-#include "common/image/tiles.h"
 #include "tests/golden/nodes/run_prompt.h"
 #include "worker/engine/types.h"
 

@@ -12,7 +12,8 @@ namespace {
 
 // Largest difference of 8-bit values; huge when the sizes differ.
 int MaxDifference(const DecodedImage& got, const DecodedImage& want) {
-  if (got.rgb.width != want.rgb.width || got.rgb.height != want.rgb.height || got.has_alpha != want.has_alpha) return 1000;
+  if (got.rgb.width != want.rgb.width || got.rgb.height != want.rgb.height || got.has_alpha != want.has_alpha)
+    return 1000;
   int worst = 0;
   auto compare = [&worst](const ImageU8& a, const ImageU8& b) {
     for (size_t i = 0; i < a.data.size(); ++i) worst = std::max(worst, std::abs(int{a.data[i]} - int{b.data[i]}));
@@ -35,8 +36,8 @@ bool CheckFile(const Json& c, const OutputFile& file, const std::string& folder)
     const at::Tensor got = engine::TensorCopy(*view, *view->Find("latent_tensor"));
     const at::Tensor want = golden::ReadTensors(path).at("latent_tensor");
     const double difference = golden::MaxDiff(got, want);
-    std::fprintf(stderr, "%-40s %-20s latent %.2e of %.1e\n", c.at("id").get<std::string>().c_str(), name.c_str(), difference,
-                 tolerance);
+    std::fprintf(stderr, "%-40s %-20s latent %.2e of %.1e\n", c.at("id").get<std::string>().c_str(), name.c_str(),
+                 difference, tolerance);
     CHECK(difference <= tolerance);
     return true;
   }
@@ -49,8 +50,10 @@ bool CheckFile(const Json& c, const OutputFile& file, const std::string& folder)
   REQUIRE(got.ok());
   REQUIRE(want.ok());
   // Truncation to 8 bits may fall to either side of a difference below the tolerance.
-  const int difference = MaxDifference(*got, *want), allowed = 1 + static_cast<int>(std::floor(std::min(tolerance, 0.01) * 255));
-  std::fprintf(stderr, "%-40s %-20s png %d of %d\n", c.at("id").get<std::string>().c_str(), name.c_str(), difference, allowed);
+  const int difference = MaxDifference(*got, *want),
+            allowed = 1 + static_cast<int>(std::floor(std::min(tolerance, 0.01) * 255));
+  std::fprintf(stderr, "%-40s %-20s png %d of %d\n", c.at("id").get<std::string>().c_str(), name.c_str(), difference,
+               allowed);
   CHECK(difference <= allowed);
   return true;
 }
@@ -82,7 +85,8 @@ void RunGroup(const std::string& group) {
     }
     bool models_here = true;
     for (const Json& model : c.at("models"))
-      models_here = models_here && (group != "upscale_model" || host.ModelPath("upscale_models", model.get<std::string>()).ok());
+      models_here =
+          models_here && (group != "upscale_model" || host.ModelPath("upscale_models", model.get<std::string>()).ok());
     if (!models_here) continue;  // the large network that golden/get_upscale_models fetches
     auto result = executor.Run(golden::WholePrompt(prompt, host), host);
     if (!result.ok()) {
@@ -93,7 +97,8 @@ void RunGroup(const std::string& group) {
     ++run;
     for (const OutputFile& file : result->files) files += CheckFile(c, file, folder) ? 1 : 0;
   }
-  std::fprintf(stderr, "%s: %d cases, %d files compared, %d cases with samplers not built in\n", group.c_str(), run, files, unknown);
+  std::fprintf(stderr, "%s: %d cases, %d files compared, %d cases with samplers not built in\n", group.c_str(), run,
+               files, unknown);
   CHECK(files > 0);
 }
 

@@ -16,7 +16,9 @@ Blob Named(const std::string& text) { return {Sha256Hex(text), text.size()}; }
 // Carries effects out as the shell does, with canvases that are lists of what was pasted.
 class World {
  public:
-  World(uint64_t seed, std::string order) : random_(seed), order_(std::move(order)) { control_ = std::make_unique<Control>(Options(1)); }
+  World(uint64_t seed, std::string order) : random_(seed), order_(std::move(order)) {
+    control_ = std::make_unique<Control>(Options(1));
+  }
 
   static ControlOptions Options(uint64_t epoch) {
     ControlOptions options;
@@ -125,7 +127,8 @@ class World {
         leases_.push_back({lease->worker, lease->task, lease->attempt, results});
       } else if (auto* cancel = std::get_if<effect::SendCancel>(&any)) {
         const uint64_t number = cancel->attempt;
-        if (std::erase_if(leases_, [number](const auto& l) { return l.attempt == number; }) > 0) pulls_.push_back(cancel->worker);
+        if (std::erase_if(leases_, [number](const auto& l) { return l.attempt == number; }) > 0)
+          pulls_.push_back(cancel->worker);
       } else if (auto* record = std::get_if<effect::RecordAccepted>(&any)) {
         accepted_twice_ += accepted_.contains(record->task) ? 1 : 0;
         accepted_[record->task] = record->results;
@@ -201,7 +204,8 @@ std::string RunCalm(const Json& prompt, const std::string& output, const std::st
   return world.saved_hash_;
 }
 
-void RunStormy(const Json& prompt, const std::string& output, const std::string& order, uint64_t seed, const std::string& expected) {
+void RunStormy(const Json& prompt, const std::string& output, const std::string& order, uint64_t seed,
+               const std::string& expected) {
   INFO("seed " << seed << " order " << order);
   World world(seed, order);
   world.Submit(prompt, output);
@@ -209,10 +213,17 @@ void RunStormy(const Json& prompt, const std::string& output, const std::string&
   int next = 1;
   for (int step = 0; step < 5000 && world.saved_hash_.empty(); ++step) {
     switch (world.random_() % 12) {
-      case 0: if (world.live_.size() < 5) world.Attach(Cat("w", next++)); break;
-      case 1: if (world.live_.size() > 1) world.Kill(world.live_.begin()->first); break;
-      case 2: if (world.random_() % 4 == 0) world.Restart(); break;
-      default: world.Step();
+      case 0:
+        if (world.live_.size() < 5) world.Attach(Cat("w", next++));
+        break;
+      case 1:
+        if (world.live_.size() > 1) world.Kill(world.live_.begin()->first);
+        break;
+      case 2:
+        if (world.random_() % 4 == 0) world.Restart();
+        break;
+      default:
+        world.Step();
     }
   }
   CHECK(world.failed_.empty());

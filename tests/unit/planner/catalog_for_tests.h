@@ -32,7 +32,8 @@ inline Catalog TestCatalog() {
   NodeSpec empty = MakeSpec("Empty", {{"width", "INT"}}, {"LATENT"});
   empty.cheap = true;
   catalog.Add(empty);
-  catalog.Add(MakeSpec("Sample", {{"model", "MODEL"}, {"seed", "INT"}, {"positive", "CONDITIONING"}, {"latent", "LATENT"}}, {"LATENT"}));
+  catalog.Add(MakeSpec(
+      "Sample", {{"model", "MODEL"}, {"seed", "INT"}, {"positive", "CONDITIONING"}, {"latent", "LATENT"}}, {"LATENT"}));
   catalog.Add(MakeSpec("Decode", {{"vae", "VAE"}, {"latent", "LATENT"}}, {"IMAGE"}));
   NodeSpec load = MakeSpec("Load", {{"image", "COMBO"}}, {"IMAGE"});
   load.inputs[0].folder = "input";
@@ -47,7 +48,8 @@ inline Catalog TestCatalog() {
   collect.gathers = true;
   collect.single_replica_if = "load_balance";
   catalog.Add(collect);
-  NodeSpec tiled = MakeSpec("Tiled", {{"image", "IMAGE"}, {"model", "MODEL"}, {"positive", "CONDITIONING"}, {"seed", "INT"}}, {"IMAGE"});
+  NodeSpec tiled = MakeSpec(
+      "Tiled", {{"image", "IMAGE"}, {"model", "MODEL"}, {"positive", "CONDITIONING"}, {"seed", "INT"}}, {"IMAGE"});
   tiled.tiles = TileSplit{"Tile", "image"};
   catalog.Add(tiled);
   NodeSpec tile = tiled;
@@ -70,7 +72,8 @@ inline Json ReplicaPrompt() {
           {"2", Node("Encode", {{"clip", Link("1", 1)}, {"text", "a cat"}})},
           {"3", Node("Empty", {{"width", 64}})},
           {"4", Node("Seed", {{"seed", 10}})},
-          {"5", Node("Sample", {{"model", Link("1")}, {"seed", Link("4")}, {"positive", Link("2")}, {"latent", Link("3")}})},
+          {"5",
+           Node("Sample", {{"model", Link("1")}, {"seed", Link("4")}, {"positive", Link("2")}, {"latent", Link("3")}})},
           {"6", Node("Decode", {{"vae", Link("1", 2)}, {"latent", Link("5")}})},
           {"7", Node("Collect", {{"images", Link("6")}, {"load_balance", false}})},
           {"8", Node("Save", {{"images", Link("7")}, {"filename_prefix", "x"}})}};

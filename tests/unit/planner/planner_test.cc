@@ -138,7 +138,8 @@ TEST_CASE("planner: a chain of 10,000 nodes needs no deep stack") {
   Json prompt = TiledPrompt();
   prompt["5"]["inputs"]["images"] = Link("n9999");
   for (int i = 0; i < 10'000; ++i)
-    prompt[Cat("n", i)] = Node("Collect", {{"images", i == 0 ? Link("3") : Link(Cat("n", i - 1))}, {"load_balance", true}});
+    prompt[Cat("n", i)] =
+        Node("Collect", {{"images", i == 0 ? Link("3") : Link(Cat("n", i - 1))}, {"load_balance", true}});
   CHECK(MakePlan(prompt, {"5"}, TestCatalog(), {1, "exact"}).ok());
 }
 

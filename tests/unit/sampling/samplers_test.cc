@@ -35,17 +35,18 @@ TEST_CASE("every sampler turns noise into the data's distribution") {
     auto drawn = Draw(name, 40);
     REQUIRE(drawn.ok());
     CHECK(drawn->isfinite().all().item<bool>());
-    // lcm jumps to the mean prediction, and the reference's dpmpp_2s_ancestral_cfg_pp mixes predictions of two levels: both lose
-    // spread by design.
-    if (name != "lcm" && name != "dpmpp_2s_ancestral_cfg_pp") CHECK(drawn->std().item<float>() == Approx(kDeviation).epsilon(0.15));
+    // lcm jumps to the mean prediction, and the reference's dpmpp_2s_ancestral_cfg_pp mixes predictions of two levels:
+    // both lose spread by design.
+    if (name != "lcm" && name != "dpmpp_2s_ancestral_cfg_pp")
+      CHECK(drawn->std().item<float>() == Approx(kDeviation).epsilon(0.15));
   }
 }
 
 TEST_CASE("deterministic samplers follow the exact path") {
   at::Generator generator = MakeGenerator(at::kCPU, 5);
   const at::Tensor exact = Randn({1, 4, 32, 32}, generator, at::kCPU) * kDeviation;
-  for (const std::string name : {"euler", "heun", "dpm_2", "lms", "dpmpp_2m", "uni_pc", "uni_pc_bh2", "ddim", "ipndm", "ipndm_v",
-                                 "res_multistep"}) {
+  for (const std::string name : {"euler", "heun", "dpm_2", "lms", "dpmpp_2m", "uni_pc", "uni_pc_bh2", "ddim", "ipndm",
+                                 "ipndm_v", "res_multistep"}) {
     INFO(name);
     auto drawn = Draw(name, 60);
     REQUIRE(drawn.ok());
@@ -70,14 +71,14 @@ TEST_CASE("a run ends when its reporter says so") {
 }
 
 TEST_CASE("names come in the reference's order") {
-  CHECK(ScheduleNames() == std::vector<std::string>{"simple", "sgm_uniform", "karras", "exponential", "ddim_uniform", "beta",
-                                                    "normal", "linear_quadratic", "kl_optimal"});
+  CHECK(ScheduleNames() == std::vector<std::string>{"simple", "sgm_uniform", "karras", "exponential", "ddim_uniform",
+                                                    "beta", "normal", "linear_quadratic", "kl_optimal"});
   const std::vector<std::string> names = SamplerNames();
   CHECK(names.front() == "euler");
   CHECK(names.back() == "uni_pc_bh2");
   const std::set<std::string> have(names.begin(), names.end());
-  for (const char* name : {"euler", "euler_ancestral", "heun", "dpm_2", "lms", "dpmpp_2s_ancestral", "dpmpp_sde", "dpmpp_2m",
-                           "dpmpp_2m_sde", "dpmpp_3m_sde", "ddim", "uni_pc", "lcm"})
+  for (const char* name : {"euler", "euler_ancestral", "heun", "dpm_2", "lms", "dpmpp_2s_ancestral", "dpmpp_sde",
+                           "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_3m_sde", "ddim", "uni_pc", "lcm"})
     CHECK(have.count(name) == 1);
 }
 

@@ -44,7 +44,8 @@ struct Dpmpp2sAncestralCfgPp {
       } else {
         const float t = -std::log(sigma), t_next = -std::log(down), h = t_next - t, s = t + 0.5f * h;
         const float middle = std::exp(-s);
-        const at::Tensor x2 = (middle / sigma) * (run.x + (denoised - run.negative())) - std::expm1(-h * 0.5f) * denoised;
+        const at::Tensor x2 =
+            (middle / sigma) * (run.x + (denoised - run.negative())) - std::expm1(-h * 0.5f) * denoised;
         ASSIGN_OR_RETURN(const at::Tensor denoised2, run.Denoise(x2, middle));
         // The negative prediction is now that of the second evaluation; the golden data show it.
         run.x = (down / sigma) * (run.x + (denoised - run.negative())) - std::expm1(-h) * denoised2;
@@ -54,7 +55,8 @@ struct Dpmpp2sAncestralCfgPp {
     return run.x;
   }
 };
-ATELIER_REGISTER_SAMPLER("dpmpp_2s_ancestral_cfg_pp", 12, Dpmpp2sAncestralCfgPp{}, SamplerTraits{.needs_negative = true});
+ATELIER_REGISTER_SAMPLER("dpmpp_2s_ancestral_cfg_pp", 12, Dpmpp2sAncestralCfgPp{},
+                         SamplerTraits{.needs_negative = true});
 
 struct Dpmpp2mCfgPp {
   StatusOr<at::Tensor> Sample(SampleRun& run) const {

@@ -16,7 +16,8 @@ struct ErSde {
     constexpr int kPoints = 200;
     run.OffsetFirstSigma();
     std::vector<double> lambdas;  // sigma / alpha
-    for (const float sigma : run.sigmas) lambdas.push_back(sigma == 0 ? 0.0 : std::exp(-static_cast<double>(run.Lambda(sigma))));
+    for (const float sigma : run.sigmas)
+      lambdas.push_back(sigma == 0 ? 0.0 : std::exp(-static_cast<double>(run.Lambda(sigma))));
     at::Tensor old, old_slope;
     for (size_t i = 0; i < run.steps(); ++i) {
       const float sigma = run.sigmas[i], next = run.sigmas[i + 1];

@@ -28,7 +28,8 @@ struct GradientEstimation {
   }
 };
 ATELIER_REGISTER_SAMPLER("gradient_estimation", 32, GradientEstimation{});
-ATELIER_REGISTER_SAMPLER("gradient_estimation_cfg_pp", 33, GradientEstimation{.cfg_pp = true}, SamplerTraits{.needs_negative = true});
+ATELIER_REGISTER_SAMPLER("gradient_estimation_cfg_pp", 33, GradientEstimation{.cfg_pp = true},
+                         SamplerTraits{.needs_negative = true});
 
 }  // namespace
 }  // namespace atelier::engine

@@ -1,4 +1,5 @@
-// Linear multistep with fixed Adams-Bashforth weights (ipndm) or weights for uneven steps (ipndm_v). Source: spec engine.md 5.5.
+// Linear multistep with fixed Adams-Bashforth weights (ipndm) or weights for uneven steps (ipndm_v). Source: spec
+// engine.md 5.5.
 #include <algorithm>
 #include <deque>
 #include <vector>
@@ -14,15 +15,21 @@ struct Ipndm {
   // Weights of the newest slope, the one before it, ... for the step from levels[i].
   static std::vector<double> FixedWeights(size_t order) {
     switch (order) {
-      case 1: return {1};
-      case 2: return {3 / 2.0, -1 / 2.0};
-      case 3: return {23 / 12.0, -16 / 12.0, 5 / 12.0};
-      default: return {55 / 24.0, -59 / 24.0, 37 / 24.0, -9 / 24.0};
+      case 1:
+        return {1};
+      case 2:
+        return {3 / 2.0, -1 / 2.0};
+      case 3:
+        return {23 / 12.0, -16 / 12.0, 5 / 12.0};
+      default:
+        return {55 / 24.0, -59 / 24.0, 37 / 24.0, -9 / 24.0};
     }
   }
   static std::vector<double> VariableWeights(const std::vector<float>& levels, size_t i, size_t order) {
     if (order == 1) return {1};
-    auto difference = [&](size_t back) { return static_cast<double>(levels[i + 1 - back]) - static_cast<double>(levels[i - back]); };
+    auto difference = [&](size_t back) {
+      return static_cast<double>(levels[i + 1 - back]) - static_cast<double>(levels[i - back]);
+    };
     const double h = difference(0), h1 = difference(1);
     double c1 = (2 + h / h1) / 2, c2 = -(h / h1) / 2;
     if (order == 2) return {c1, c2};
