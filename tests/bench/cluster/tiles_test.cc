@@ -1,0 +1,94 @@
+// Two equal workers against one on 16 tiles: the real worker with one thread each, the demonstration's model.
+#include <catch2/catch.hpp>
+#include <filesystem>
+
+#include "tests/bench/bench.h"
+#include "tests/harness/cluster.h"
+
+namespace atelier::test {
+namespace {
+
+constexpr int kPairs = 3;
+
+Json Prompt(int seed) {
+  const auto link = [](const char* node, int slot) { return Json::array({node, slot}); };
+  return Json{
+      {"1", {{"class_type", "CheckpointLoaderSimple"}, {"inputs", {{"ckpt_name", "demo.safetensors"}}}}},
+      {"2", {{"class_type", "CLIPTextEncode"}, {"inputs", {{"clip", link("1", 1)}, {"text", "a pink heart"}}}}},
+      {"3", {{"class_type", "CLIPTextEncode"}, {"inputs", {{"clip", link("1", 1)}, {"text", "blurry"}}}}},
+      {"4",
+       {{"class_type", "EmptyImage"},
+        {"inputs", {{"width", 512}, {"height", 512}, {"batch_size", 1}, {"color", 8421504}}}}},
+      {"5",
+       {{"class_type", "UltimateSDUpscaleDistributed"},
+        {"inputs",
+         {{"upscaled_image", link("4", 0)},
+          {"model", link("1", 0)},
+          {"positive", link("2", 0)},
+          {"negative", link("3", 0)},
+          {"vae", link("1", 2)},
+          {"seed", seed},
+          {"steps", 20},
+          {"cfg", 5.0},
+          {"sampler_name", "euler"},
+          {"scheduler", "normal"},
+          {"denoise", 0.5},
+          {"tile_width", 128},
+          {"tile_height", 128},
+          {"padding", 32},
+          {"mask_blur", 8},
+          {"force_uniform_tiles", true},
+          {"tiled_decode", false}}}}},
+      {"6", {{"class_type", "SaveImage"}, {"inputs", {{"images", link("5", 0)}, {"filename_prefix", "tiles"}}}}}};
+}
+
+TEST_CASE("two workers against one on 16 tiles") {
+  if (std::thread::hardware_concurrency() < 2) {
+    std::printf("two workers against one: skipped (one core)\n");
+    return;
+  }
+  if (!std::filesystem::exists(BinDir() + "/atelier-worker")) {
+    std::printf("two workers against one: skipped (no atelier-worker in this build)\n");
+    return;
+  }
+  ClusterOptions options;
+  options.worker = "atelier-worker";
+  options.models = ATELIER_SOURCE_DIR "/deploy/demo-data/models";
+  options.worker_flags = {"--threads", "1", "--device", "cpu"};
+  Cluster cluster(options);
+  int seed = 0;
+  // Accepted to ended, as `atelier job` tells it. The seeds differ, so that nothing comes out of a worker's cache.
+  const auto seconds = [&](const std::string& order) {
+    const v1::Job job = cluster.WaitJob(cluster.Submit(Prompt(++seed), 1, order), 600);
+    INFO(job.error());
+    REQUIRE(job.state() == "done");
+    return job.seconds();
+  };
+  // Each worker alone once, so that both have read the model.
+  cluster.StartWorker("a");
+  seconds("independent");
+  cluster.StartWorker("b");
+  REQUIRE(cluster.client().ControlWorker("a", "disable").ok());
+  seconds("independent");
+  for (const std::string order : {"independent", "exact"}) {
+    std::vector<double> ratios, one, two;
+    for (int i = 0; i < kPairs; ++i) {
+      REQUIRE(cluster.client().ControlWorker("a", "disable").ok());
+      one.push_back(seconds(order));
+      REQUIRE(cluster.client().ControlWorker("a", "enable").ok());
+      two.push_back(seconds(order));
+      ratios.push_back(one.back() / two.back());
+    }
+    char note[120];
+    std::snprintf(note, sizeof note, "median of %d pairs, 1 worker %.2f s, 2 workers %.2f s, tiles %s", kPairs,
+                  bench::Median(one), bench::Median(two), order.c_str());
+    if (order == "independent")
+      CHECK(bench::Report("two workers against one on 16 tiles", bench::Median(ratios), "x", bench::Side::kAtLeast, 1.8,
+                          note));
+    else
+      bench::Tell("two workers against one on 16 tiles, exact order", bench::Median(ratios), "x", note);
+  }
+}
+
+}  // namespace
+}  // namespace atelier::test
