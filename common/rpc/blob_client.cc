@@ -1,6 +1,7 @@
 #include "common/rpc/blob_client.h"
 
 #include <algorithm>
+#include <cstdint>
 
 #include "atelier/v1/blobs.grpc.pb.h"
 #include "common/base/hash.h"
@@ -10,10 +11,10 @@
 namespace atelier {
 namespace {
 
-constexpr int64_t kDeadlineMs = 15'000;     // of a call that moves little
-constexpr int64_t kBytesPerMsMin = 1000;    // slower than 1 MB/s counts as lost
-constexpr int64_t kReserveMax = 256 << 20;  // memory asked for before the first byte came
-constexpr size_t kHaveHashesMax = 10'000;   // of one Have call, as the service bounds it
+constexpr int64_t kDeadlineMs = 15'000;    // of a call that moves little
+constexpr int64_t kBytesPerMsMin = 1000;   // slower than 1 MB/s counts as lost
+constexpr uint64_t kReserveMax = 1 << 30;  // memory asked for on the word of a first chunk
+constexpr size_t kHaveHashesMax = 10'000;  // of one Have call, as the service bounds it
 
 int64_t DeadlineFor(int64_t bytes) { return kDeadlineMs + bytes / kBytesPerMsMin; }
 
@@ -50,8 +51,8 @@ BlobClient::BlobClient(std::shared_ptr<grpc::Channel> channel)
 
 BlobClient::~BlobClient() = default;
 
-Status BlobClient::GetTo(const std::string& hash, int64_t bytes_max,
-                         const std::function<Status(std::string_view)>& sink) {
+Status BlobClient::Stream(const std::string& hash, int64_t bytes_max, const std::function<void(uint64_t size)>& begin,
+                          const std::function<Status(std::string_view)>& sink) {
   // The size is not known before the first chunk; the bound sets the deadline, at most an hour.
   Call call(*this, DeadlineFor(std::min<int64_t>(bytes_max, 3'600'000 * kBytesPerMsMin)));
   v1::GetBlob request;
@@ -67,8 +68,11 @@ Status BlobClient::GetTo(const std::string& hash, int64_t bytes_max,
     if (first) {
       size = chunk.size();
       first = false;
-      if (size > static_cast<uint64_t>(bytes_max))
+      if (size > static_cast<uint64_t>(bytes_max)) {
         failure = ResourceExhausted("blob ", hash, " has ", size, " bytes, at most ", bytes_max, " are allowed here");
+      } else if (begin) {
+        begin(size);
+      }
     }
     received += static_cast<int64_t>(chunk.data().size());
     if (failure.ok() && received > bytes_max)
@@ -92,13 +96,19 @@ Status BlobClient::GetTo(const std::string& hash, int64_t bytes_max,
   return OkStatus();
 }
 
+Status BlobClient::GetTo(const std::string& hash, int64_t bytes_max,
+                         const std::function<Status(std::string_view)>& sink) {
+  return Stream(hash, bytes_max, nullptr, sink);
+}
+
 StatusOr<std::string> BlobClient::Get(const std::string& hash, int64_t bytes_max) {
   std::string bytes;
-  bytes.reserve(static_cast<size_t>(std::clamp<int64_t>(bytes_max, 0, kReserveMax)));
-  RETURN_IF_ERROR(GetTo(hash, bytes_max, [&](std::string_view data) {
-    bytes.append(data);
-    return OkStatus();
-  }));
+  RETURN_IF_ERROR(Stream(
+      hash, bytes_max, [&](uint64_t size) { bytes.reserve(static_cast<size_t>(std::min(size, kReserveMax))); },
+      [&](std::string_view data) {
+        bytes.append(data);
+        return OkStatus();
+      }));
   return bytes;
 }
 

@@ -41,6 +41,10 @@ class BlobClient {
  private:
   class Call;
   struct Stub;
+  // Get with `begin` told the blob's size before the first bytes.
+  Status Stream(const std::string& hash, int64_t bytes_max, const std::function<void(uint64_t size)>& begin,
+                const std::function<Status(std::string_view)>& sink);
+
   std::unique_ptr<Stub> stub_;
   std::mutex mutex_;
   bool cancelled_ = false;

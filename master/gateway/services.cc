@@ -101,10 +101,9 @@ grpc::Status BlobServer::Get(grpc::ServerContext* context, const v1::GetBlob* re
   chunk.set_size(blob->size());
   uint64_t offset = 0;
   do {
-    auto bytes = blob->Read(offset, static_cast<uint64_t>(limits::kChunkBytes));
-    if (!bytes.ok()) return ToGrpc(bytes.status());
-    offset += bytes->size();
-    *chunk.mutable_data() = std::move(*bytes);
+    const Status read = blob->ReadInto(offset, static_cast<uint64_t>(limits::kChunkBytes), *chunk.mutable_data());
+    if (!read.ok()) return ToGrpc(read);
+    offset += chunk.data().size();
     if (!writer->Write(chunk)) return grpc::Status(grpc::StatusCode::CANCELLED, "the reader went away");
     chunk.clear_hash();
     chunk.clear_size();

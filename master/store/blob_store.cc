@@ -127,9 +127,15 @@ BlobReader::~BlobReader() {
 }
 
 StatusOr<std::string> BlobReader::Read(uint64_t offset, uint64_t length) {
+  std::string bytes;
+  RETURN_IF_ERROR(ReadInto(offset, length, bytes));
+  return bytes;
+}
+
+Status BlobReader::ReadInto(uint64_t offset, uint64_t length, std::string& bytes) {
   if (offset > size_)
     return InvalidArgument("offset ", offset, " is beyond the ", size_, " bytes of blob ", Short(hash_));
-  std::string bytes(static_cast<size_t>(std::min(length, size_ - offset)), '\0');
+  bytes.resize(static_cast<size_t>(std::min(length, size_ - offset)));
   size_t have = 0;
   while (have < bytes.size()) {
     const ssize_t n = pread(fd_, bytes.data() + have, bytes.size() - have, static_cast<off_t>(offset + have));
@@ -145,7 +151,7 @@ StatusOr<std::string> BlobReader::Read(uint64_t offset, uint64_t length) {
   if (check_ == nullptr || offset != hashed_) {
     if (offset != 0) {
       check_.reset();
-      return bytes;
+      return OkStatus();
     }
     check_ = std::make_unique<Sha256>();
     hashed_ = 0;
@@ -162,13 +168,14 @@ StatusOr<std::string> BlobReader::Read(uint64_t offset, uint64_t length) {
                       "'; it was moved to 'damaged' there");
     }
   }
-  return bytes;
+  return OkStatus();
 }
 
 Status BlobReader::Verify() {
   uint64_t offset = 0;
+  std::string bytes;
   do {
-    ASSIGN_OR_RETURN(const std::string bytes, Read(offset, kReadBytes));
+    RETURN_IF_ERROR(ReadInto(offset, kReadBytes, bytes));
     offset += bytes.size();
   } while (offset < size_);
   return OkStatus();

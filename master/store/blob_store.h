@@ -60,6 +60,8 @@ class BlobReader {
   /// verified: the one that reaches the end gives DATA_LOSS when the whole does not match the name, and the blob is
   /// moved aside. Other errors: INVALID_ARGUMENT for an offset beyond the end, DATA_LOSS when the disk cannot read.
   StatusOr<std::string> Read(uint64_t offset, uint64_t length);
+  /// The same into `bytes`, whose memory is used again when it is large enough.
+  Status ReadInto(uint64_t offset, uint64_t length, std::string& bytes);
   /// Reads and checks everything. Errors: DATA_LOSS.
   Status Verify();
 

@@ -87,15 +87,18 @@ TEST_CASE("blob streaming over loopback") {
   const std::string disk = before != nullptr ? before : "/tmp";
   const auto note = [](double cpu, const char* where) {
     char text[160];
-    std::snprintf(text, sizeof text, "one stream, %zu MiB, best of %d, %s; %.2f processor seconds a GB on both sides", kBytes >> 20,
-                  kRuns, where, cpu);
+    std::snprintf(text, sizeof text, "one stream, %zu MiB, best of %d, %s; %.2f processor seconds a GB on both sides",
+                  kBytes >> 20, kRuns, where, cpu);
     return std::string(text);
   };
   const Rates memory = Measure("/dev/shm");
-  CHECK(bench::Report("blob put", memory.put, "MB/s", bench::Side::kAtLeast, 500, note(memory.put_cpu, "state in /dev/shm")));
-  CHECK(bench::Report("blob get", memory.get, "MB/s", bench::Side::kAtLeast, 500, note(memory.get_cpu, "state in /dev/shm")));
+  CHECK(bench::Report("blob put", memory.put, "MB/s", bench::Side::kAtLeast, 500,
+                      note(memory.put_cpu, "state in /dev/shm")));
+  CHECK(bench::Report("blob get", memory.get, "MB/s", bench::Side::kAtLeast, 500,
+                      note(memory.get_cpu, "state in /dev/shm")));
   const Rates drive = Measure(disk);
-  bench::Tell("blob put on disk", drive.put, "MB/s", note(drive.put_cpu, "durable at the end: the disk's speed is in it"));
+  bench::Tell("blob put on disk", drive.put, "MB/s",
+              note(drive.put_cpu, "durable at the end: the disk's speed is in it"));
   bench::Tell("blob get on disk", drive.get, "MB/s", note(drive.get_cpu, "in the page cache"));
 }
 

@@ -32,7 +32,7 @@ Json Prompt(int seed) {
           {"cfg", 5.0},
           {"sampler_name", "euler"},
           {"scheduler", "normal"},
-          {"denoise", 0.5},
+          {"denoise", 0.2},
           {"tile_width", 128},
           {"tile_height", 128},
           {"padding", 32},
@@ -57,11 +57,17 @@ TEST_CASE("two workers against one on 16 tiles") {
   options.worker_flags = {"--threads", "1", "--device", "cpu"};
   Cluster cluster(options);
   int seed = 0;
+  std::string shares;  // of the last job's tiles among the workers
   // Accepted to ended, as `atelier job` tells it. The seeds differ, so that nothing comes out of a worker's cache.
   const auto seconds = [&](const std::string& order) {
     const v1::Job job = cluster.WaitJob(cluster.Submit(Prompt(++seed), 1, order), 600);
     INFO(job.error());
     REQUIRE(job.state() == "done");
+    std::map<std::string, int> tiles;
+    for (const v1::Task& task : job.tasks())
+      if (task.label().rfind("tile", 0) == 0) ++tiles[task.worker()];
+    shares.clear();
+    for (const auto& [worker, count] : tiles) shares += (shares.empty() ? "" : " + ") + std::to_string(count);
     return job.seconds();
   };
   // Each worker alone once, so that both have read the model.
@@ -80,8 +86,8 @@ TEST_CASE("two workers against one on 16 tiles") {
       ratios.push_back(one.back() / two.back());
     }
     char note[120];
-    std::snprintf(note, sizeof note, "median of %d pairs, 1 worker %.2f s, 2 workers %.2f s, tiles %s", kPairs,
-                  bench::Median(one), bench::Median(two), order.c_str());
+    std::snprintf(note, sizeof note, "median of %d pairs, 1 worker %.2f s, 2 workers %.2f s with %s tiles, order %s",
+                  kPairs, bench::Median(one), bench::Median(two), shares.c_str(), order.c_str());
     if (order == "independent")
       CHECK(bench::Report("two workers against one on 16 tiles", bench::Median(ratios), "x", bench::Side::kAtLeast, 1.8,
                           note));
