@@ -11,8 +11,8 @@
 
 namespace atelier {
 
-/// Arguments of channels and servers that move blobs: the library's defaults (frames of 16 KiB, a window of 64 KiB) cost
-/// a third of the speed on a fast network. Thread: any.
+/// Arguments of channels and servers that move blobs: the library's defaults (frames of 16 KiB, a window of 64 KiB)
+/// cost a third of the speed on a fast network. Thread: any.
 std::array<std::pair<const char*, int>, 3> BulkArguments();
 
 /// A channel to HOST:PORT with connections of its own (nothing shared with other channels, so that a fresh channel

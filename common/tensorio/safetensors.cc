@@ -331,7 +331,7 @@ StatusOr<SafetensorsView> ParseSafetensors(std::string_view bytes, std::string_v
   }
   if (at > view.data_.size()) {
     return DataLoss("file \"", file, "\" is cut off: ", view.data_.size(), " bytes of tensors are there, ", at,
-                    " are expected; download it again");
+                    " are expected");
   }
   if (at < view.data_.size()) {
     return DataLoss("file \"", file, "\" has ", view.data_.size() - at, " bytes after its last tensor");

@@ -7,6 +7,8 @@
 namespace atelier {
 namespace {
 
+constexpr int kFailuresInRowMax = 3;  // of a worker, in tasks that others complete
+
 Attempt* FindAttempt(Task& task, const std::string& worker, uint64_t number) {
   for (Attempt& attempt : task.attempts)
     if (attempt.number == number && attempt.worker == worker) return &attempt;
@@ -69,6 +71,7 @@ Effects Control::AddJob(NewJob made, int64_t now_ms) {
   job.inputs = std::move(made.inputs);
   job.output_order = std::move(made.output_order);
   job.accepted_ms = now_ms;
+  job.replanned = made.replanned;
   for (TaskSpec& spec : made.plan.tasks) {
     Task task;
     const std::string id = spec.id;
@@ -113,7 +116,11 @@ Effects Control::CancelJob(const std::string& id, int64_t now_ms) {
   return out;
 }
 
-void Control::ForgetJob(const std::string& id) { jobs_.erase(id); }
+void Control::ForgetJob(const std::string& id) {
+  jobs_.erase(id);
+  std::erase_if(step_ms_,
+                [key = Cat("|", id, "|")](const auto& entry) { return entry.first.find(key) != std::string::npos; });
+}
 
 void Control::Fail(Job& job, const std::string& message, JobState state, Effects& out) {
   if (job.ended()) return;
@@ -187,6 +194,10 @@ bool Control::BindingsDone(const Job& job, const std::vector<Binding>& bindings)
 }
 
 void Control::SetReady(Job& job, Task& task) {
+  if (!task.stage.empty() && job.stages.at(task.stage).tiles[static_cast<size_t>(task.tile)].crop.hash.empty()) {
+    task.state = TaskState::kWaiting;  // TileCut makes it ready
+    return;
+  }
   task.state = TaskState::kReady;
   job.ready.insert(task.place);
 }
@@ -366,7 +377,7 @@ Effects Control::WorkerAttached(WorkerInfo info, const std::vector<Held>& held, 
       continue;
     }
     Attempt* known = FindAttempt(*found.task, name, one.attempt);
-    const bool earlier_epoch = (one.attempt >> kEpochShift) < options_.epoch;
+    const bool earlier_epoch = !found.job->replanned && (one.attempt >> kEpochShift) < options_.epoch;
     if (known == nullptr && !earlier_epoch) {
       if (!one.finished) out.push_back(effect::SendCancel{name, one.task, one.attempt, "the lease had ended"});
       continue;
@@ -379,7 +390,7 @@ Effects Control::WorkerAttached(WorkerInfo info, const std::vector<Held>& held, 
       known->started_ms = now_ms;
     }
     known->lost = false;
-    known->running = true;
+    known->running = one.running || one.finished;
     known->progress_ms = now_ms;
     found.task->killed.erase(name);
     if (found.task->state == TaskState::kReady || found.task->state == TaskState::kWaiting) {
@@ -387,7 +398,7 @@ Effects Control::WorkerAttached(WorkerInfo info, const std::vector<Held>& held, 
       found.task->state = TaskState::kLeased;
     }
     if (found.job->state == JobState::kQueued) found.job->state = JobState::kRunning;
-    worker.held.emplace_back(found.job->id, found.id);
+    worker.held.insert(known->running ? worker.held.begin() : worker.held.end(), std::pair(found.job->id, found.id));
   }
   for (const auto& [job_id, task_id] : before) {
     auto job = jobs_.find(job_id);
@@ -541,6 +552,14 @@ Effects Control::TaskDone(const std::string& worker, const std::string& wire_id,
     ++it->second.tasks_done;
     it->second.failures_in_row = 0;
   }
+  for (const std::string& name : task.failed_on) {  // what fails everywhere blames no worker
+    auto failed = workers_.find(name);
+    if (failed == workers_.end() || name == worker) continue;
+    if (++failed->second.failures_in_row < kFailuresInRowMax || failed->second.draining) continue;
+    failed->second.draining = true;
+    out.push_back(effect::SendDrain{name, Cat(kFailuresInRowMax, " tasks in a row failed here that other workers ",
+                                              "completed; the last: ", task.last_error)});
+  }
   out.push_back(effect::RecordAccepted{found.job->id, found.id, worker, number, seconds, task.results, task.files});
   out.push_back(effect::SendAck{worker, wire_id, number, true, ""});
   for (const Attempt& other : task.attempts) {
@@ -572,14 +591,6 @@ Effects Control::TaskFailed(const std::string& worker, const std::string& wire_i
     Fail(*found.job, message, JobState::kFailed, out);
   } else {
     task.failed_on.insert(worker);
-    Worker& failed = workers_[worker];
-    const bool others = std::any_of(workers_.begin(), workers_.end(), [&](const auto& entry) {
-      return entry.first != worker && entry.second.connected && entry.second.enabled;
-    });
-    if (++failed.failures_in_row >= 3 && others && !failed.draining) {
-      failed.draining = true;
-      out.push_back(effect::SendDrain{worker, Cat("three tasks in a row failed here: ", message)});
-    }
     Requeue(*found.job, task, out);
   }
   Schedule(out, now_ms);
@@ -639,9 +650,11 @@ Effects Control::Tick(int64_t now_ms) {
       if (task.state != TaskState::kLeased) continue;
       for (size_t i = 0; i < task.attempts.size();) {
         const Attempt attempt = task.attempts[i];
+        // What was learned holds between steps alone: loading, decoding and uploading report none.
+        const bool stepping = attempt.step > 0 && attempt.step < attempt.total;
         auto learned = step_ms_.find(Cat(attempt.worker, "|", job_id, "|", task.stage.empty() ? task_id : task.stage));
         const int64_t limit =
-            learned == step_ms_.end()
+            !stepping || learned == step_ms_.end()
                 ? options_.first_step_ms_max
                 : std::max(options_.hung_ms_min,
                            static_cast<int64_t>(options_.hung_factor * static_cast<double>(learned->second)));
@@ -655,6 +668,11 @@ Effects Control::Tick(int64_t now_ms) {
         out.push_back(effect::SendCancel{attempt.worker, WireId(job_id, task_id), attempt.number, "no progress"});
         EraseAttempt(task, attempt.number);
         RemoveHeld(attempt.worker, job_id, task_id);
+        Worker& stuck = workers_[attempt.worker];
+        if (!stuck.draining) {
+          stuck.draining = true;
+          out.push_back(effect::SendDrain{attempt.worker, "a task there makes no progress"});
+        }
       }
       Requeue(job, task, out);
       if (job.ended()) break;

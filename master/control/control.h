@@ -43,6 +43,7 @@ struct Held {
   std::string task;
   uint64_t attempt = 0;
   bool finished = false;
+  bool running = false;  // else it waits behind another
 };
 
 /// One try at a task.
@@ -129,6 +130,7 @@ struct Job {
   JobState state = JobState::kQueued;
   std::string error;
   int64_t accepted_ms = 0;
+  bool replanned = false;
   bool ended() const { return state == JobState::kDone || state == JobState::kFailed || state == JobState::kCancelled; }
 };
 
@@ -160,6 +162,7 @@ class Control {
     std::vector<std::string> output_order;
     std::map<std::string, Blob> inputs;
     std::map<std::string, Restored> restored;
+    bool replanned = false;  // planned differently before a restart: attempts of then are worth nothing
   };
   Effects AddJob(NewJob job, int64_t now_ms);
   Effects CancelJob(const std::string& id, int64_t now_ms);

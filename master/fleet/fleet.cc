@@ -1,5 +1,6 @@
 #include "master/fleet/fleet.h"
 
+#include <atomic>
 #include <chrono>
 #include <deque>
 
@@ -72,7 +73,7 @@ class Fleet::Session final : public grpc::ServerBidiReactor<v1::FromWorker, v1::
       self = std::move(all->second);
       fleet_->all_.erase(all);
     }
-    if (was_current) fleet_->events_.lost(name_, instance_);
+    if (was_current) fleet_->events_.lost(name_, StreamId());
   }
 
   void Send(v1::ToWorker message) {
@@ -94,7 +95,10 @@ class Fleet::Session final : public grpc::ServerBidiReactor<v1::FromWorker, v1::
     Finish(status);
   }
 
-  void Cut() { context_->TryCancel(); }
+  void Cut() {
+    std::lock_guard lock(mutex_);
+    if (!ended_) context_->TryCancel();
+  }
 
   int64_t silent_ms() {
     std::lock_guard lock(mutex_);
@@ -103,6 +107,10 @@ class Fleet::Session final : public grpc::ServerBidiReactor<v1::FromWorker, v1::
   const std::string& name() const { return name_; }
 
  private:
+  // What the core sees as the instance: a late "lost" of an old stream of the same process means nothing to the new
+  // one.
+  std::string StreamId() const { return Cat(instance_, "#", stream_); }
+
   bool Attach() {
     if (incoming_.kind_case() != v1::FromWorker::kAttach || incoming_.attach().name().empty()) {
       End({grpc::StatusCode::INVALID_ARGUMENT, "the first message must be an attach with a name"});
@@ -138,6 +146,7 @@ class Fleet::Session final : public grpc::ServerBidiReactor<v1::FromWorker, v1::
       if (it != fleet_->by_name_.end()) it->second->Cut();  // an older stream of the same process
       fleet_->by_name_[name_] = fleet_->all_.at(this);
     }
+    incoming_.mutable_attach()->set_instance(StreamId());
     fleet_->events_.attached(std::move(*incoming_.mutable_attach()));
     return true;
   }
@@ -151,12 +160,14 @@ class Fleet::Session final : public grpc::ServerBidiReactor<v1::FromWorker, v1::
 
   Fleet* const fleet_;
   grpc::CallbackServerContext* const context_;
+  const uint64_t stream_ = ++streams_;
   v1::FromWorker incoming_;
   std::string name_, instance_;  // set by the first message, then constant
   std::mutex mutex_;
   int64_t last_ms_;
   bool writing_ = false, ended_ = false;
   std::deque<v1::ToWorker> outgoing_;
+  static inline std::atomic<uint64_t> streams_ = 0;
 };
 
 Fleet::Fleet(FleetOptions options, FleetEvents events) : options_(options), events_(std::move(events)) {}

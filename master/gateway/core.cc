@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <limits>
 
 #include "common/files/files.h"
 #include "common/rpc/protocol.h"
@@ -15,7 +16,8 @@ namespace atelier {
 namespace {
 
 constexpr size_t kControlQueueMax = limits::kEventQueueMax;
-constexpr size_t kPixelQueueMax = 65'536;  // the control thread never waits for pixels: bounded by tiles of open jobs
+constexpr size_t kPixelQueueMax = std::numeric_limits<size_t>::max();  // bounded by the tiles of open jobs; the control
+                                                                       // thread must never wait for pixels
 constexpr int64_t kGarbageEveryMs = 60'000;
 constexpr double kGarbageAgeSeconds = 600;
 
@@ -147,10 +149,11 @@ Status Core::Recover() {
   }
 
   ASSIGN_OR_RETURN(std::vector<OpenJob> open, store_->LoadOpenJobs());
+  for (const OpenJob& job : open)
+    if (!job.intents.empty()) outputs_->Reserve(job.job.id, job.intents);
   for (OpenJob& job : open) {
     const std::string id = job.job.id;
     open_[id].record = job.job;
-    if (!job.intents.empty()) outputs_->Reserve(id, job.intents);
     auto settings = ParseJson(job.job.settings_json);
     std::vector<std::string> output_nodes;
     if (settings.ok() && settings->contains("outputs"))
@@ -166,11 +169,14 @@ Status Core::Recover() {
     Control::NewJob again{id, settings->value("submitter", ""), settings->value("priority", 0), {}, output_nodes, {},
                           {}};
     const bool same_plan = plan->Digest() == job.job.plan_digest;
-    if (!same_plan)
+    again.replanned = !same_plan;
+    if (!same_plan) {
       LogWarning("job ", id, " is planned differently by this version: its tasks are done anew");
-    else
+      RETURN_IF_ERROR(store_->ForgetAccepted(id));
+    } else {
       for (AcceptedTask& task : job.accepted)
         again.restored[task.task_id] = {std::move(task.results), std::move(task.files)};
+    }
     for (const InputBinding& input : job.inputs) again.inputs[input.name] = input.blob;
     again.plan = std::move(*plan);
     LogInfo("taking up job ", id, " with ", again.restored.size(), " accepted tasks");
@@ -234,7 +240,8 @@ void Core::Apply(Effects effects) {
       continue;
     }
     flush();
-    if (!broken.ok() && !broken_job.empty() && !std::holds_alternative<effect::SendAck>(any)) break;
+    if (auto* save = std::get_if<effect::SaveOutputs>(&any); save != nullptr && !broken.ok() && save->job == broken_job)
+      continue;  // the job fails below
     if (auto* ack = std::get_if<effect::SendAck>(&any)) {
       AckNow(*ack, broken.ok());
     } else if (auto* ended = std::get_if<effect::EndJob>(&any)) {
@@ -495,6 +502,8 @@ FleetEvents Core::fleet_events() {
   };
   events.lost = [this](const std::string& name, const std::string& instance) {
     queue_.Post([this, name, instance] {
+      auto known = control_->workers().find(name);
+      if (known == control_->workers().end() || known->second.info.instance != instance) return;
       LogInfo("worker \"", name, "\" left");
       {
         std::lock_guard lock(mutex_);
@@ -565,7 +574,8 @@ void Core::HandleMessage(const std::string& name, v1::FromWorker message) {
       worker_notes_.erase(name);
       if (!known_workers_.contains(name)) RememberWorker(name, true);
       std::vector<Held> held;
-      for (const v1::HeldAttempt& one : attach.held()) held.push_back({one.task_id(), one.attempt(), one.finished()});
+      for (const v1::HeldAttempt& one : attach.held())
+        held.push_back({one.task_id(), one.attempt(), one.finished(), one.running()});
       Apply(control_->WorkerAttached(std::move(info), held, now));
       break;
     }

@@ -130,6 +130,14 @@ StatusOr<Core::Prepared> Core::Prepare(const v1::SubmitRequest& request, bool st
   out.replicas = static_cast<int>(request.replicas());
   if (out.replicas == 0) queue_.Run([&] { out.replicas = ConfiguredReplicas(); });
   ASSIGN_OR_RETURN(out.plan, MakePlan(out.prompt, out.outputs, *known, {out.replicas, out.tiles}));
+  auto too_large = [](const TaskSpec& task) {
+    return DumpJson(task.nodes).size() > static_cast<size_t>(limits::kMessageBytesMax);
+  };
+  if (std::any_of(out.plan.tasks.begin(), out.plan.tasks.end(), too_large) ||
+      std::any_of(out.plan.stages.begin(), out.plan.stages.end(),
+                  [&](const StageSpec& stage) { return too_large(stage.tile); }))
+    return ResourceExhausted("the nodes of one task take more than ", limits::kMessageBytesMax >> 20,
+                             " MiB: take large texts out of the workflow");
   if (!store_inputs) return out;
 
   std::set<std::string> names;

@@ -412,6 +412,11 @@ Status JobStore::FinishJob(std::string_view id, std::string_view state, std::str
   return scope.Commit();
 }
 
+Status JobStore::ForgetAccepted(std::string_view job_id) {
+  ASSIGN_OR_RETURN(Statement remove, Prepare("DELETE FROM accepted_tasks WHERE job_id = ?"));
+  return remove.Text(job_id).Run(Cat("drop the results of job ", job_id));
+}
+
 Status JobStore::DeleteJob(std::string_view id) {
   ASSIGN_OR_RETURN(const JobRecord job, GetJob(id));
   if (job.ended_unix_ms == 0) return FailedPrecondition("job ", id, " has not ended; cancel it first");

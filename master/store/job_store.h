@@ -72,6 +72,8 @@ class JobStore {
   /// Ends a job and records its outputs, all or nothing; its intents are dropped. Errors: NOT_FOUND.
   Status FinishJob(std::string_view id, std::string_view state, std::string_view error, int64_t ended_unix_ms,
                    double seconds, const std::vector<SavedOutput>& outputs);
+  /// Drops the accepted results of a job that is planned anew.
+  Status ForgetAccepted(std::string_view job_id);
   /// Removes an ended job and all that belongs to it. Errors: NOT_FOUND, FAILED_PRECONDITION (still open).
   Status DeleteJob(std::string_view id);
 

@@ -6,16 +6,29 @@
 #include "worker/engine/tensor_blob.h"
 
 namespace atelier::engine {
+namespace {
+
+// A damaged file's status says what to do about it.
+Status WithRemedy(const Status& status, bool safetensors) {
+  const bool damaged =
+      status.code() == StatusCode::kDataLoss || (safetensors && status.code() == StatusCode::kInvalidArgument);
+  return damaged ? MakeStatus(status.code(), Message(status), "; download it again") : status;
+}
+
+}  // namespace
 
 WeightSource::WeightSource(std::string file, Tensors tensors)
     : file_(std::move(file)), tensors_(std::make_shared<const Tensors>(std::move(tensors))) {}
 
 StatusOr<WeightSource> WeightSource::Open(const std::string& path) {
   if (IsTorchZip(path)) {
-    ASSIGN_OR_RETURN(Tensors tensors, ReadTorchZip(path));
-    return WeightSource(path.substr(path.rfind('/') + 1), std::move(tensors));
+    StatusOr<Tensors> tensors = ReadTorchZip(path);
+    if (!tensors.ok()) return WithRemedy(tensors.status(), false);
+    return WeightSource(path.substr(path.rfind('/') + 1), *std::move(tensors));
   }
-  ASSIGN_OR_RETURN(const std::shared_ptr<const SafetensorsFile> file, SafetensorsFile::Open(path));
+  const StatusOr<std::shared_ptr<const SafetensorsFile>> opened = SafetensorsFile::Open(path);
+  if (!opened.ok()) return WithRemedy(opened.status(), true);
+  const std::shared_ptr<const SafetensorsFile>& file = *opened;
   Tensors tensors;
   for (const auto& [name, info] : file->view().tensors()) tensors.emplace(name, TensorView(file, info));
   WeightSource source(file->name(), std::move(tensors));

@@ -41,7 +41,7 @@ StatusOr<std::pair<std::string, const Family*>> Detect(const WeightSource& diffu
         for (const std::string& name : Registry<Family>::Get().Names()) names += (names.empty() ? "" : ", ") + name;
         return names;
       }(),
-      ")");
+      "); choose a file of one of these, or download it again if it is one");
 }
 
 StatusOr<DiffusionParts> BuildDiffusion(const WeightSource& diffusion, const WeightSource& file,
@@ -121,7 +121,8 @@ StatusOr<std::shared_ptr<const engine::UpscaleNetwork>> LoadUpscaler(const std::
         names += (names.empty() ? "" : ", ") + name;
       }
       return InvalidArgument("file \"", file.file(),
-                             "\" holds no upscale model of a known architecture (known: ", names, ")");
+                             "\" holds no upscale model of a known architecture (known: ", names,
+                             "); choose a file of one of these");
     });
   });
 }

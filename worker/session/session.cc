@@ -288,6 +288,7 @@ class Session::Impl {
       held.set_task_id(id);
       held.set_attempt(attempt->lease.attempt());
       held.set_finished(attempt->finished);
+      held.set_running(attempt == running_);
     }
     return message;
   }

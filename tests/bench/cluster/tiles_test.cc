@@ -28,7 +28,7 @@ Json Prompt(int seed) {
           {"negative", link("3", 0)},
           {"vae", link("1", 2)},
           {"seed", seed},
-          {"steps", 20},
+          {"steps", 5},
           {"cfg", 5.0},
           {"sampler_name", "euler"},
           {"scheduler", "normal"},

@@ -361,6 +361,48 @@ TEST_CASE("control: bad input fails the job at once, a worker's own trouble send
   CHECK(hand.error() == "node \"5\": bad value");
 }
 
+TEST_CASE("control: a worker is drained for what others complete, never for what fails everywhere") {
+  Hand hand;
+  hand.control.CancelJob("j", 0);
+  hand.Attach("a");
+  hand.Attach("b");
+  // One job whose first task fails on "a"; then "b" fails too or completes it. Returns who was drained.
+  const auto run = [&](const std::string& id, bool b_completes) {
+    Json prompt = ReplicaPrompt();
+    prompt["8"]["inputs"]["images"] = Link("6");
+    auto plan = MakePlan(prompt, {"8"}, TestCatalog(), {1, "exact"});
+    REQUIRE(plan.ok());
+    hand.control.SetWorkerEnabled("b", false, 1);
+    const Effects added = hand.control.AddJob({id, "", 0, std::move(*plan), {"8"}, {}, {}}, 1);
+    const auto* lease = hand.Lease(added);
+    REQUIRE(lease != nullptr);
+    const std::string task = lease->task;
+    const size_t results = lease->spec->wanted.size();
+    const uint64_t attempt = lease->attempt;
+    const Effects enabled = hand.control.SetWorkerEnabled("b", true, 1);
+    const Effects failed = hand.control.TaskFailed("a", task, attempt, "the file is damaged", true, 1);
+    const auto* again = hand.Lease(failed);
+    REQUIRE(again != nullptr);
+    REQUIRE(again->worker == "b");
+    Effects all = failed;
+    const Effects more =
+        b_completes ? hand.control.TaskDone("b", task, again->attempt, std::vector<Blob>(results), {}, 1, 1)
+                    : hand.control.TaskFailed("b", task, again->attempt, "the file is damaged", true, 1);
+    all.insert(all.end(), more.begin(), more.end());
+    CHECK((hand.control.jobs().at(id).state == JobState::kFailed) == !b_completes);
+    hand.control.CancelJob(id, 1);
+    std::set<std::string> drained;
+    for (const Effect& any : all)
+      if (const auto* drain = std::get_if<effect::SendDrain>(&any)) drained.insert(drain->worker);
+    for (const char* worker : {"a", "b"}) hand.control.WorkerPulls(worker, 1, 1);
+    return drained;
+  };
+  for (const char* id : {"k1", "k2", "k3", "k4"}) CHECK(run(id, false).empty());
+  CHECK(run("l1", true).empty());
+  CHECK(run("l2", true).empty());
+  CHECK(run("l3", true) == std::set<std::string>{"a"});
+}
+
 TEST_CASE("control: cancelling ends attempts and a job once") {
   Hand hand;
   REQUIRE(hand.Lease(hand.Attach("a")) != nullptr);
