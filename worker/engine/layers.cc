@@ -54,7 +54,8 @@ at::Tensor SinusoidalEmbedding(const at::Tensor& t, int64_t dim) {
 }
 
 void LayerBuilder::Fail(const std::string& what) {
-  if (status_.ok()) status_ = InvalidArgument("file \"", weights_.file(), "\": ", what, "; download it again or choose another file");
+  if (status_.ok())
+    status_ = InvalidArgument("file \"", weights_.file(), "\": ", what, "; download it again or choose another file");
 }
 
 Param LayerBuilder::Take(const std::string& name, std::initializer_list<int64_t> shape) {

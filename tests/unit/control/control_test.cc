@@ -3,6 +3,7 @@
 
 #include <catch2/catch.hpp>
 #include <random>
+#include <set>
 
 #include "common/base/hash.h"
 #include "master/planner/planner.h"
@@ -385,9 +386,9 @@ TEST_CASE("control: a worker is drained for what others complete, never for what
     REQUIRE(again != nullptr);
     REQUIRE(again->worker == "b");
     Effects all = failed;
-    const Effects more =
-        b_completes ? hand.control.TaskDone("b", task, again->attempt, std::vector<Blob>(results), {}, 1, 1)
-                    : hand.control.TaskFailed("b", task, again->attempt, "the file is damaged", true, 1);
+    const Effects more = b_completes
+                             ? hand.control.TaskDone("b", task, again->attempt, std::vector<Blob>(results), {}, 1, 1)
+                             : hand.control.TaskFailed("b", task, again->attempt, "the file is damaged", true, 1);
     all.insert(all.end(), more.begin(), more.end());
     CHECK((hand.control.jobs().at(id).state == JobState::kFailed) == !b_completes);
     hand.control.CancelJob(id, 1);
