@@ -1,0 +1,159 @@
+// A picture redrawn in tiles by the real worker: its bytes depend on the plan alone, whoever dies or comes late.
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "tests/fault_real/real.h"
+
+namespace atelier::test {
+namespace {
+
+constexpr uint32_t kTiles = 6;
+
+// Watches a job for a task that is leased again after its result was accepted.
+class Once {
+ public:
+  explicit Once(const std::vector<AcceptedTask>& before = {}) {
+    for (const AcceptedTask& task : before) done_.insert(task.task_id);
+  }
+  void operator()(const v1::JobEvent& event) {
+    if (!event.has_task()) return;
+    const v1::Task& task = event.task();
+    if (task.state() == "done") {
+      done_.insert(task.id());
+    } else if (task.state() == "leased" && done_.count(task.id()) > 0) {
+      repeated_.insert(task.id());
+    }
+  }
+  const std::set<std::string>& repeated() const { return repeated_; }
+
+ private:
+  std::set<std::string> done_, repeated_;
+};
+
+v1::Job WaitOnce(Cluster& cluster, const std::string& job, const std::vector<AcceptedTask>& before = {}) {
+  Once once(before);
+  const v1::Job ended = cluster.WaitJob(job, 180, [&](const v1::JobEvent& event) { once(event); });
+  CHECK(once.repeated().empty());
+  CHECK(ended.tasks_total() >= kTiles);
+  return ended;
+}
+
+std::set<std::string> Workers(const v1::Job& job) {
+  std::set<std::string> names;
+  for (const v1::Task& task : job.tasks())
+    if (task.state() == "done" && !task.worker().empty()) names.insert(task.worker());  // the canvas has none
+  return names;
+}
+
+void CheckAcceptedOnce(Cluster& cluster, const std::vector<v1::Job>& jobs) {
+  cluster.master().Kill();
+  for (const v1::Job& job : jobs) {
+    std::set<std::string> seen;
+    for (const AcceptedTask& task : cluster.Accepted(job.id())) {
+      INFO(task.task_id);
+      CHECK(seen.insert(task.task_id).second);
+    }
+    CHECK(seen.size() == job.tasks_total());
+  }
+}
+
+const std::vector<std::string>& Orders() {
+  static const std::vector<std::string> orders{"exact", "independent"};
+  return orders;
+}
+
+std::vector<std::string> HashesWith(int workers) {
+  Cluster cluster(Real(DemoModels()));
+  for (int i = 1; i <= workers; ++i) StartAttached(cluster, "w" + std::to_string(i));
+  std::vector<std::string> ids, hashes;
+  for (const std::string& order : Orders()) ids.push_back(cluster.Submit(RedrawPrompt(), 0, order));
+  for (const std::string& id : ids) {
+    const v1::Job ended = WaitOnce(cluster, id);
+    hashes.push_back(cluster.OutputHash(ended));
+    // The exact order may keep a third one waiting.
+    CHECK(Workers(ended).size() >= static_cast<size_t>(std::min(workers, 2)));
+  }
+  return hashes;
+}
+
+// What one undisturbed worker makes of both orders.
+const std::vector<std::string>& Undisturbed() {
+  static const std::vector<std::string> hashes = HashesWith(1);
+  return hashes;
+}
+
+TEST_CASE("real worker: 1, 2 and 3 make the same bytes") {
+  CHECK(Undisturbed()[0] != Undisturbed()[1]);  // the orders are different pictures
+  CHECK(HashesWith(2) == Undisturbed());
+  CHECK(HashesWith(3) == Undisturbed());
+}
+
+TEST_CASE("real worker: one killed in the middle of a tile") {
+  const std::vector<std::string> expected = Undisturbed();
+  Cluster cluster(Real(DemoModels()));
+  StartAttached(cluster, "lives");
+  std::vector<v1::Job> ended;
+  for (size_t i = 0; i < Orders().size(); ++i) {
+    INFO(Orders()[i]);
+    StartAttached(cluster, "dies");  // the second time as another process of the same name
+    const std::string job = cluster.Submit(RedrawPrompt(), 0, Orders()[i]);
+    std::string held;
+    REQUIRE(cluster.WaitEvent(job, [&](const v1::JobEvent& event) {
+      held = event.task().id();
+      return event.task().worker() == "dies" && event.task().state() == "leased" && event.task().step() > 0;
+    }));
+    cluster.worker("dies").Kill();
+    const StatusOr<v1::Job> middle = cluster.client().GetJob(job);
+    REQUIRE(middle.ok());
+    CHECK(middle->tasks_done() < middle->tasks_total());
+    ended.push_back(WaitOnce(cluster, job));
+    CHECK(cluster.OutputHash(ended.back()) == expected[i]);
+    for (const v1::Task& task : ended.back().tasks())
+      if (task.id() == held) CHECK(task.state() == "done");
+  }
+  CheckAcceptedOnce(cluster, ended);
+}
+
+TEST_CASE("real worker: one that joins late takes part") {
+  const std::vector<std::string> expected = Undisturbed();
+  Cluster cluster(Real(DemoModels()));
+  StartAttached(cluster, "early");
+  const std::string job = cluster.Submit(RedrawPrompt(), 0, "independent");
+  REQUIRE(cluster.WaitEvent(job, [](const v1::JobEvent& event) { return event.job().tasks_done() >= 1; }));
+  cluster.StartWorker("late");
+  const v1::Job ended = WaitOnce(cluster, job);
+  CHECK(Workers(ended) == std::set<std::string>{"early", "late"});
+  CHECK(cluster.OutputHash(ended) == expected[1]);
+  CheckAcceptedOnce(cluster, {ended});
+}
+
+TEST_CASE("real worker: the master killed and started again in the middle") {
+  const std::vector<std::string> expected = Undisturbed();
+  for (size_t i = 0; i < Orders().size(); ++i) {
+    INFO(Orders()[i]);
+    Cluster cluster(Real(DemoModels()));
+    StartAttached(cluster, "w1");
+    StartAttached(cluster, "w2");
+    const std::string job = cluster.Submit(RedrawPrompt(), 0, Orders()[i]);
+    REQUIRE(cluster.WaitEvent(job, [](const v1::JobEvent& event) {
+      return event.job().tasks_done() >= 3 && event.task().state() == "leased" && event.task().step() > 0;
+    }));
+    cluster.master().Kill();
+    const std::vector<AcceptedTask> before = cluster.Accepted(job);
+    CHECK(before.size() >= 3);
+    cluster.StartMaster();  // the workers find it again by themselves, with what they hold
+    const v1::Job ended = WaitOnce(cluster, job, before);
+    CHECK(before.size() < ended.tasks_total());
+    CHECK(cluster.OutputHash(ended) == expected[i]);
+    CHECK(cluster.worker("w1").Running());
+    CHECK(cluster.worker("w2").Running());
+    CheckAcceptedOnce(cluster, {ended});
+    const std::vector<AcceptedTask> after = cluster.Accepted(job);
+    REQUIRE(after.size() >= before.size());
+    CHECK(std::equal(before.begin(), before.end(), after.begin()));
+  }
+}
+
+}  // namespace
+}  // namespace atelier::test
