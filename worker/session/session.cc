@@ -664,9 +664,8 @@ class Session::Impl {
       lock.unlock();
       auto files = ScanModels(options_.model_roots).files;
       lock.lock();
-      if (files == inventory_) continue;
+      if (files == inventory_ || !welcomed_) continue;  // a change before the welcome is told by the next scan
       inventory_ = std::move(files);
-      if (!welcomed_) continue;
       v1::FromWorker message;
       FillInventory(*message.mutable_inventory()->mutable_folders());
       outbox_.push_back(std::move(message));
