@@ -54,7 +54,7 @@ class World {
     Carry(control_->WorkerPulls(name, 2, now_));
   }
 
-  void Kill(const std::string& name) {
+  void Kill(std::string name) {  // by value: the caller's may be the key that goes
     const std::string instance = live_.at(name);
     live_.erase(name);
     std::erase_if(leases_, [&](const auto& lease) { return lease.worker == name; });
