@@ -63,6 +63,10 @@ TEST_CASE("real worker: damaged checkpoints fail their jobs and nobody else") {
       {"family.safetensors", Replaced(good, "input_blocks.0.0.weight", "input_blocks.0.0.wEight")},
       {"tensor.safetensors",
        Replaced(good, "output_blocks.0.0.emb_layers.1.weight", "output_blocks.0.0.emb_layers.1.wEight")},
+      {"bias_unet.safetensors", Replaced(good, "input_blocks.1.1.proj_in.bias", "input_blocks.1.1.proj_in.bIas")},
+      {"bias_norm.safetensors", Replaced(good, "transformer_blocks.0.norm2.bias", "transformer_blocks.0.norm2.bIas")},
+      {"bias_text.safetensors", Replaced(good, "layers.0.self_attn.q_proj.bias", "layers.0.self_attn.q_proj.bIas")},
+      {"bias_vae.safetensors", Replaced(good, "decoder.conv_out.bias", "decoder.conv_out.bIas")},
   };
   for (const auto& [name, bytes] : damaged) PutCheckpoint(cluster, name, bytes);
   Process& w1 = StartAttached(cluster, "w1");

@@ -76,7 +76,12 @@ Param LayerBuilder::Take(const std::string& name, std::initializer_list<int64_t>
   return params_.Add(tensor);
 }
 
-Linear LayerBuilder::TakeLinear(const std::string& name, int64_t in, int64_t out) {
+Param LayerBuilder::TakeBias(const std::string& name, int64_t width, Bias bias) {
+  if (bias == Bias::kNone || (bias == Bias::kOptional && !Has(name + ".bias"))) return nullptr;
+  return Take(name + ".bias", {width});
+}
+
+Linear LayerBuilder::TakeLinear(const std::string& name, int64_t in, int64_t out, Bias bias) {
   Linear layer;
   const at::Tensor weight = weights_.Find(name + ".weight");
   if (weight.defined() && weight.dim() == 4 && weight.size(2) == 1 && weight.size(3) == 1) {
@@ -88,24 +93,24 @@ Linear LayerBuilder::TakeLinear(const std::string& name, int64_t in, int64_t out
   } else {
     layer.weight = Take(name + ".weight", {out, in});
   }
-  if (Has(name + ".bias")) layer.bias = Take(name + ".bias", {weight.defined() ? weight.size(0) : 0});
+  layer.bias = TakeBias(name, weights_.Dim(name + ".weight", 0), bias);
   return layer;
 }
 
 Conv2d LayerBuilder::TakeConv(const std::string& name, int64_t in, int64_t out, int64_t kernel, int64_t stride,
-                              int64_t padding) {
+                              int64_t padding, Bias bias) {
   Conv2d layer;
   layer.stride = stride;
   layer.padding = padding >= 0 ? padding : kernel / 2;
   layer.weight = Take(name + ".weight", {out, in, kernel, kernel});
-  if (Has(name + ".bias")) layer.bias = Take(name + ".bias", {weights_.Dim(name + ".weight", 0)});
+  layer.bias = TakeBias(name, weights_.Dim(name + ".weight", 0), bias);
   return layer;
 }
 
-LayerNorm LayerBuilder::TakeLayerNorm(const std::string& name, int64_t width, double eps) {
+LayerNorm LayerBuilder::TakeLayerNorm(const std::string& name, int64_t width, double eps, Bias bias) {
   LayerNorm layer;
   layer.weight = Take(name + ".weight", {width});
-  if (Has(name + ".bias")) layer.bias = Take(name + ".bias", {width});
+  layer.bias = TakeBias(name, width, bias);
   layer.eps = eps;
   return layer;
 }

@@ -54,6 +54,13 @@ at::Tensor Attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
 /// cos then sin of t times exp(-ln(10000) i / half), f32 [B,dim] of t f32 [B]. Source: spec engine.md 4.4.
 at::Tensor SinusoidalEmbedding(const at::Tensor& t, int64_t dim);
 
+/// Whether a layer of some layout has a bias.
+enum class Bias {
+  kRequired,  ///< a file without it is damaged, or of another layout
+  kNone,      ///< never read, as the reference leaves a stray one alone
+  kOptional,  ///< good files of one layout differ: taken when there
+};
+
 /// Takes layers from a WeightSource by name. The first missing or misshapen tensor is kept in status(), naming file and
 /// tensor; the layers made after that are unusable. An expected size of 0 takes any. Thread: one at a time.
 class LayerBuilder {
@@ -65,12 +72,12 @@ class LayerBuilder {
   bool Has(std::string_view name) const { return weights_.Has(name); }
   /// A parameter of exactly that shape (0: any size).
   Param Take(const std::string& name, std::initializer_list<int64_t> shape);
-  /// A bias is taken when the file has one. A [out,in,1,1] convolution serves as linear weight as well.
-  Linear TakeLinear(const std::string& name, int64_t in, int64_t out = 0);
-  /// Square kernels only.
+  /// A [out,in,1,1] convolution serves as linear weight as well.
+  Linear TakeLinear(const std::string& name, int64_t in, int64_t out = 0, Bias bias = Bias::kRequired);
+  /// Square kernels only. A padding of -1 is half the kernel.
   Conv2d TakeConv(const std::string& name, int64_t in, int64_t out, int64_t kernel, int64_t stride = 1,
-                  int64_t padding = -1);
-  LayerNorm TakeLayerNorm(const std::string& name, int64_t width, double eps = 1e-5);
+                  int64_t padding = -1, Bias bias = Bias::kRequired);
+  LayerNorm TakeLayerNorm(const std::string& name, int64_t width, double eps = 1e-5, Bias bias = Bias::kRequired);
   GroupNorm TakeGroupNorm(const std::string& name, int64_t channels, double eps = 1e-5);
   /// Notes an error found by the caller, with the file's name before it.
   void Fail(const std::string& what);
@@ -78,6 +85,9 @@ class LayerBuilder {
   const Status& status() const { return status_; }
 
  private:
+  // `name`.bias of `width` elements, or null where `bias` lets it be absent.
+  Param TakeBias(const std::string& name, int64_t width, Bias bias);
+
   const WeightSource& weights_;
   ParamSet& params_;
   std::string prefix_;

@@ -12,6 +12,7 @@ namespace atelier::models {
 namespace {
 
 using engine::Attention;
+using engine::Bias;
 using engine::Conv2d;
 using engine::GroupNorm;
 using engine::LayerBuilder;
@@ -253,9 +254,9 @@ class UNet final : public engine::DiffusionNetwork {
       block.norm2 = b.TakeLayerNorm(at + "norm2", inner);
       block.norm3 = b.TakeLayerNorm(at + "norm3", inner);
       const auto attention = [&](const std::string& which, int64_t width) {
-        return CrossAttention{b.TakeLinear(at + which + ".to_q", inner, inner),
-                              b.TakeLinear(at + which + ".to_k", width, inner),
-                              b.TakeLinear(at + which + ".to_v", width, inner),
+        return CrossAttention{b.TakeLinear(at + which + ".to_q", inner, inner, Bias::kNone),
+                              b.TakeLinear(at + which + ".to_k", width, inner, Bias::kNone),
+                              b.TakeLinear(at + which + ".to_v", width, inner, Bias::kNone),
                               b.TakeLinear(at + which + ".to_out.0", inner, inner),
                               heads,
                               attention_fp32_};

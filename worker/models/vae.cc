@@ -98,9 +98,10 @@ class Vae final : public engine::Autoencoder {
     enc_middle_ = TakeMiddle(b, "encoder.mid", channels);
     enc_norm_ = b.TakeGroupNorm("encoder.norm_out", channels, 1e-6);
     enc_out_ = b.TakeConv("encoder.conv_out", channels, 2 * z_, 3);
-    if (b.Has("quant_conv.weight")) quant_ = b.TakeConv("quant_conv", 2 * z_, 2 * z_, 1);
+    const bool quantized = w.HasPrefix("quant_conv.") || w.HasPrefix("post_quant_conv.");
+    if (quantized) quant_ = b.TakeConv("quant_conv", 2 * z_, 2 * z_, 1);
     // Decoder.
-    if (b.Has("post_quant_conv.weight")) post_quant_ = b.TakeConv("post_quant_conv", z_, z_, 1);
+    if (quantized) post_quant_ = b.TakeConv("post_quant_conv", z_, z_, 1);
     channels = w.Dim("decoder.conv_in.weight", 0);
     dec_in_ = b.TakeConv("decoder.conv_in", z_, channels, 3);
     dec_middle_ = TakeMiddle(b, "decoder.mid", channels);

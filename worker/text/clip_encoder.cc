@@ -53,7 +53,8 @@ class ClipTransformer final : public ClipEncoder {
       block.fc2 = b.TakeLinear(at + "mlp.fc2", hidden, width_);
     }
     final_norm_ = b.TakeLayerNorm(root + "final_layer_norm", width_);
-    if (options_.project && b.Has("text_projection.weight")) projection_ = b.TakeLinear("text_projection", width_);
+    if (options_.project && b.Has("text_projection.weight"))
+      projection_ = b.TakeLinear("text_projection", width_, 0, engine::Bias::kNone);
     return b.status();
   }
 

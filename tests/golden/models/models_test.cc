@@ -1,11 +1,15 @@
 #include <catch2/catch.hpp>
 #include <chrono>
 #include <cstdio>
+#include <functional>
 
 #include "common/image/codec.h"
 #include "tests/golden/golden_data.h"
 #include "worker/engine/guard.h"
+#include "worker/models/family.h"
 #include "worker/models/loaders.h"
+#include "worker/models/vae.h"
+#include "worker/text/clip_encoder.h"
 
 namespace atelier {
 namespace {
@@ -264,6 +268,56 @@ TEST_CASE("a missing tensor is named") {
   const Status status = family->build(cut.Prefixed("model.diffusion_model."), cut, engine).status();
   CHECK(status.code() == StatusCode::kInvalidArgument);
   CHECK(Message(status).find("middle_block.1.transformer_blocks.0.attn2.to_v.weight") != std::string::npos);
+}
+
+// The names whose absence `build` does not notice.
+std::vector<std::string> Unnoticed(const engine::WeightSource& weights,
+                                   const std::function<Status(const engine::WeightSource&)>& build) {
+  std::vector<std::string> names;
+  REQUIRE(build(weights).ok());
+  for (const auto& [name, tensor] : weights.tensors()) {
+    engine::WeightSource::Tensors rest = weights.tensors();
+    rest.erase(name);
+    const Status status = build(engine::WeightSource("cut.safetensors", std::move(rest)));
+    if (status.ok()) {
+      names.push_back(name);
+    } else if (Message(status).find("cut.safetensors") == std::string::npos) {
+      FAIL_CHECK(name << ": the file is not named: " << Message(status));
+    }
+  }
+  return names;
+}
+
+TEST_CASE("no tensor of a network can be missing unnoticed, biases neither") {
+  engine::Engine engine({});
+  const auto file = engine::WeightSource::Open(Checkpoint("tiny_sd15"));
+  REQUIRE(file.ok());
+  const std::vector<std::string> none;
+  const models::Family& family = *Registry<models::Family>::Get().Find("sd15");
+  CHECK(Unnoticed(file->Prefixed("model.diffusion_model."), [&](const engine::WeightSource& w) {
+          if (!family.detect(w)) return InvalidArgument(w.file(), ": of no known family");
+          return family.build(w, w, engine).status();
+        }) == none);
+  CHECK(Unnoticed(file->Prefixed("first_stage_model."),
+                  [&](const engine::WeightSource& w) { return models::BuildVae(w, engine).status(); }) == none);
+  CHECK(Unnoticed(file->Prefixed("cond_stage_model.transformer."), [&](const engine::WeightSource& w) {
+          return text::ClipEncoder::Build(w, {}, engine).status();
+        }) == none);
+}
+
+TEST_CASE("no tensor of an upscale network can be missing unnoticed") {
+  engine::Engine engine({});
+  for (const char* name : {"compact", "esrgan_x2"}) {
+    INFO(name);
+    const auto file = engine::WeightSource::Open(golden::Models() + "/upscale_models/tiny_" + name + ".safetensors");
+    REQUIRE(file.ok());
+    const models::UpscalerArch& arch =
+        *Registry<models::UpscalerArch>::Get().Find(std::string(name).substr(0, std::string(name).find('_')));
+    CHECK(Unnoticed(*file, [&](const engine::WeightSource& w) {
+            if (!arch.detect(w)) return InvalidArgument(w.file(), ": of no known architecture");
+            return arch.build(w, engine).status();
+          }) == std::vector<std::string>());
+  }
 }
 
 }  // namespace

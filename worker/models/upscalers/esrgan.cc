@@ -1,9 +1,10 @@
 // The ESRGAN family (RRDBNet): ESRGAN, Real-ESRGAN with or without pixel unshuffle, BSRGAN, ESRGAN+. Source: spec
 // extras.md 5.6.
-#include <algorithm>
 #include <array>
 #include <cctype>
 #include <charconv>
+#include <set>
+#include <string_view>
 #include <vector>
 
 #include "worker/engine/layers.h"
@@ -50,20 +51,21 @@ class Rrdb final : public engine::UpscaleNetwork {
           dense.conv[static_cast<size_t>(c)] =
               b.TakeConv(Cat(at, c + 1, ".0"), features + c * growth, c < 4 ? growth : features, 3);
         }
-        if (b.Has(at + "1x1.weight")) dense.extra = b.TakeConv(at + "1x1", features, growth, 1);
+        if (b.Has(at + "1x1.weight"))
+          dense.extra = b.TakeConv(at + "1x1", features, growth, 1, 1, 0, engine::Bias::kNone);
       }
     }
     trunk_ = b.TakeConv(Cat("model.1.sub.", blocks), features, features, 3);
     // "model.3", "model.6", ... enlarge; the last two layers are the tail.
-    std::vector<int64_t> layers;
+    std::set<int64_t> numbers;  // by any tensor of theirs, so that a missing one is noticed
     for (const auto& [name, tensor] : w.tensors()) {
       int64_t n = 0;
-      const char* begin = name.data() + 6;
-      if (!name.starts_with("model.") || !name.ends_with(".weight")) continue;
-      const auto parsed = std::from_chars(begin, name.data() + name.size(), n);
-      if (parsed.ec == std::errc() && n > 1 && std::string_view(parsed.ptr) == ".weight") layers.push_back(n);
+      if (!name.starts_with("model.")) continue;
+      const auto parsed = std::from_chars(name.data() + 6, name.data() + name.size(), n);
+      const std::string_view kind(parsed.ptr, static_cast<size_t>(name.data() + name.size() - parsed.ptr));
+      if (parsed.ec == std::errc() && n > 1 && (kind == ".weight" || kind == ".bias")) numbers.insert(n);
     }
-    std::sort(layers.begin(), layers.end());
+    const std::vector<int64_t> layers(numbers.begin(), numbers.end());
     if (layers.size() < 2) {
       b.Fail("the layers at its end are missing");
       return b.status();
@@ -128,7 +130,7 @@ WeightSource ToOldNames(const WeightSource& w) {
   const std::string trunk = w.HasPrefix("RRDB_trunk.") ? "RRDB_trunk." : "body.";
   const int64_t blocks = w.CountBlocks(trunk);
   int64_t ups = 0;
-  while (w.Has(Cat("conv_up", ups + 1, ".weight")) || w.Has(Cat("upconv", ups + 1, ".weight"))) ++ups;
+  while (w.HasPrefix(Cat("conv_up", ups + 1, ".")) || w.HasPrefix(Cat("upconv", ups + 1, "."))) ++ups;
   WeightSource::Tensors out;
   for (const auto& [name, tensor] : w.tensors()) {
     const size_t dot = name.rfind('.');
