@@ -107,12 +107,11 @@ StatusOr<std::shared_ptr<const engine::UpscaleNetwork>> LoadUpscaler(const std::
   return engine.models().Get<engine::UpscaleNetwork>(path, "upscaler", [&]() -> StatusOr<Network> {
     return engine::Guard([&]() -> StatusOr<Network> {
       ASSIGN_OR_RETURN(WeightSource file, WeightSource::Open(path));
-      // Training scripts wrap the state dictionary.
-      for (const char* wrapper : {"params_ema.", "params.", "state_dict.", "module."}) {
-        if (file.HasPrefix(wrapper)) {
-          file = file.Prefixed(wrapper);
-          break;
-        }
+      // Training scripts wrap the state dictionary; nested dictionaries are unwrapped by the reader. Spec extras.md 5.1.
+      for (const char* wrapper : {"params_ema.", "params-ema.", "params.", "state_dict.", "module.", "netG."}) {
+        if (WeightSource inner = file.Prefixed(wrapper);
+            !inner.tensors().empty() && inner.tensors().size() == file.tensors().size())
+          file = std::move(inner);
       }
       const auto& registry = Registry<UpscalerArch>::Get();
       std::string names;
