@@ -1,6 +1,7 @@
 // Resizes pictures. Source: spec engine.md 7.2.
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "worker/nodes/resize.h"
 #include "worker/nodes/support.h"
@@ -83,6 +84,71 @@ struct ImageScaleToTotalPixels {
   }
 };
 ATELIER_REGISTER_NODE(ImageScaleToTotalPixels);
+
+struct ImageScaleToMaxDimension {
+  Image image;
+  std::string upscale_method = "area";
+  int64_t largest_size = 512;
+
+  static void Describe(NodeSchema<ImageScaleToMaxDimension>& s) {
+    s.Name("ImageScaleToMaxDimension")
+        .Category("image/upscaling")
+        .Description("Resizes pictures so that the longer side has a length, aspect kept.");
+    s.Input<&ImageScaleToMaxDimension::image>("image").Tooltip("The pictures.");
+    s.Input<&ImageScaleToMaxDimension::upscale_method>("upscale_method")
+        .OneOf({"area", "lanczos", "bilinear", "nearest-exact", "bilinear", "bicubic"})
+        .Tooltip("How pixels are interpolated.");
+    s.Input<&ImageScaleToMaxDimension::largest_size>("largest_size")
+        .Default(512)
+        .Range(0, 16384)
+        .Step(1)
+        .Tooltip("Length of the longer side in pixels.");
+    s.Output<Image>("IMAGE");
+  }
+  StatusOr<Image> Run(NodeContext&) const {
+    RETURN_IF_ERROR(CheckPixels("image", image));
+    const auto w = static_cast<double>(image.pixels.size(2)), h = static_cast<double>(image.pixels.size(1));
+    const auto largest = static_cast<double>(largest_size);
+    const int64_t to_width = w < h ? RoundHalfEven((w / h) * largest) : largest_size;
+    const int64_t to_height = h < w ? RoundHalfEven((h / w) * largest) : largest_size;
+    ASSIGN_OR_RETURN(at::Tensor pixels, ResizePixels(image.pixels, to_width, to_height, upscale_method, "disabled"));
+    return Image{std::move(pixels)};
+  }
+};
+ATELIER_REGISTER_NODE(ImageScaleToMaxDimension);
+
+// The sizes that FLUX.1 Kontext was trained for, published by its makers.
+constexpr int64_t kKontextSizes[][2] = {{672, 1568}, {688, 1504}, {720, 1456},  {752, 1392}, {800, 1328}, {832, 1248},
+                                        {880, 1184}, {944, 1104}, {1024, 1024}, {1104, 944}, {1184, 880}, {1248, 832},
+                                        {1328, 800}, {1392, 752}, {1456, 720},  {1504, 688}, {1568, 672}};
+
+struct FluxKontextImageScale {
+  Image image;
+
+  static void Describe(NodeSchema<FluxKontextImageScale>& s) {
+    s.Name("FluxKontextImageScale")
+        .Category("advanced/conditioning/flux")
+        .Description("Resizes pictures to the size of nearest aspect that FLUX.1 Kontext was trained for.");
+    s.Input<&FluxKontextImageScale::image>("image").Tooltip("The pictures.");
+    s.Output<Image>("IMAGE");
+  }
+  StatusOr<Image> Run(NodeContext&) const {
+    RETURN_IF_ERROR(CheckPixels("image", image));
+    const double aspect = static_cast<double>(image.pixels.size(2)) / static_cast<double>(image.pixels.size(1));
+    int64_t to_width = 0, to_height = 0;
+    double best = std::numeric_limits<double>::infinity();
+    for (const auto& [width, height] : kKontextSizes) {
+      const double distance = std::abs(aspect - static_cast<double>(width) / static_cast<double>(height));
+      if (distance >= best) continue;
+      best = distance;
+      to_width = width;
+      to_height = height;
+    }
+    ASSIGN_OR_RETURN(at::Tensor pixels, ResizePixels(image.pixels, to_width, to_height, "lanczos", "center"));
+    return Image{std::move(pixels)};
+  }
+};
+ATELIER_REGISTER_NODE(FluxKontextImageScale);
 
 }  // namespace
 }  // namespace atelier::nodes

@@ -1,6 +1,7 @@
 // Parts and repeats of latent batches. Source: spec engine.md 4.8 (batch_index), 12.4.
 #include <algorithm>
 
+#include "worker/nodes/resize.h"
 #include "worker/nodes/support.h"
 
 namespace atelier::nodes {
@@ -10,6 +11,14 @@ namespace {
 at::Tensor MaskPerItem(const Latent& latent) {
   if (latent.noise_mask.size(0) == 1) return latent.noise_mask;
   return RepeatToBatch(latent.noise_mask, latent.samples.size(0));
+}
+
+// The noise index of each item.
+std::vector<int64_t> NoiseIndex(const Latent& latent) {
+  if (latent.batch_index) return *latent.batch_index;
+  std::vector<int64_t> index;
+  for (int64_t i = 0; i < latent.samples.size(0); ++i) index.push_back(i);
+  return index;
 }
 
 struct LatentFromBatch {
@@ -80,6 +89,70 @@ struct RepeatLatentBatch {
   }
 };
 ATELIER_REGISTER_NODE(RepeatLatentBatch);
+
+struct LatentBatch {
+  Latent samples1;
+  Latent samples2;
+
+  static void Describe(NodeSchema<LatentBatch>& s) {
+    s.Name("LatentBatch")
+        .Category("latent/batch")
+        .Description("Joins two batches; the second takes the size of the first.");
+    s.Input<&LatentBatch::samples1>("samples1").Tooltip("The first latents.");
+    s.Input<&LatentBatch::samples2>("samples2").Tooltip("The second latents, brought to the size of the first.");
+    s.Output<Latent>("LATENT");
+  }
+  StatusOr<Latent> Run(NodeContext&) const {
+    RETURN_IF_ERROR(CheckSamples("samples1", samples1));
+    RETURN_IF_ERROR(CheckSamples("samples2", samples2));
+    at::Tensor second = samples2.samples;
+    if (second.dim() != samples1.samples.dim() || second.size(1) != samples1.samples.size(1))
+      return InvalidArgument("samples2 is ", ShapeText(second.sizes()), ", which does not go with samples1 of ",
+                             ShapeText(samples1.samples.sizes()));
+    if (second.size(-1) != samples1.samples.size(-1) || second.size(-2) != samples1.samples.size(-2)) {
+      ASSIGN_OR_RETURN(
+          second, ResizeSamples(second, samples1.samples.size(-1), samples1.samples.size(-2), "bilinear", "center"));
+    }
+    return Guard([&]() -> StatusOr<Latent> {
+      Latent result = samples1;
+      result.samples = at::cat({samples1.samples, second}, 0);
+      std::vector<int64_t> index = NoiseIndex(samples1);
+      for (const int64_t i : NoiseIndex(samples2)) index.push_back(i);
+      result.batch_index = std::move(index);
+      return result;
+    });
+  }
+};
+ATELIER_REGISTER_NODE(LatentBatch);
+
+struct LatentBatchSeedBehavior {
+  Latent samples;
+  std::string seed_behavior = "fixed";
+
+  static void Describe(NodeSchema<LatentBatchSeedBehavior>& s) {
+    s.Name("LatentBatchSeedBehavior")
+        .Category("latent/advanced")
+        .Description("Chooses whether the items of a batch get different noise.");
+    s.Input<&LatentBatchSeedBehavior::samples>("samples").Tooltip("The latents.");
+    s.Input<&LatentBatchSeedBehavior::seed_behavior>("seed_behavior")
+        .OneOf({"random", "fixed"})
+        .Default("fixed")
+        .Tooltip("fixed gives every item the noise of the first.");
+    s.Output<Latent>("LATENT");
+  }
+  StatusOr<Latent> Run(NodeContext&) const {
+    RETURN_IF_ERROR(CheckSamples("samples", samples));
+    Latent result = samples;
+    if (seed_behavior == "random")
+      result.batch_index.reset();
+    else
+      result.batch_index.emplace(
+          static_cast<size_t>(samples.samples.size(0)),
+          samples.batch_index && !samples.batch_index->empty() ? samples.batch_index->front() : 0);
+    return result;
+  }
+};
+ATELIER_REGISTER_NODE(LatentBatchSeedBehavior);
 
 }  // namespace
 }  // namespace atelier::nodes

@@ -55,5 +55,22 @@ struct PreviewImage {
 };
 ATELIER_REGISTER_NODE(PreviewImage);
 
+struct MaskPreview {
+  Mask mask;
+
+  static void Describe(NodeSchema<MaskPreview>& s) {
+    s.Name("MaskPreview").Category("mask").OutputNode().Description("Shows a mask without keeping it.");
+    s.Input<&MaskPreview::mask>("mask").Tooltip("The mask; 1 marks the part that counts.");
+  }
+  Status Run(NodeContext& ctx) const {
+    if (!mask.values.defined() || mask.values.numel() == 0) return InvalidArgument("mask is empty");
+    return Guard([&] {
+      const at::Tensor grey = mask.values.reshape({-1, mask.values.size(-2), mask.values.size(-1), 1});
+      return EmitPictures(ctx, Image{grey.expand({-1, -1, -1, 3}).contiguous()}, "temp", "ComfyUI_temp", 4);
+    });
+  }
+};
+ATELIER_REGISTER_NODE(MaskPreview);
+
 }  // namespace
 }  // namespace atelier::nodes

@@ -58,6 +58,38 @@ bool CheckFile(const Json& c, const OutputFile& file, const std::string& folder)
   return true;
 }
 
+// Asks for the pictures that the reference stored as floats, as they reach SaveImage; returns their stored files.
+std::vector<std::string> WantFloats(const Json& prompt, const std::string& folder, Fragment& fragment) {
+  std::vector<std::string> paths;
+  for (const auto& [id, node] : prompt.items()) {
+    if (node.at("class_type") != "SaveImage") continue;
+    const std::string prefix = node.at("inputs").at("filename_prefix");
+    const std::string path = folder + prefix.substr(prefix.rfind('/') + 1) + ".image.safetensors";
+    if (!std::filesystem::exists(path)) continue;
+    const Json& link = node.at("inputs").at("images");
+    fragment.wanted.push_back({link.at(0).get<std::string>(), link.at(1).get<int64_t>(), ""});
+    paths.push_back(path);
+  }
+  return paths;
+}
+
+// Checks pictures as floats, finer than their 8 bits.
+void CheckFloats(const Json& c, const std::string& blob, const std::string& path) {
+  INFO(path);
+  auto view = ParseSafetensors(blob);
+  REQUIRE(view.ok());
+  const at::Tensor got = engine::TensorCopy(*view, *view->Find("image"));
+  const at::Tensor stored = golden::ReadTensors(path).at("image");
+  const bool half = stored.scalar_type() == at::kHalf;
+  const at::Tensor want = stored.to(at::kFloat);
+  REQUIRE(got.sizes() == want.sizes());
+  const double tolerance = c.at("tolerance_abs").get<double>() + (half ? 5e-4 : 0.0);  // half a step of float16 at 1
+  const double difference = golden::MaxDiff(got, want);
+  std::fprintf(stderr, "%-40s %-20s floats %.2e of %.1e\n", c.at("id").get<std::string>().c_str(),
+               path.substr(path.rfind('/') + 1).c_str(), difference, tolerance);
+  CHECK(difference <= tolerance);
+}
+
 bool NamesKnown(const Json& prompt) {
   for (const auto& [id, node] : prompt.items()) {
     const Json& inputs = node.at("inputs");
@@ -88,7 +120,9 @@ void RunGroup(const std::string& group) {
       models_here =
           models_here && (group != "upscale_model" || host.ModelPath("upscale_models", model.get<std::string>()).ok());
     if (!models_here) continue;  // the large network that golden/get_upscale_models fetches
-    auto result = executor.Run(golden::WholePrompt(prompt, host), host);
+    Fragment fragment = golden::WholePrompt(prompt, host);
+    const std::vector<std::string> floats = WantFloats(prompt, folder, fragment);
+    auto result = executor.Run(fragment, host);
     if (!result.ok()) {
       UNSCOPED_INFO(c.at("id") << ": " << Message(result.status()));
       CHECK(result.ok());
@@ -96,6 +130,7 @@ void RunGroup(const std::string& group) {
     }
     ++run;
     for (const OutputFile& file : result->files) files += CheckFile(c, file, folder) ? 1 : 0;
+    for (size_t i = 0; i < floats.size(); ++i) CheckFloats(c, result->blobs[i], floats[i]);
   }
   std::fprintf(stderr, "%s: %d cases, %d files compared, %d cases with samplers not built in\n", group.c_str(), run,
                files, unknown);
@@ -103,6 +138,12 @@ void RunGroup(const std::string& group) {
 }
 
 TEST_CASE("group image_scale") { RunGroup("image_scale"); }
+TEST_CASE("group image_composite") { RunGroup("image_composite"); }
+TEST_CASE("group image_post") { RunGroup("image_post"); }
+TEST_CASE("group mask_ops") { RunGroup("mask_ops"); }
+TEST_CASE("group latent_ops") { RunGroup("latent_ops"); }
+TEST_CASE("group conditioning") { RunGroup("conditioning"); }
+TEST_CASE("group inpaint") { RunGroup("inpaint"); }
 TEST_CASE("group t2i") { RunGroup("t2i"); }
 TEST_CASE("group img2img") { RunGroup("img2img"); }
 TEST_CASE("group ksampler_advanced") { RunGroup("ksampler_advanced"); }
