@@ -14,9 +14,14 @@ std::string ShapeText(at::IntArrayRef shape) {
 
 }  // namespace
 
+at::Tensor Embed(const Param& table, const at::Tensor& ids) {
+  return table->decoder ? at::embedding(table->As(at::kFloat), ids) : at::embedding(table->live, ids).to(at::kFloat);
+}
+
 at::Tensor Linear::operator()(const at::Tensor& x) const {
   const at::ScalarType type = x.scalar_type();
-  return at::linear(x, Cast(weight, type), Cast(bias, type));
+  const at::Tensor w = Cast(weight, type);
+  return at::linear(x, w.dim() > 2 ? w.flatten(1) : w, Cast(bias, type));
 }
 
 at::Tensor Conv2d::operator()(const at::Tensor& x) const {
@@ -73,7 +78,7 @@ Param LayerBuilder::Take(const std::string& name, std::initializer_list<int64_t>
     Fail(Cat("tensor \"", prefix_, name, "\" is ", c10::toString(tensor.scalar_type()), " ", ShapeText(tensor.sizes()),
              ", expected floating point ", ShapeText(shape)));
   }
-  return params_.Add(tensor);
+  return params_.Add(tensor, weights_.ExtrasOf(name));
 }
 
 Param LayerBuilder::TakeBias(const std::string& name, int64_t width, Bias bias) {
@@ -89,7 +94,7 @@ Linear LayerBuilder::TakeLinear(const std::string& name, int64_t in, int64_t out
       Fail(Cat("tensor \"", prefix_, name, ".weight\" is ", ShapeText(weight.sizes()), ", expected ",
                ShapeText({out, in, 1, 1})));
     }
-    layer.weight = params_.Add(weight.flatten(1));
+    layer.weight = params_.Add(weight, weights_.ExtrasOf(name + ".weight"));
   } else {
     layer.weight = Take(name + ".weight", {out, in});
   }

@@ -17,10 +17,13 @@ namespace atelier::engine {
 
 /// The parameter in type `type`, or an undefined tensor for a null one.
 inline at::Tensor Cast(const Param& param, at::ScalarType type) {
-  return param == nullptr ? at::Tensor() : param->live.to(type);
+  return param == nullptr ? at::Tensor() : param->As(type);
 }
 
-/// y = x W^T + b over the last dimension. weight [out,in].
+/// Rows `ids` (int64, any shape) of a table [n,D] as f32 [...,D].
+at::Tensor Embed(const Param& table, const at::Tensor& ids);
+
+/// y = x W^T + b over the last dimension. weight [out,in], or [out,in,1,1] of a convolution.
 struct Linear {
   Param weight, bias;
   at::Tensor operator()(const at::Tensor& x) const;

@@ -11,17 +11,37 @@ ParamSet::~ParamSet() {
   if (residency_ != nullptr) residency_->Forget(*this);
 }
 
-Param ParamSet::Add(at::Tensor stored) {
-  stored_bytes_ += static_cast<int64_t>(stored.nbytes());
-  elements_ += stored.numel();
-  params_.push_back(std::make_shared<ParamSlot>(ParamSlot{std::move(stored), {}}));
-  return params_.back();
+at::Tensor ParamSlot::As(at::ScalarType type) const {
+  if (!decoder) return live.to(type);
+  at::Tensor weight = decoder(live);
+  for (const WeightPatch& patch : patches) weight = patch(weight.to(at::kFloat));
+  return weight.to(type);
+}
+
+Param ParamSet::Add(at::Tensor stored, const WeightExtras* extras) {
+  auto slot = std::make_shared<ParamSlot>();
+  if (extras != nullptr) {
+    slot->patches = extras->patches;
+    slot->decoder = extras->decoder;
+    if (slot->decoder) stored = extras->encoded;
+  }
+  const auto bytes = static_cast<int64_t>(stored.nbytes());
+  stored_bytes_ += bytes;
+  if (slot->decoder) {
+    encoded_bytes_ += bytes;
+  } else {
+    elements_ += stored.numel();
+    if (!slot->patches.empty()) patched_bytes_ += bytes;
+  }
+  slot->stored = std::move(stored);
+  params_.push_back(slot);
+  return slot;
 }
 
 int64_t ParamSet::live_bytes() const {
   const Precision p = precision();
-  if (p.keep_stored) return device_.is_cpu() ? 0 : stored_bytes_;
-  return elements_ * static_cast<int64_t>(c10::elementSize(p.storage));
+  if (p.keep_stored) return device_.is_cpu() ? patched_bytes_ : stored_bytes_;
+  return elements_ * static_cast<int64_t>(c10::elementSize(p.storage)) + (device_.is_cpu() ? 0 : encoded_bytes_);
 }
 
 void ParamSet::Load() {
@@ -29,9 +49,19 @@ void ParamSet::Load() {
   if (loaded_) return;
   const Precision p = precision();
   for (const Param& param : params_) {
-    const at::ScalarType type =
-        p.keep_stored || !param->stored.is_floating_point() ? param->stored.scalar_type() : p.storage;
-    param->live = param->stored.to(at::TensorOptions(device_).dtype(type));
+    const at::Tensor& stored = param->stored;
+    if (param->decoder) {
+      param->live = stored.to(device_);
+      continue;
+    }
+    const at::ScalarType type = p.keep_stored || !stored.is_floating_point() ? stored.scalar_type() : p.storage;
+    if (param->patches.empty()) {
+      param->live = stored.to(at::TensorOptions(device_).dtype(type));
+      continue;
+    }
+    at::Tensor weight = stored.to(at::TensorOptions(device_).dtype(at::kFloat));
+    for (const WeightPatch& patch : param->patches) weight = patch(weight);
+    param->live = weight.to(type);
   }
   loaded_ = true;
 }

@@ -10,14 +10,21 @@
 #include <vector>
 
 #include "worker/engine/device.h"
+#include "worker/engine/weights.h"
 
 namespace atelier::engine {
 
 /// One parameter. `stored` is the view on the file, `live` what layers use: the same, or a copy on the device in the
-/// storage type.
+/// storage type. A parameter with a decoder stays encoded on the device and is decoded, then patched, at each use; the
+/// patches of others are applied once, when they are loaded.
 struct ParamSlot {
   at::Tensor stored;
   at::Tensor live;
+  WeightDecoder decoder;
+  std::vector<WeightPatch> patches;
+
+  /// The weight in type `type`. REQUIRES: the set is loaded.
+  at::Tensor As(at::ScalarType type) const;
 };
 /// A parameter of a layer; null for an absent one (a bias).
 using Param = std::shared_ptr<ParamSlot>;
@@ -32,7 +39,8 @@ class ParamSet {
   ParamSet(const ParamSet&) = delete;
   ParamSet& operator=(const ParamSet&) = delete;
 
-  Param Add(at::Tensor stored);
+  /// extras: the parameter's decoder and patches, or null.
+  Param Add(at::Tensor stored, const WeightExtras* extras = nullptr);
   /// Brings all parameters to the device and marks the set as used last; other sets may be unloaded for it. Cheap when
   /// they are there. Call at the start of every forward pass. Throws torch's exceptions (out of memory).
   void Load();
@@ -52,6 +60,8 @@ class ParamSet {
   std::shared_ptr<Residency> residency_;
   std::vector<Param> params_;
   int64_t stored_bytes_ = 0, elements_ = 0;
+  int64_t encoded_bytes_ = 0;  // of those with a decoder, which are not in elements_
+  int64_t patched_bytes_ = 0;  // as stored, of those with patches and no decoder
   bool loaded_ = false;
 };
 

@@ -4,6 +4,7 @@
 
 #include <ATen/ATen.h>
 
+#include <array>
 #include <functional>
 #include <map>
 #include <memory>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "common/graph/node.h"
+#include "worker/engine/weights.h"
 
 namespace atelier::engine {
 
@@ -60,13 +62,32 @@ struct ControlResiduals {
   std::vector<at::Tensor> input, middle, output;
 };
 
-/// Inputs of one network call beside x and t.
+/// Which list of a guided run an item of a network's batch belongs to.
+enum class CondKind { kPositive = 0, kNegative = 1 };
+
+/// Inputs of one network call beside x and t. Undefined tensors and empty lists are absent; a family says which ones
+/// it takes. B is the batch of x.
 struct ModelCallInputs {
-  at::Tensor context;   // f32 [B,T,D] text conditioning, or undefined
-  at::Tensor y;         // f32 [B,A] vector conditioning, or undefined
-  at::Tensor c_concat;  // f32 [B,C',h,w] joined to x on the channels, or undefined
+  at::Tensor context;                   // f32 [B,T,D] text conditioning
+  at::Tensor y;                         // f32 [B,A] vector conditioning
+  at::Tensor c_concat;                  // f32 [B,C',...] of x's other sizes, joined to x on the channels
+  at::Tensor guidance;                  // f32 [B] distilled guidance (Flux)
+  at::Tensor attention_mask;            // f32 [B,T] of the context, 1 = attended
+  at::Tensor clip_vision;               // f32 [B,T',D'] image tokens (Wan image to video)
+  at::Tensor denoise_mask;              // f32 [B,C,...] the run's mask, for networks with a noise level a frame
+  std::vector<at::Tensor> ref_latents;  // f32 [B,C,h',w'] in model space
+  std::string ref_latents_method;       // how these are placed; empty: the family's default
   const ControlResiduals* control = nullptr;
+  std::vector<CondKind> kinds;  // one for each of the equal parts that the batch is made of
+  float sigma = 0;              // noise level of the call
+
+  /// The tensors that are joined when entries share a call.
+  static const std::array<at::Tensor ModelCallInputs::*, 6> kBatched;
 };
+inline constexpr std::array<at::Tensor ModelCallInputs::*, 6> ModelCallInputs::kBatched = {
+    &ModelCallInputs::y,           &ModelCallInputs::c_concat,
+    &ModelCallInputs::guidance,    &ModelCallInputs::attention_mask,
+    &ModelCallInputs::clip_vision, &ModelCallInputs::denoise_mask};
 
 /// A diffusion network on its device. Thread: one at a time.
 class DiffusionNetwork {
@@ -84,27 +105,67 @@ struct LatentFormat {
   int64_t dims = 2;  // 2: [B,C,h,w]; 3: [B,C,T,h,w]
   double scale = 0.18215;
   double shift = 0.0;
-  at::Tensor ProcessIn(const at::Tensor& latent) const { return (latent - shift) * scale; }
-  at::Tensor ProcessOut(const at::Tensor& latent) const { return latent / scale + shift; }
+  std::vector<double> mean, deviation;  // of each channel, or empty; then scale comes on top and shift is unused
+  at::Tensor ProcessIn(const at::Tensor& latent) const;
+  at::Tensor ProcessOut(const at::Tensor& latent) const;
 };
 
 class ModelSampling;  // worker/sampling/model_sampling.h
+
+/// What an entry's encoding may depend on. All on the sampling device.
+struct CondRun {
+  at::Tensor latent;        // f32 [B,C,...] the run's latent in model space
+  at::Tensor noise;         // f32, the run's initial noise
+  at::Tensor denoise_mask;  // f32 [B,C,...], or undefined
+  CondKind kind = CondKind::kPositive;
+  LatentFormat latent_format;
+};
+
+/// A family's network inputs for one conditioning entry of a run: everything but `context` (the entry's own), control,
+/// kinds and sigma. Errors: INVALID_ARGUMENT naming the key that is absent or wrong.
+using CondEncoder = std::function<StatusOr<ModelCallInputs>(const CondEntry&, const CondRun&)>;
+
+/// The network of a file with these changes of its weights, by tensor names without prefix. Reads names and shapes
+/// only. Errors: as the loader's.
+using NetworkBuilder = std::function<StatusOr<std::shared_ptr<const DiffusionNetwork>>(const WeightPatches&)>;
 
 /// A MODEL handle: clones share the network. Nodes that alter a model copy the handle and replace parts.
 struct Model {
   std::shared_ptr<const DiffusionNetwork> network;
   std::shared_ptr<const ModelSampling> sampling;
   LatentFormat latent_format;
+  std::string family;       // registered name, for messages
+  CondEncoder encode_cond;  // null: text only
+  NetworkBuilder rebuild;   // null: weights cannot be altered
+  WeightPatches patches;    // that `network` was built with
 };
 
-/// A text encoder with its tokenizer. Thread: one at a time.
+/// A prompt for each encoder of a set, by the encoder's key ("l", "g", "h", "t5xxl", ...).
+using Prompts = std::map<std::string, std::string, std::less<>>;
+
+/// Text encoders with their tokenizers: one, or the set that a family takes. Thread: one at a time.
 class TextEncoder {
  public:
   virtual ~TextEncoder() = default;
-  /// Encodes one prompt with the weights grammar of spec 4.3. layer: 0 = the family's default, else -1..-24
-  /// (CLIPSetLastLayer). Returns one entry: cond f32 [1,77 n,D] on the CPU and pooled_output f32 [1,D].
-  virtual StatusOr<Conditioning> Encode(const std::string& text, int64_t layer) const = 0;
+  /// Keys of the encoders in the set.
+  virtual std::vector<std::string> keys() const = 0;
+  /// Encodes one prompt for each key with the weights grammar of spec 4.3. layer: 0 = the family's default, else
+  /// -1..-24 (CLIPSetLastLayer). Returns one entry: cond f32 [1,T,D] on the CPU (CLIP: T = 77 n) and pooled_output f32
+  /// [1,D]. A key that is absent stands for the empty prompt.
+  virtual StatusOr<Conditioning> EncodeEach(const Prompts& prompts, int64_t layer) const = 0;
+  /// The same text for all.
+  StatusOr<Conditioning> Encode(const std::string& text, int64_t layer) const {
+    Prompts prompts;
+    for (const std::string& key : keys()) prompts.emplace(key, text);
+    return EncodeEach(prompts, layer);
+  }
 };
+
+/// prompts[key], or "" when absent.
+inline std::string PromptFor(const Prompts& prompts, std::string_view key) {
+  const auto it = prompts.find(key);
+  return it == prompts.end() ? std::string() : it->second;
+}
 
 /// A CLIP handle.
 struct Clip {

@@ -17,8 +17,10 @@ Status WithRemedy(const Status& status, bool safetensors) {
 
 }  // namespace
 
-WeightSource::WeightSource(std::string file, Tensors tensors)
-    : file_(std::move(file)), tensors_(std::make_shared<const Tensors>(std::move(tensors))) {}
+WeightSource::WeightSource(std::string file, Tensors tensors, Extras extras)
+    : file_(std::move(file)),
+      tensors_(std::make_shared<const Tensors>(std::move(tensors))),
+      extras_(std::make_shared<const Extras>(std::move(extras))) {}
 
 StatusOr<WeightSource> WeightSource::Open(const std::string& path) {
   if (IsTorchZip(path)) {
@@ -51,15 +53,41 @@ int64_t WeightSource::Dim(std::string_view name, int64_t dim) const {
   return it == tensors_->end() || dim >= it->second.dim() ? 0 : it->second.size(dim);
 }
 
-WeightSource WeightSource::Prefixed(std::string_view prefix) const {
-  Tensors part;
-  for (auto it = tensors_->lower_bound(prefix); it != tensors_->end(); ++it) {
-    if (std::string_view(it->first).substr(0, prefix.size()) != prefix) break;
-    part.emplace_hint(part.end(), it->first.substr(prefix.size()), it->second);
+const WeightExtras* WeightSource::ExtrasOf(std::string_view name) const {
+  auto it = extras_->find(name);
+  return it == extras_->end() ? nullptr : &it->second;
+}
+
+WeightSource WeightSource::Patched(const WeightPatches& patches) const {
+  auto extras = std::make_shared<Extras>(*extras_);
+  for (const auto& [name, list] : patches) {
+    if (!Has(name)) continue;
+    std::vector<WeightPatch>& all = (*extras)[name].patches;
+    all.insert(all.end(), list.begin(), list.end());
   }
-  WeightSource source(file_, std::move(part));
+  WeightSource source = *this;
+  source.extras_ = std::move(extras);
+  return source;
+}
+
+WeightSource WeightSource::Renamed(const std::function<std::string(const std::string&)>& rename) const {
+  Tensors tensors;
+  Extras extras;
+  for (const auto& [name, tensor] : *tensors_) {
+    const std::string other = rename(name);
+    if (other.empty()) continue;
+    tensors.emplace(other, tensor);
+    if (const WeightExtras* extra = ExtrasOf(name)) extras.emplace(other, *extra);
+  }
+  WeightSource source(file_, std::move(tensors), std::move(extras));
   source.metadata_ = metadata_;
   return source;
+}
+
+WeightSource WeightSource::Prefixed(std::string_view prefix) const {
+  return Renamed([prefix](const std::string& name) {
+    return std::string_view(name).starts_with(prefix) ? name.substr(prefix.size()) : std::string();
+  });
 }
 
 int64_t WeightSource::CountBlocks(std::string_view prefix) const {
@@ -70,7 +98,10 @@ int64_t WeightSource::CountBlocks(std::string_view prefix) const {
 
 int64_t WeightSource::bytes() const {
   int64_t sum = 0;
-  for (const auto& [name, tensor] : *tensors_) sum += static_cast<int64_t>(tensor.nbytes());
+  for (const auto& [name, tensor] : *tensors_) {
+    const WeightExtras* extra = ExtrasOf(name);
+    sum += static_cast<int64_t>((extra != nullptr && extra->decoder ? extra->encoded : tensor).nbytes());
+  }
   return sum;
 }
 

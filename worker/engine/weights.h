@@ -3,6 +3,7 @@
 
 #include <ATen/ATen.h>
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -13,6 +14,22 @@
 
 namespace atelier::engine {
 
+/// The values of a stored tensor whose bytes are no plain numbers (a quantised block format, scaled fp8): a floating
+/// point tensor of the logical shape on the device of `stored`.
+using WeightDecoder = std::function<at::Tensor(const at::Tensor& stored)>;
+
+/// Changes a weight as it is loaded: f32 of the logical shape in and out, on the same device. Thread: any.
+using WeightPatch = std::function<at::Tensor(const at::Tensor& weight)>;
+/// By tensor name, applied in order.
+using WeightPatches = std::map<std::string, std::vector<WeightPatch>, std::less<>>;
+
+/// What stands between a stored tensor and the weight that a layer uses.
+struct WeightExtras {
+  at::Tensor encoded;  // with `decoder`: the bytes as stored; the source's own tensor then has shape and type only
+  WeightDecoder decoder;
+  std::vector<WeightPatch> patches;
+};
+
 /// Named tensors in their stored types. Opening reads names, types and shapes; the bytes are paged in when a tensor is
 /// used. A value: copies share the tensors. Thread: const any.
 class WeightSource {
@@ -20,8 +37,9 @@ class WeightSource {
   using Tensors = std::map<std::string, at::Tensor, std::less<>>;
 
   WeightSource() = default;
-  /// `file` names the source in errors.
-  WeightSource(std::string file, Tensors tensors);
+  using Extras = std::map<std::string, WeightExtras, std::less<>>;
+  /// `file` names the source in errors. An encoded tensor stands in `tensors` by its shape (on the meta device).
+  WeightSource(std::string file, Tensors tensors, Extras extras = {});
 
   /// Opens a safetensors file, or a state dictionary of torch.save (see pickle.h). Errors: NOT_FOUND; INVALID_ARGUMENT
   /// or DATA_LOSS for a damaged file or another format, naming the file (without its folder) and the tensor.
@@ -37,6 +55,12 @@ class WeightSource {
   bool HasPrefix(std::string_view prefix) const;
   /// Dimension `dim` of a tensor, or 0 when there is no such tensor or dimension.
   int64_t Dim(std::string_view name, int64_t dim) const;
+  /// The tensor's decoder and patches, or null for a plain one.
+  const WeightExtras* ExtrasOf(std::string_view name) const;
+  /// The same source with changed weights, by the names that it has now. Names that it does not have are dropped.
+  WeightSource Patched(const WeightPatches& patches) const;
+  /// The tensors under other names; an empty name drops the tensor. Extras go along.
+  WeightSource Renamed(const std::function<std::string(const std::string&)>& rename) const;
   /// The tensors whose names start with `prefix`, without it.
   WeightSource Prefixed(std::string_view prefix) const;
   /// Number of consecutive i = 0, 1, ... for which a name starts with `prefix` + i + ".".
@@ -47,6 +71,7 @@ class WeightSource {
  private:
   std::string file_;
   std::shared_ptr<const Tensors> tensors_ = std::make_shared<Tensors>();
+  std::shared_ptr<const Extras> extras_ = std::make_shared<Extras>();
   std::shared_ptr<const std::map<std::string, std::string, std::less<>>> metadata_ =
       std::make_shared<std::map<std::string, std::string, std::less<>>>();
 };

@@ -14,20 +14,9 @@
 
 namespace atelier::models {
 
-/// A diffusion network and what sampling needs to know about it.
-struct DiffusionParts {
-  std::string family;
-  std::shared_ptr<const engine::DiffusionNetwork> network;
-  std::string prediction = "eps";  // "eps" or "v_prediction"
-  bool zero_terminal_snr = false;
-  engine::LatentFormat latent_format;
-  int64_t in_channels = 4;   // above the latent's: the rest is concatenated (inpainting 5 more, instruct-pix2pix 4)
-  int64_t vector_width = 0;  // of y, 0 when the network takes none
-};
-
 /// What a checkpoint holds; null parts are absent in the file.
 struct CheckpointParts {
-  DiffusionParts diffusion;
+  engine::Model diffusion;
   std::shared_ptr<const engine::TextEncoder> text_encoder;
   std::shared_ptr<const engine::Autoencoder> autoencoder;
 };
@@ -35,9 +24,10 @@ struct CheckpointParts {
 struct Family {
   /// Whether these diffusion weights (prefix removed) are of this family. At most one family says so.
   std::function<bool(const engine::WeightSource& diffusion)> detect;
-  /// The diffusion network. `file`: all weights of the file, for keys beside the network.
-  std::function<StatusOr<DiffusionParts>(const engine::WeightSource& diffusion, const engine::WeightSource& file,
-                                         engine::Engine&)>
+  /// The network, its parameterisation, latent format and conditioning. `file`: all weights of the file, for keys
+  /// beside the network. The loader fills in `family`, `rebuild` and `patches`.
+  std::function<StatusOr<engine::Model>(const engine::WeightSource& diffusion, const engine::WeightSource& file,
+                                        engine::Engine&)>
       build;
   /// The text encoder that a checkpoint of this family carries; null when the file has none.
   std::function<StatusOr<std::shared_ptr<const engine::TextEncoder>>(const engine::WeightSource& file, engine::Engine&)>

@@ -44,11 +44,21 @@ StatusOr<std::pair<std::string, const Family*>> Detect(const WeightSource& diffu
       "); choose a file of one of these, or download it again if it is one");
 }
 
-StatusOr<DiffusionParts> BuildDiffusion(const WeightSource& diffusion, const WeightSource& file,
-                                        const std::string& name, const Family& family, engine::Engine& engine) {
-  ASSIGN_OR_RETURN(DiffusionParts parts, family.build(diffusion, file, engine));
-  parts.family = name;
-  return parts;
+StatusOr<engine::Model> BuildDiffusion(const WeightSource& diffusion, const WeightSource& file,
+                                       engine::Engine& engine) {
+  ASSIGN_OR_RETURN(const auto found, Detect(diffusion));
+  const Family* family = found.second;
+  ASSIGN_OR_RETURN(engine::Model model, family->build(diffusion, file, engine));
+  model.family = found.first;
+  model.rebuild =
+      [diffusion, file, family,
+       &engine](const engine::WeightPatches& patches) -> StatusOr<std::shared_ptr<const engine::DiffusionNetwork>> {
+    return engine::Guard([&]() -> StatusOr<std::shared_ptr<const engine::DiffusionNetwork>> {
+      ASSIGN_OR_RETURN(const engine::Model patched, family->build(diffusion.Patched(patches), file, engine));
+      return patched.network;
+    });
+  };
+  return model;
 }
 
 // The autoencoder's own names, from a file of its own or a checkpoint.
@@ -67,10 +77,10 @@ StatusOr<std::shared_ptr<const CheckpointParts>> LoadCheckpoint(const std::strin
         return engine::Guard([&]() -> StatusOr<std::shared_ptr<const CheckpointParts>> {
           ASSIGN_OR_RETURN(const WeightSource file, WeightSource::Open(path));
           const WeightSource diffusion = file.Prefixed(DiffusionPrefix(file));
-          ASSIGN_OR_RETURN(const auto family, Detect(diffusion));
           auto parts = std::make_shared<CheckpointParts>();
-          ASSIGN_OR_RETURN(parts->diffusion, BuildDiffusion(diffusion, file, family.first, *family.second, engine));
-          ASSIGN_OR_RETURN(parts->text_encoder, family.second->build_text(file, engine));
+          ASSIGN_OR_RETURN(parts->diffusion, BuildDiffusion(diffusion, file, engine));
+          const Family* family = Registry<Family>::Get().Find(parts->diffusion.family);
+          ASSIGN_OR_RETURN(parts->text_encoder, family->build_text(file, engine));
           const WeightSource vae = VaeWeights(file);
           if (vae.Has("decoder.conv_in.weight")) {
             ASSIGN_OR_RETURN(parts->autoencoder, BuildVae(vae, engine));
@@ -80,18 +90,17 @@ StatusOr<std::shared_ptr<const CheckpointParts>> LoadCheckpoint(const std::strin
       });
 }
 
-StatusOr<std::shared_ptr<const DiffusionParts>> LoadDiffusion(const std::string& path, engine::Engine& engine) {
-  return engine.models().Get<DiffusionParts>(
-      path, "diffusion", [&]() -> StatusOr<std::shared_ptr<const DiffusionParts>> {
-        return engine::Guard([&]() -> StatusOr<std::shared_ptr<const DiffusionParts>> {
-          ASSIGN_OR_RETURN(const WeightSource file, WeightSource::Open(path));
-          const WeightSource prefixed = file.Prefixed(DiffusionPrefix(file));
-          const WeightSource& diffusion = prefixed.tensors().empty() ? file : prefixed;
-          ASSIGN_OR_RETURN(const auto family, Detect(diffusion));
-          ASSIGN_OR_RETURN(DiffusionParts parts, BuildDiffusion(diffusion, file, family.first, *family.second, engine));
-          return std::shared_ptr<const DiffusionParts>(std::make_shared<DiffusionParts>(std::move(parts)));
-        });
-      });
+StatusOr<engine::Model> LoadDiffusion(const std::string& path, engine::Engine& engine) {
+  using Loaded = std::shared_ptr<const engine::Model>;
+  ASSIGN_OR_RETURN(const Loaded model, engine.models().Get<engine::Model>(path, "diffusion", [&]() -> StatusOr<Loaded> {
+    return engine::Guard([&]() -> StatusOr<Loaded> {
+      ASSIGN_OR_RETURN(const WeightSource file, WeightSource::Open(path));
+      const WeightSource prefixed = file.Prefixed(DiffusionPrefix(file));
+      ASSIGN_OR_RETURN(engine::Model built, BuildDiffusion(prefixed.tensors().empty() ? file : prefixed, file, engine));
+      return Loaded(std::make_shared<engine::Model>(std::move(built)));
+    });
+  }));
+  return *model;
 }
 
 StatusOr<std::shared_ptr<const engine::Autoencoder>> LoadAutoencoder(const std::string& path, engine::Engine& engine) {

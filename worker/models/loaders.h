@@ -17,8 +17,7 @@ StatusOr<std::shared_ptr<const CheckpointParts>> LoadCheckpoint(const std::strin
 
 /// A diffusion network alone (models/diffusion_models), with or without its prefix. Errors: as LoadCheckpoint. Thread:
 /// any.
-StatusOr<std::shared_ptr<const DiffusionParts>> LoadDiffusion(const std::string& path,
-                                                              engine::Engine& engine = engine::TheEngine());
+StatusOr<engine::Model> LoadDiffusion(const std::string& path, engine::Engine& engine = engine::TheEngine());
 
 /// An autoencoder alone (models/vae), or the one inside a checkpoint. Errors: as LoadCheckpoint. Thread: any.
 StatusOr<std::shared_ptr<const engine::Autoencoder>> LoadAutoencoder(const std::string& path,

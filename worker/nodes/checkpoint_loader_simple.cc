@@ -1,6 +1,5 @@
 // Loads a full checkpoint. Source: spec engine.md 4.2.
 #include "worker/models/loaders.h"
-#include "worker/nodes/model_handle.h"
 #include "worker/nodes/support.h"
 
 namespace atelier::nodes {
@@ -20,8 +19,7 @@ struct CheckpointLoaderSimple {
   StatusOr<std::tuple<Model, Clip, Vae>> Run(NodeContext& ctx) const {
     ASSIGN_OR_RETURN(const std::string path, ctx.ModelPath("checkpoints", ckpt_name));
     ASSIGN_OR_RETURN(const auto parts, models::LoadCheckpoint(path));
-    ASSIGN_OR_RETURN(Model model, MakeModel(parts->diffusion));
-    return std::tuple(std::move(model), Clip{parts->text_encoder}, Vae{parts->autoencoder});
+    return std::tuple(parts->diffusion, Clip{parts->text_encoder}, Vae{parts->autoencoder});
   }
 };
 ATELIER_REGISTER_NODE(CheckpointLoaderSimple);

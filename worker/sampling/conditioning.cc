@@ -70,22 +70,63 @@ void AddCounterpart(CondList& list, const PreparedCond& c) {
   if (smallest == nullptr || smallest->area == c.area) return;
   PreparedCond added = c;
   added.context = smallest->context;
+  added.inputs = smallest->inputs;
   list.push_back(std::move(added));
 }
 
-// One network call that is due: which part of x, with which weight, for which list.
+// One network call that is due: which part of x, with which weight and inputs, for which list.
 struct Call {
   size_t list;
   const PreparedCond* cond;
-  at::Tensor x;     // [B,C,h',w']
+  at::Tensor x;     // [B,C,...,h',w']
   at::Tensor mult;  // same shape
   int64_t y = 0, left = 0;
+  ModelCallInputs inputs;  // for all of x's items
 };
+
+// `t` repeated and cut on its first dimension to `items`.
+at::Tensor ToItems(const at::Tensor& t, int64_t items) {
+  if (!t.defined() || t.size(0) == items) return t;
+  std::vector<int64_t> repeats(static_cast<size_t>(t.dim()), 1);
+  repeats[0] = (items + t.size(0) - 1) / t.size(0);
+  return t.repeat(repeats).narrow(0, 0, items);
+}
+
+// Fills in what the family gave, with the parts that lie on the latent's grid cut like x.
+void TakeInputs(Call& call, bool cropped) {
+  call.inputs = call.cond->inputs;
+  const int64_t items = call.x.size(0);
+  for (at::Tensor ModelCallInputs::*field : ModelCallInputs::kBatched) {
+    at::Tensor& t = call.inputs.*field;
+    if (!t.defined()) continue;
+    if (cropped && (field == &ModelCallInputs::c_concat || field == &ModelCallInputs::denoise_mask))
+      t = t.narrow(-2, call.y, call.x.size(-2)).narrow(-1, call.left, call.x.size(-1));
+    t = ToItems(t, items);
+  }
+  for (at::Tensor& t : call.inputs.ref_latents) t = ToItems(t, items);
+}
+
+// Linear edges of an area, except where it meets the picture's own edge. Source: spec engine.md 4.10 "Per call".
+void Feather(at::Tensor& mult, const std::array<int64_t, 4>& area, int64_t height, int64_t width) {
+  for (size_t axis = 0; axis < 2; ++axis) {
+    const int64_t dim = axis == 0 ? -2 : -1;
+    const int64_t rows = std::min(kFeather, area[axis] / 4);
+    const int64_t size = axis == 0 ? height : width;
+    for (int64_t t = 0; t < rows; ++t) {
+      const double weight = 1.0 / static_cast<double>(rows) * static_cast<double>(t + 1);
+      if (area[axis + 2] != 0) mult.narrow(dim, t, 1).mul_(weight);
+      if (area[axis] + area[axis + 2] < size) mult.narrow(dim, area[axis] - 1 - t, 1).mul_(weight);
+    }
+  }
+}
 
 std::optional<Call> MakeCall(size_t list, const PreparedCond& cond, const at::Tensor& x, float sigma) {
   if (sigma > cond.start_sigma || sigma < cond.end_sigma) return std::nullopt;
-  Call call{list, &cond, x, {}};
-  const int64_t height = x.size(2), width = x.size(3);
+  Call call;
+  call.list = list;
+  call.cond = &cond;
+  call.x = x;
+  const int64_t height = x.size(-2), width = x.size(-1);
   std::array<int64_t, 4> area{height, width, 0, 0};
   if (cond.area) {
     area = *cond.area;
@@ -94,27 +135,20 @@ std::optional<Call> MakeCall(size_t list, const PreparedCond& cond, const at::Te
     area[0] = std::min(area[0], height - area[2]);
     area[1] = std::min(area[1], width - area[3]);
     if (area[0] <= 0 || area[1] <= 0) return std::nullopt;  // lies outside the picture
-    call.x = x.narrow(2, area[2], area[0]).narrow(3, area[3], area[1]);
+    call.x = x.narrow(-2, area[2], area[0]).narrow(-1, area[3], area[1]);
     call.y = area[2];
     call.left = area[3];
   }
-  if (cond.mask.defined()) {
-    const at::Tensor mask = cond.mask.narrow(1, area[2], area[0]).narrow(2, area[3], area[1]) * cond.mask_strength;
-    const int64_t repeat = std::max<int64_t>(1, x.size(0) / mask.size(0));
-    call.mult = mask.unsqueeze(1).repeat({repeat, x.size(1), 1, 1}).narrow(0, 0, x.size(0)) * cond.strength;
-    return call;
-  }
+  TakeInputs(call, cond.area.has_value());
   call.mult = at::ones_like(call.x, call.x.options(), at::MemoryFormat::Contiguous) * cond.strength;
-  if (!cond.area) return call;
-  for (int64_t axis = 0; axis < 2; ++axis) {
-    const auto a = static_cast<size_t>(axis);
-    const int64_t rows = std::min(kFeather, area[a] / 4);
-    const int64_t size = axis == 0 ? height : width;
-    for (int64_t t = 0; t < rows; ++t) {
-      const double weight = 1.0 / static_cast<double>(rows) * static_cast<double>(t + 1);
-      if (area[a + 2] != 0) call.mult.narrow(axis + 2, t, 1).mul_(weight);
-      if (area[a] + area[a + 2] < size) call.mult.narrow(axis + 2, area[a] - 1 - t, 1).mul_(weight);
-    }
+  if (cond.mask.defined()) {
+    at::Tensor mask = cond.mask.narrow(1, area[2], area[0]).narrow(2, area[3], area[1]) * cond.mask_strength;
+    const int64_t repeat = std::max<int64_t>(1, x.size(0) / mask.size(0));
+    mask = mask.repeat({repeat, 1, 1}).narrow(0, 0, x.size(0)).unsqueeze(1);
+    while (mask.dim() < x.dim()) mask = mask.unsqueeze(2);
+    call.mult = mask.expand_as(call.x) * cond.strength;
+  } else if (cond.area) {
+    Feather(call.mult, area, height, width);
   }
   return call;
 }
@@ -124,12 +158,22 @@ bool CanBatch(const Call& a, const Call& b) {
   const at::Tensor &ca = a.cond->context, &cb = b.cond->context;
   if (ca.size(0) != cb.size(0) || ca.size(2) != cb.size(2)) return false;
   const int64_t multiple = std::lcm(ca.size(1), cb.size(1));
-  return multiple / std::min(ca.size(1), cb.size(1)) <= kContextRepeatMax;
+  if (multiple / std::min(ca.size(1), cb.size(1)) > kContextRepeatMax) return false;
+  for (at::Tensor ModelCallInputs::*field : ModelCallInputs::kBatched) {
+    const at::Tensor &ta = a.inputs.*field, &tb = b.inputs.*field;
+    if (ta.defined() != tb.defined() || (ta.defined() && ta.sizes() != tb.sizes())) return false;
+  }
+  const std::vector<at::Tensor>&ra = a.inputs.ref_latents, &rb = b.inputs.ref_latents;
+  if (ra.size() != rb.size() || a.inputs.ref_latents_method != b.inputs.ref_latents_method) return false;
+  for (size_t i = 0; i < ra.size(); ++i)
+    if (ra[i].sizes() != rb[i].sizes()) return false;
+  return true;
 }
 
 }  // namespace
 
-StatusOr<CondList> PrepareConds(const Conditioning& conditioning, const Model& model, int64_t height, int64_t width) {
+StatusOr<CondList> PrepareConds(const Conditioning& conditioning, const Model& model, const CondRun& run) {
+  const int64_t height = run.latent.size(-2), width = run.latent.size(-1);
   const at::Device device = model.network->device();
   CondList list;
   for (const CondEntry& entry : conditioning.entries) {
@@ -157,6 +201,9 @@ StatusOr<CondList> PrepareConds(const Conditioning& conditioning, const Model& m
       ASSIGN_OR_RETURN(const double percent, NumberOption(entry, "end_percent", 1.0));
       cond.end_sigma = model.sampling->PercentToSigma(percent);
     }
+    if (model.encode_cond) {
+      ASSIGN_OR_RETURN(cond.inputs, model.encode_cond(entry, run));
+    }
     list.push_back(std::move(cond));
   }
   return list;
@@ -173,20 +220,54 @@ void MatchAreas(std::vector<CondList>& lists) {
   }
 }
 
-at::Tensor BatchedDenoise(const Model& model, const at::Tensor& x, float sigma, const ModelCallInputs& inputs) {
+at::Tensor BatchedDenoise(const Model& model, const at::Tensor& x, float sigma, ModelCallInputs inputs) {
   const at::Tensor sigmas = at::full({x.size(0)}, sigma, x.options());
   const at::Tensor scaled = model.sampling->CalculateInput(sigmas, x);
+  inputs.sigma = sigma;
   const at::Tensor output = model.network->Forward(scaled, model.sampling->Timestep(sigmas), inputs);
   return model.sampling->CalculateDenoised(sigmas, output.to(at::kFloat), x);
 }
 
+namespace {
+
+// The inputs of calls that share one batch.
+ModelCallInputs Joined(const std::vector<Call>& batch) {
+  int64_t tokens = 1;
+  for (const Call& call : batch) tokens = std::lcm(tokens, call.cond->context.size(1));
+  ModelCallInputs joined;
+  std::vector<at::Tensor> contexts;
+  for (const Call& call : batch) {
+    at::Tensor context = ToItems(call.cond->context, call.x.size(0));
+    if (context.size(1) != tokens) context = context.repeat({1, tokens / context.size(1), 1});
+    contexts.push_back(context);
+    joined.kinds.push_back(call.list == 0 ? CondKind::kPositive : CondKind::kNegative);
+  }
+  joined.context = at::cat(contexts, 0);
+  const auto join = [&batch](const auto& pick) {
+    std::vector<at::Tensor> parts;
+    for (const Call& call : batch) parts.push_back(pick(call.inputs));
+    return at::cat(parts, 0);
+  };
+  const ModelCallInputs& first = batch.front().inputs;
+  for (at::Tensor ModelCallInputs::*field : ModelCallInputs::kBatched) {
+    if ((first.*field).defined()) joined.*field = join([field](const ModelCallInputs& in) { return in.*field; });
+  }
+  for (size_t i = 0; i < first.ref_latents.size(); ++i)
+    joined.ref_latents.push_back(join([i](const ModelCallInputs& in) { return in.ref_latents[i]; }));
+  joined.ref_latents_method = first.ref_latents_method;
+  return joined;
+}
+
+}  // namespace
+
 std::vector<at::Tensor> EvaluateConds(const Model& model, const std::vector<const CondList*>& lists,
                                       const at::Tensor& x, float sigma) {
-  std::vector<at::Tensor> sums, counts;
+  std::vector<at::Tensor> sums(lists.size()), counts(lists.size());
   std::vector<Call> due;
   for (size_t i = 0; i < lists.size(); ++i) {
-    sums.push_back(at::zeros_like(x));
-    counts.push_back(at::full_like(x, 1e-37));
+    if (lists[i] == nullptr) continue;
+    sums[i] = at::zeros_like(x);
+    counts[i] = at::full_like(x, 1e-37);
     for (const PreparedCond& cond : *lists[i])
       if (std::optional<Call> call = MakeCall(i, cond, x, sigma)) due.push_back(std::move(*call));
   }
@@ -196,32 +277,21 @@ std::vector<at::Tensor> EvaluateConds(const Model& model, const std::vector<cons
     due = std::move(later);
     std::reverse(batch.begin(), batch.end());
 
-    int64_t tokens = 1;
-    for (const Call& call : batch) tokens = std::lcm(tokens, call.cond->context.size(1));
-    std::vector<at::Tensor> xs, contexts;
-    for (const Call& call : batch) {
-      xs.push_back(call.x);
-      at::Tensor context = call.cond->context;
-      const int64_t items = call.x.size(0);
-      if (context.size(0) != items)
-        context = context.repeat({(items + context.size(0) - 1) / context.size(0), 1, 1}).narrow(0, 0, items);
-      if (context.size(1) != tokens) context = context.repeat({1, tokens / context.size(1), 1});
-      contexts.push_back(context);
-    }
-    ModelCallInputs inputs;
-    inputs.context = at::cat(contexts, 0);
+    std::vector<at::Tensor> xs;
+    for (const Call& call : batch) xs.push_back(call.x);
     const std::vector<at::Tensor> outputs =
-        BatchedDenoise(model, at::cat(xs, 0), sigma, inputs).chunk(static_cast<int64_t>(batch.size()), 0);
+        BatchedDenoise(model, at::cat(xs, 0), sigma, Joined(batch)).chunk(static_cast<int64_t>(batch.size()), 0);
     for (size_t i = 0; i < batch.size(); ++i) {
       const Call& call = batch[i];
       auto part = [&call](const at::Tensor& whole) {
-        return whole.narrow(2, call.y, call.x.size(2)).narrow(3, call.left, call.x.size(3));
+        return whole.narrow(-2, call.y, call.x.size(-2)).narrow(-1, call.left, call.x.size(-1));
       };
       part(sums[call.list]).add_(outputs[i] * call.mult);
       part(counts[call.list]).add_(call.mult);
     }
   }
-  for (size_t i = 0; i < sums.size(); ++i) sums[i] = sums[i] / counts[i];
+  for (size_t i = 0; i < sums.size(); ++i)
+    if (sums[i].defined()) sums[i] = sums[i] / counts[i];
   return sums;
 }
 

@@ -18,6 +18,7 @@ namespace atelier::engine {
 /// One conditioning entry made ready for a run: everything in latent units and on the sampling device.
 struct PreparedCond {
   at::Tensor context;                          // f32 [1,T,D]
+  ModelCallInputs inputs;                      // the family's; context, control, kinds and sigma unset
   at::Tensor mask;                             // f32 [M,h,w], or undefined
   std::optional<std::array<int64_t, 4>> area;  // height, width, y, x in latent pixels
   double strength = 1.0, mask_strength = 1.0;
@@ -26,17 +27,19 @@ struct PreparedCond {
 };
 using CondList = std::vector<PreparedCond>;
 
-/// Resolves one list for latents of height x width. Errors: INVALID_ARGUMENT for malformed options, naming the key.
-StatusOr<CondList> PrepareConds(const Conditioning& conditioning, const Model& model, int64_t height, int64_t width);
+/// Resolves one list for a run. Errors: INVALID_ARGUMENT for malformed options, naming the key.
+StatusOr<CondList> PrepareConds(const Conditioning& conditioning, const Model& model, const CondRun& run);
 
 /// Gives each list a counterpart of every area that another list has, so that guidance compares like with like.
 void MatchAreas(std::vector<CondList>& lists);
 
 /// One network call: the denoised latent of x f32 [B,C,h,w] at `sigma`. May throw what torch throws.
-at::Tensor BatchedDenoise(const Model& model, const at::Tensor& x, float sigma, const ModelCallInputs& inputs);
+at::Tensor BatchedDenoise(const Model& model, const at::Tensor& x, float sigma, ModelCallInputs inputs);
 
 /// Denoised predictions f32 [B,C,h,w] of all lists at one level: regions weighted by mask and strength, 0 where nothing
-/// applies. Calls that fit together are one batch, the last list first. May throw what torch throws.
+/// applies. Calls that fit together are one batch, the last list first; `lists` may hold null for one that is not
+/// wanted, which gives an undefined tensor. List 0 is the positive one, the others count as negative. May throw what
+/// torch throws.
 std::vector<at::Tensor> EvaluateConds(const Model& model, const std::vector<const CondList*>& lists,
                                       const at::Tensor& x, float sigma);
 

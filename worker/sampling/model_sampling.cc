@@ -121,6 +121,35 @@ class DiscreteFlowSampling final : public ModelSampling {
   double shift_, multiplier_;
 };
 
+// Any level of a range; the two kinds differ in the timestep.
+class ContinuousSampling : public ModelSampling {
+ public:
+  ContinuousSampling(Prediction prediction, double sigma_min, double sigma_max, double sigma_data)
+      : ModelSampling(prediction, sigma_data) {
+    sigmas_ = at::linspace(std::log(sigma_min), std::log(sigma_max), 1000, at::kFloat).exp();
+  }
+  double PercentToSigma(double percent) const override {
+    if (percent <= 0) return 999999999.9;
+    if (percent >= 1) return 0.0;
+    const double low = std::log(sigma_min());
+    return std::exp((std::log(sigma_max()) - low) * (1.0 - percent) + low);
+  }
+};
+
+class EdmSampling final : public ContinuousSampling {
+ public:
+  using ContinuousSampling::ContinuousSampling;
+  at::Tensor Timestep(const at::Tensor& sigma) const override { return 0.25 * sigma.log(); }
+  at::Tensor Sigma(const at::Tensor& timestep) const override { return (timestep / 0.25).exp(); }
+};
+
+class ContinuousVSampling final : public ContinuousSampling {
+ public:
+  using ContinuousSampling::ContinuousSampling;
+  at::Tensor Timestep(const at::Tensor& sigma) const override { return sigma.atan() / M_PI * 2; }
+  at::Tensor Sigma(const at::Tensor& timestep) const override { return (timestep * M_PI / 2).tan(); }
+};
+
 class FluxSampling final : public ModelSampling {
  public:
   explicit FluxSampling(double mu) : ModelSampling(Prediction::kConst, 1.0), mu_(mu) {
@@ -147,6 +176,14 @@ std::shared_ptr<const ModelSampling> ModelSampling::Discrete(Prediction predicti
 }
 std::shared_ptr<const ModelSampling> ModelSampling::DiscreteFlow(double shift, double multiplier) {
   return std::make_shared<DiscreteFlowSampling>(shift, multiplier);
+}
+std::shared_ptr<const ModelSampling> ModelSampling::ContinuousEdm(Prediction prediction, double sigma_min,
+                                                                  double sigma_max, double sigma_data) {
+  return std::make_shared<EdmSampling>(prediction, sigma_min, sigma_max, sigma_data);
+}
+std::shared_ptr<const ModelSampling> ModelSampling::ContinuousV(Prediction prediction, double sigma_min,
+                                                                double sigma_max, double sigma_data) {
+  return std::make_shared<ContinuousVSampling>(prediction, sigma_min, sigma_max, sigma_data);
 }
 std::shared_ptr<const ModelSampling> ModelSampling::Flux(double mu) { return std::make_shared<FluxSampling>(mu); }
 

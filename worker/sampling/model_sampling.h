@@ -38,6 +38,13 @@ class ModelSampling {
   /// Rectified flow with sigma = shift t / (1 + (shift - 1) t) over 1000 timesteps; the network sees sigma *
   /// multiplier.
   static std::shared_ptr<const ModelSampling> DiscreteFlow(double shift, double multiplier = 1000.0);
+  /// Any level between sigma_min and sigma_max; 1000 log-spaced ones stand in the table. The network sees ln(sigma)
+  /// / 4.
+  static std::shared_ptr<const ModelSampling> ContinuousEdm(Prediction prediction, double sigma_min = 0.002,
+                                                            double sigma_max = 120.0, double sigma_data = 1.0);
+  /// The same with the network seeing 2 atan(sigma) / pi.
+  static std::shared_ptr<const ModelSampling> ContinuousV(Prediction prediction, double sigma_min = 0.03,
+                                                          double sigma_max = 500.0, double sigma_data = 1.0);
   /// Rectified flow of Flux: sigma = e^mu / (e^mu + 1/t - 1) over 10000 timesteps; the network sees sigma.
   static std::shared_ptr<const ModelSampling> Flux(double mu);
 

@@ -31,9 +31,9 @@ StatusOr<at::Tensor> Run(const SampleRequest& request, NodeContext& ctx, at::Ten
   const Model& model = request.model;
   const ModelSampling& sampling = *model.sampling;
   const at::Device device = model.network->device();
-  if (request.latent.dim() != 4)
-    return InvalidArgument("latent has ", request.latent.dim(),
-                           " dimensions, expected [batch, channels, height, width]");
+  const int64_t dims = 2 + model.latent_format.dims;
+  if (request.latent.dim() != dims)
+    return InvalidArgument("latent has ", request.latent.dim(), " dimensions, the model takes ", dims);
   if (request.latent.size(1) != model.latent_format.channels)
     return InvalidArgument("latent has ", request.latent.size(1), " channels, the model takes ",
                            model.latent_format.channels);
@@ -45,10 +45,6 @@ StatusOr<at::Tensor> Run(const SampleRequest& request, NodeContext& ctx, at::Ten
   const at::Tensor noise = request.noise.to(device);
   if (latent.count_nonzero().item<int64_t>() > 0) latent = model.latent_format.ProcessIn(latent);
 
-  std::vector<CondList> lists(2);
-  ASSIGN_OR_RETURN(lists[0], PrepareConds(request.positive, model, latent.size(2), latent.size(3)));
-  ASSIGN_OR_RETURN(lists[1], PrepareConds(request.negative, model, latent.size(2), latent.size(3)));
-  MatchAreas(lists);
   const bool use_negative = request.sampler.traits.needs_negative || !IsClose(request.cfg, 1.0, 1e-9);
 
   at::Tensor mask, keep, mask_noise;
@@ -61,6 +57,13 @@ StatusOr<at::Tensor> Run(const SampleRequest& request, NodeContext& ctx, at::Ten
       mask_noise = Randn(noise.sizes(), generator, at::kCPU).to(device);
     }
   }
+
+  std::vector<CondList> lists(2);
+  CondRun cond_run{latent, noise, mask, CondKind::kPositive, model.latent_format};
+  ASSIGN_OR_RETURN(lists[0], PrepareConds(request.positive, model, cond_run));
+  cond_run.kind = CondKind::kNegative;
+  ASSIGN_OR_RETURN(lists[1], PrepareConds(request.negative, model, cond_run));
+  MatchAreas(lists);
 
   auto guided = [&](const at::Tensor& x, float sigma) {
     Prediction0 prediction;

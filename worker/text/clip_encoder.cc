@@ -128,7 +128,7 @@ class ClipTransformer final : public ClipEncoder {
     }
 
     const at::Device& device = params_.device();
-    at::Tensor x = at::embedding(token_embedding_->live, ids.to(device)).to(at::kFloat);
+    at::Tensor x = engine::Embed(token_embedding_, ids.to(device));
     for (const Placed& placed : vectors) x[placed.row][placed.column].copy_(placed.vector);
     x = x + engine::Cast(position_embedding_, at::kFloat);
 
@@ -185,11 +185,15 @@ engine::Conditioning OneEntry(Encoded encoded) {
   return conditioning;
 }
 
+// "l" of "clip_l".
+std::string PromptKey(const std::string& name) { return name.substr(name.rfind('_') + 1); }
+
 class SingleClipEncoder final : public engine::TextEncoder {
  public:
   explicit SingleClipEncoder(std::shared_ptr<const ClipEncoder> clip) : clip_(std::move(clip)) {}
-  StatusOr<engine::Conditioning> Encode(const std::string& text, int64_t layer) const override {
-    ASSIGN_OR_RETURN(const auto chunks, clip_->Tokenize(text));
+  std::vector<std::string> keys() const override { return {PromptKey(clip_->options().name)}; }
+  StatusOr<engine::Conditioning> EncodeEach(const engine::Prompts& prompts, int64_t layer) const override {
+    ASSIGN_OR_RETURN(const auto chunks, clip_->Tokenize(engine::PromptFor(prompts, keys().front())));
     ASSIGN_OR_RETURN(Encoded encoded, clip_->Encode(chunks, layer));
     return OneEntry(std::move(encoded));
   }
@@ -202,9 +206,17 @@ class DualClipEncoder final : public engine::TextEncoder {
  public:
   DualClipEncoder(std::shared_ptr<const ClipEncoder> l, std::shared_ptr<const ClipEncoder> g)
       : l_(std::move(l)), g_(std::move(g)) {}
-  StatusOr<engine::Conditioning> Encode(const std::string& text, int64_t layer) const override {
-    ASSIGN_OR_RETURN(const auto chunks_l, l_->Tokenize(text));
-    ASSIGN_OR_RETURN(const auto chunks_g, g_->Tokenize(text));
+  std::vector<std::string> keys() const override { return {"l", "g"}; }
+  StatusOr<engine::Conditioning> EncodeEach(const engine::Prompts& prompts, int64_t layer) const override {
+    ASSIGN_OR_RETURN(auto chunks_l, l_->Tokenize(engine::PromptFor(prompts, "l")));
+    ASSIGN_OR_RETURN(auto chunks_g, g_->Tokenize(engine::PromptFor(prompts, "g")));
+    // The shorter one goes on with empty prompts. Source: spec engine.md 4.3 "Nodes".
+    for (const auto& [clip, chunks, other] :
+         {std::tuple(&l_, &chunks_l, &chunks_g), std::tuple(&g_, &chunks_g, &chunks_l)}) {
+      if (chunks->size() >= other->size()) continue;
+      ASSIGN_OR_RETURN(const auto empty, (*clip)->Tokenize(""));
+      while (chunks->size() < other->size()) chunks->insert(chunks->end(), empty.begin(), empty.end());
+    }
     ASSIGN_OR_RETURN(Encoded l, l_->Encode(chunks_l, layer));
     ASSIGN_OR_RETURN(Encoded g, g_->Encode(chunks_g, layer));
     return engine::Guard([&]() -> StatusOr<engine::Conditioning> {

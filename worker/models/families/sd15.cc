@@ -1,6 +1,8 @@
 // Stable Diffusion 1.x: one CLIP-L, 1x1 convolutions around the transformers, 8 heads, no conditioning vector.
 #include "worker/models/family.h"
 #include "worker/models/unet.h"
+#include "worker/models/unet_conditioning.h"
+#include "worker/sampling/model_sampling.h"
 #include "worker/text/clip_encoder.h"
 
 namespace atelier::models {
@@ -12,12 +14,13 @@ bool Detect(const engine::WeightSource& diffusion) {
          shape.out_channels == 4;
 }
 
-StatusOr<DiffusionParts> Build(const engine::WeightSource& diffusion, const engine::WeightSource&,
-                               engine::Engine& engine) {
-  DiffusionParts parts;
-  ASSIGN_OR_RETURN(parts.network, BuildUNet(diffusion, /*attention_fp32=*/false, engine));
-  parts.in_channels = ShapeOfUNet(diffusion).in_channels;
-  return parts;
+StatusOr<engine::Model> Build(const engine::WeightSource& diffusion, const engine::WeightSource&,
+                              engine::Engine& engine) {
+  engine::Model model;
+  ASSIGN_OR_RETURN(model.network, BuildUNet(diffusion, /*attention_fp32=*/false, engine));
+  ASSIGN_OR_RETURN(model.encode_cond, WithConcat(ShapeOfUNet(diffusion).in_channels, diffusion.file(), nullptr));
+  model.sampling = engine::ModelSampling::Discrete(engine::Prediction::kEps);
+  return model;
 }
 
 StatusOr<std::shared_ptr<const engine::TextEncoder>> BuildText(const engine::WeightSource& file,

@@ -1,6 +1,8 @@
 // Stable Diffusion 2.x: one OpenCLIP-H (last but one layer), linear layers around the transformers, heads of 64.
 #include "worker/models/family.h"
 #include "worker/models/unet.h"
+#include "worker/models/unet_conditioning.h"
+#include "worker/sampling/model_sampling.h"
 #include "worker/text/clip_encoder.h"
 
 namespace atelier::models {
@@ -12,17 +14,18 @@ bool Detect(const engine::WeightSource& diffusion) {
          shape.out_channels == 4;
 }
 
-StatusOr<DiffusionParts> Build(const engine::WeightSource& diffusion, const engine::WeightSource&,
-                               engine::Engine& engine) {
-  DiffusionParts parts;
-  ASSIGN_OR_RETURN(parts.network, BuildUNet(diffusion, /*attention_fp32=*/true, engine));
-  parts.in_channels = ShapeOfUNet(diffusion).in_channels;
+StatusOr<engine::Model> Build(const engine::WeightSource& diffusion, const engine::WeightSource&,
+                              engine::Engine& engine) {
+  engine::Model model;
+  ASSIGN_OR_RETURN(model.network, BuildUNet(diffusion, /*attention_fp32=*/true, engine));
+  const int64_t in_channels = ShapeOfUNet(diffusion).in_channels;
+  ASSIGN_OR_RETURN(model.encode_cond, WithConcat(in_channels, diffusion.file(), nullptr));
   // Only the trained weights tell the two kinds apart. Source: spec engine.md 4.2 "Prediction type".
   const at::Tensor bias = diffusion.Find("output_blocks.11.1.transformer_blocks.0.norm1.bias");
-  if (parts.in_channels == 4 && bias.defined() && bias.to(at::kFloat).std(/*unbiased=*/false).item<double>() > 0.09) {
-    parts.prediction = "v_prediction";
-  }
-  return parts;
+  const bool v =
+      in_channels == 4 && bias.defined() && bias.to(at::kFloat).std(/*unbiased=*/false).item<double>() > 0.09;
+  model.sampling = engine::ModelSampling::Discrete(v ? engine::Prediction::kV : engine::Prediction::kEps);
+  return model;
 }
 
 StatusOr<std::shared_ptr<const engine::TextEncoder>> BuildText(const engine::WeightSource& file,

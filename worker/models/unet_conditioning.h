@@ -1,0 +1,29 @@
+// What UNets take beside latent and text: sizes as a vector, a masked picture on the channels.
+#pragma once
+
+#include "worker/engine/types.h"
+
+namespace atelier::models {
+
+/// [pooled_output | sinusoid of 256 for each of `values`] as f32 [B,A] on `device`. Errors: INVALID_ARGUMENT when the
+/// entry has no pooled_output. Source: spec engine.md 4.4.
+StatusOr<at::Tensor> SizeVector(const engine::CondEntry& entry, const std::vector<double>& values,
+                                const at::Device& device);
+
+/// A number among the entry's options, or `fallback`.
+double OptionOr(const engine::CondEntry& entry, const char* key, double fallback);
+
+/// What an inpainting network gets on its channels: the rounded mask (1 = to be changed) and the masked picture in
+/// model space, f32 [B,1+C,h,w]. From concat_mask and concat_latent_image, else from the run's mask and latent, else a
+/// mask of ones and a grey picture. Source: spec engine.md 4.11.
+at::Tensor InpaintConcat(const engine::CondEntry& entry, const engine::CondRun& run);
+
+/// The latent picture of an editing network, f32 [B,C,h,w]: concat_latent_image in VAE units (as InstructPix2Pix was
+/// trained), else zeros. Source: spec engine.md 4.2 "Inpaint variants".
+at::Tensor EditConcat(const engine::CondEntry& entry, const engine::CondRun& run);
+
+/// Adds what extra input channels of a UNet with latents of 4 channels stand for: 9 inpainting, 8 editing. Null
+/// when there are none. `inner` gives the other inputs, and may be null. Errors: INVALID_ARGUMENT for another number.
+StatusOr<engine::CondEncoder> WithConcat(int64_t in_channels, const std::string& file, engine::CondEncoder inner);
+
+}  // namespace atelier::models
