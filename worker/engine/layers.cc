@@ -1,6 +1,9 @@
 #include "worker/engine/layers.h"
 
 #include <cmath>
+#include <optional>
+
+#include "worker/engine/cuda_kernels.h"
 
 namespace atelier::engine {
 namespace {
@@ -35,8 +38,15 @@ at::Tensor LayerNorm::operator()(const at::Tensor& x) const {
 }
 
 at::Tensor GroupNorm::operator()(const at::Tensor& x) const {
-  const at::ScalarType type = x.scalar_type();
-  return at::group_norm(x, groups, Cast(weight, type), Cast(bias, type), eps);
+  const at::Tensor w = Cast(weight, x.scalar_type()), b = Cast(bias, x.scalar_type());
+  if (std::optional<at::Tensor> y = FusedGroupNorm(x, w, b, groups, eps, /*silu=*/false)) return *std::move(y);
+  return at::group_norm(x, groups, w, b, eps);
+}
+
+at::Tensor GroupNorm::WithSilu(const at::Tensor& x) const {
+  const at::Tensor w = Cast(weight, x.scalar_type()), b = Cast(bias, x.scalar_type());
+  if (std::optional<at::Tensor> y = FusedGroupNorm(x, w, b, groups, eps, /*silu=*/true)) return *std::move(y);
+  return at::silu(at::group_norm(x, groups, w, b, eps));
 }
 
 at::Tensor Attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, int64_t heads, bool causal) {

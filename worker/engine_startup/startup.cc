@@ -4,6 +4,8 @@
 #include <ATen/Parallel.h>
 #include <c10/core/InferenceMode.h>
 
+#include "common/base/log.h"
+#include "worker/engine/cuda_kernels.h"
 #include "worker/engine/device.h"
 #include "worker/engine/model_cache.h"
 
@@ -21,6 +23,14 @@ StatusOr<EngineInfo> StartEngine(const EngineSetup& setup) {
   info.device = device.str();
   info.device_name = engine::DescribeDevice(device);
   if (device.is_cuda()) {
+    Status kernels = engine::OpenCudaKernels(engine::CudaKernelsPath());
+    if (kernels.ok()) kernels = engine::CheckCudaKernels(device);
+    if (kernels.ok()) {
+      LogInfo("our CUDA kernels are in use");
+    } else {
+      LogWarning("libtorch's kernels are used instead of our own, which is slower: ", Message(kernels));
+      info.device_name += ", libtorch's kernels only";
+    }
     info.memory_bytes = static_cast<uint64_t>(engine::MemoryOf(device).total);
     info.memory_free = [device] { return static_cast<uint64_t>(engine::MemoryOf(device).free); };
   } else {

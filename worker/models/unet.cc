@@ -25,9 +25,9 @@ struct ResBlock {
   Linear embedding;
 
   at::Tensor operator()(const at::Tensor& x, const at::Tensor& activated_embedding) const {
-    at::Tensor h = in_conv(at::silu(in_norm(x)));
+    at::Tensor h = in_conv(in_norm.WithSilu(x));
     h = h + embedding(activated_embedding).unsqueeze(-1).unsqueeze(-1);
-    h = out_conv(at::silu(out_norm(h)));
+    h = out_conv(out_norm.WithSilu(h));
     return (skip.weight != nullptr ? skip(x) : x) + h;
   }
 };
@@ -165,7 +165,7 @@ class UNet final : public engine::DiffusionNetwork {
       }
       x = Run(output_[i], at::cat({x, skip}, 1), embedding, context, skips.empty() ? nullptr : &skips.back());
     }
-    return out_conv_(at::silu(out_norm_(x))).to(at::kFloat);
+    return out_conv_(out_norm_.WithSilu(x)).to(at::kFloat);
   }
 
  private:

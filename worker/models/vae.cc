@@ -20,7 +20,7 @@ struct ResBlock {
   Conv2d conv1, conv2, shortcut;
 
   at::Tensor operator()(const at::Tensor& x) const {
-    const at::Tensor h = conv2(at::silu(norm2(conv1(at::silu(norm1(x))))));
+    const at::Tensor h = conv2(norm2.WithSilu(conv1(norm1.WithSilu(x))));
     return (shortcut.weight != nullptr ? shortcut(x) : x) + h;
   }
 };
@@ -229,7 +229,7 @@ class Vae final : public engine::Autoencoder {
       for (const ResBlock& block : level.blocks) h = block(h);
       if (level.resample.weight != nullptr) h = level.resample(at::constant_pad_nd(h, {0, 1, 0, 1}));
     }
-    h = enc_out_(at::silu(enc_norm_(enc_middle_(h))));
+    h = enc_out_(enc_norm_.WithSilu(enc_middle_(h)));
     if (quant_.weight != nullptr) h = quant_(h);
     return h.narrow(1, 0, z_).to(at::kFloat);
   }
@@ -243,7 +243,7 @@ class Vae final : public engine::Autoencoder {
       if (level.resample.weight != nullptr)
         h = level.resample(at::upsample_nearest2d(h, {h.size(2) * 2, h.size(3) * 2}));
     }
-    return dec_out_(at::silu(dec_norm_(h))).to(at::kFloat);
+    return dec_out_(dec_norm_.WithSilu(h)).to(at::kFloat);
   }
 
   mutable engine::ParamSet params_;
