@@ -30,8 +30,8 @@ struct ImageBatchDivider {
         .Category("image")
         .OutputNode()
         .Description("Cuts a batch into parts of equal length.");
-    s.Input<&ImageBatchDivider::images>("images");
-    s.Input<&ImageBatchDivider::divide_by>("divide_by").Default(2).Range(1, 10).Step(1);
+    s.Input<&ImageBatchDivider::images>("images").Tooltip("The pictures.");
+    s.Input<&ImageBatchDivider::divide_by>("divide_by").Default(2).Range(1, 10).Step(1).Tooltip("Into how many parts.");
     for (int64_t i = 1; i <= kParts; ++i) s.Output<Image>(Cat("batch_", i));
   }
   StatusOr<std::vector<Value>> Run(NodeContext&) const {
@@ -56,8 +56,8 @@ struct AudioBatchDivider {
         .Category("audio")
         .OutputNode()
         .Description("Cuts a sound into parts of equal length.");
-    s.Input<&AudioBatchDivider::audio>("audio");
-    s.Input<&AudioBatchDivider::divide_by>("divide_by").Default(2).Range(1, 10).Step(1);
+    s.Input<&AudioBatchDivider::audio>("audio").Tooltip("The sound.");
+    s.Input<&AudioBatchDivider::divide_by>("divide_by").Default(2).Range(1, 10).Step(1).Tooltip("Into how many parts.");
     for (int64_t i = 1; i <= kParts; ++i) s.Output<Audio>(Cat("audio_", i));
   }
   StatusOr<std::vector<Value>> Run(NodeContext&) const {

@@ -11,8 +11,12 @@ struct CLIPSetLastLayer {
   static void Describe(NodeSchema<CLIPSetLastLayer>& s) {
     s.Name("CLIP Set Last Layer").Category("conditioning").Cheap();
     s.Description("Lets the text encoder stop some layers before its end.");
-    s.Input<&CLIPSetLastLayer::clip>("clip");
-    s.Input<&CLIPSetLastLayer::stop_at_clip_layer>("stop_at_clip_layer").Default(-1).Range(-24, -1).Step(1);
+    s.Input<&CLIPSetLastLayer::clip>("clip").Tooltip("The text encoder.");
+    s.Input<&CLIPSetLastLayer::stop_at_clip_layer>("stop_at_clip_layer")
+        .Default(-1)
+        .Range(-24, -1)
+        .Step(1)
+        .Tooltip("Which layer to stop at; -1 is the last.");
     s.Output<Clip>("CLIP");
   }
   StatusOr<Clip> Run(NodeContext&) const { return Clip{clip.encoder, stop_at_clip_layer}; }

@@ -12,7 +12,7 @@ struct CLIPTextEncode {
     s.Name("CLIP Text Encode (Prompt)").Category("conditioning");
     s.Description("Turns a prompt into the conditioning that guides the model.");
     s.Input<&CLIPTextEncode::text>("text").Multiline().DynamicPrompts().Tooltip("The prompt; (words:1.2) weigh more.");
-    s.Input<&CLIPTextEncode::clip>("clip");
+    s.Input<&CLIPTextEncode::clip>("clip").Tooltip("The text encoder.");
     s.Output<Conditioning>("CONDITIONING");
   }
   StatusOr<Conditioning> Run(NodeContext&) const {

@@ -14,12 +14,18 @@ struct ConditioningSetArea {
         .Category("conditioning")
         .Cheap()
         .Description("Applies a prompt to a rectangle in pixels.");
-    s.Input<&ConditioningSetArea::conditioning>("conditioning");
-    s.Input<&ConditioningSetArea::width>("width").Default(64).Range(64, 16384).Step(8);
-    s.Input<&ConditioningSetArea::height>("height").Default(64).Range(64, 16384).Step(8);
-    s.Input<&ConditioningSetArea::x>("x").Default(0).Range(0, 16384).Step(8);
-    s.Input<&ConditioningSetArea::y>("y").Default(0).Range(0, 16384).Step(8);
-    s.Input<&ConditioningSetArea::strength>("strength").Default(1.0).Range(0.0, 10.0).Step(0.01);
+    s.Input<&ConditioningSetArea::conditioning>("conditioning").Tooltip("The prompt.");
+    s.Input<&ConditioningSetArea::width>("width").Default(64).Range(64, 16384).Step(8).Tooltip(
+        "Width of the area in pixels.");
+    s.Input<&ConditioningSetArea::height>("height").Default(64).Range(64, 16384).Step(8).Tooltip(
+        "Height of the area in pixels.");
+    s.Input<&ConditioningSetArea::x>("x").Default(0).Range(0, 16384).Step(8).Tooltip("Pixels from the left.");
+    s.Input<&ConditioningSetArea::y>("y").Default(0).Range(0, 16384).Step(8).Tooltip("Pixels from the top.");
+    s.Input<&ConditioningSetArea::strength>("strength")
+        .Default(1.0)
+        .Range(0.0, 10.0)
+        .Step(0.01)
+        .Tooltip("How much it counts against other prompts.");
     s.Output<Conditioning>("CONDITIONING");
   }
   StatusOr<Conditioning> Run(NodeContext&) const {
@@ -41,12 +47,20 @@ struct ConditioningSetAreaPercentage {
   static void Describe(NodeSchema<ConditioningSetAreaPercentage>& s) {
     s.Name("Conditioning (Set Area with Percentage)").Category("conditioning").Cheap();
     s.Description("Applies a prompt to a rectangle in fractions of the picture.");
-    s.Input<&ConditioningSetAreaPercentage::conditioning>("conditioning");
-    s.Input<&ConditioningSetAreaPercentage::width>("width").Default(1.0).Range(0, 1.0).Step(0.01);
-    s.Input<&ConditioningSetAreaPercentage::height>("height").Default(1.0).Range(0, 1.0).Step(0.01);
-    s.Input<&ConditioningSetAreaPercentage::x>("x").Default(0).Range(0, 1.0).Step(0.01);
-    s.Input<&ConditioningSetAreaPercentage::y>("y").Default(0).Range(0, 1.0).Step(0.01);
-    s.Input<&ConditioningSetAreaPercentage::strength>("strength").Default(1.0).Range(0.0, 10.0).Step(0.01);
+    s.Input<&ConditioningSetAreaPercentage::conditioning>("conditioning").Tooltip("The prompt.");
+    s.Input<&ConditioningSetAreaPercentage::width>("width").Default(1.0).Range(0, 1.0).Step(0.01).Tooltip(
+        "Width as a share of the picture.");
+    s.Input<&ConditioningSetAreaPercentage::height>("height").Default(1.0).Range(0, 1.0).Step(0.01).Tooltip(
+        "Height as a share of the picture.");
+    s.Input<&ConditioningSetAreaPercentage::x>("x").Default(0).Range(0, 1.0).Step(0.01).Tooltip(
+        "Distance from the left as a share of the picture.");
+    s.Input<&ConditioningSetAreaPercentage::y>("y").Default(0).Range(0, 1.0).Step(0.01).Tooltip(
+        "Distance from the top as a share of the picture.");
+    s.Input<&ConditioningSetAreaPercentage::strength>("strength")
+        .Default(1.0)
+        .Range(0.0, 10.0)
+        .Step(0.01)
+        .Tooltip("How much it counts against other prompts.");
     s.Output<Conditioning>("CONDITIONING");
   }
   StatusOr<Conditioning> Run(NodeContext&) const {
@@ -70,8 +84,12 @@ struct ConditioningSetAreaStrength {
         .Category("conditioning")
         .Cheap()
         .Description("Weighs a prompt against others.");
-    s.Input<&ConditioningSetAreaStrength::conditioning>("conditioning");
-    s.Input<&ConditioningSetAreaStrength::strength>("strength").Default(1.0).Range(0.0, 10.0).Step(0.01);
+    s.Input<&ConditioningSetAreaStrength::conditioning>("conditioning").Tooltip("The prompt.");
+    s.Input<&ConditioningSetAreaStrength::strength>("strength")
+        .Default(1.0)
+        .Range(0.0, 10.0)
+        .Step(0.01)
+        .Tooltip("How much it counts against other prompts.");
     s.Output<Conditioning>("CONDITIONING");
   }
   StatusOr<Conditioning> Run(NodeContext&) const {
@@ -90,10 +108,16 @@ struct ConditioningSetMask {
 
   static void Describe(NodeSchema<ConditioningSetMask>& s) {
     s.Name("Conditioning (Set Mask)").Category("conditioning").Description("Applies a prompt where the mask is set.");
-    s.Input<&ConditioningSetMask::conditioning>("conditioning");
-    s.Input<&ConditioningSetMask::mask>("mask");
-    s.Input<&ConditioningSetMask::strength>("strength").Default(1.0).Range(0.0, 10.0).Step(0.01);
-    s.Input<&ConditioningSetMask::set_cond_area>("set_cond_area").OneOf({"default", "mask bounds"});
+    s.Input<&ConditioningSetMask::conditioning>("conditioning").Tooltip("The prompt.");
+    s.Input<&ConditioningSetMask::mask>("mask").Tooltip("Where the prompt applies.");
+    s.Input<&ConditioningSetMask::strength>("strength")
+        .Default(1.0)
+        .Range(0.0, 10.0)
+        .Step(0.01)
+        .Tooltip("How much it counts against other prompts.");
+    s.Input<&ConditioningSetMask::set_cond_area>("set_cond_area")
+        .OneOf({"default", "mask bounds"})
+        .Tooltip("mask bounds samples only the rectangle around the mask.");
     s.Output<Conditioning>("CONDITIONING");
   }
   StatusOr<Conditioning> Run(NodeContext&) const {
@@ -118,9 +142,11 @@ struct ConditioningSetTimestepRange {
   static void Describe(NodeSchema<ConditioningSetTimestepRange>& s) {
     s.Name("ConditioningSetTimestepRange").Category("advanced/conditioning").Cheap();
     s.Description("Applies a prompt during a part of the run.");
-    s.Input<&ConditioningSetTimestepRange::conditioning>("conditioning");
-    s.Input<&ConditioningSetTimestepRange::start>("start").Default(0.0).Range(0.0, 1.0).Step(0.001);
-    s.Input<&ConditioningSetTimestepRange::end>("end").Default(1.0).Range(0.0, 1.0).Step(0.001);
+    s.Input<&ConditioningSetTimestepRange::conditioning>("conditioning").Tooltip("The prompt.");
+    s.Input<&ConditioningSetTimestepRange::start>("start").Default(0.0).Range(0.0, 1.0).Step(0.001).Tooltip(
+        "When it begins, as a share of the run.");
+    s.Input<&ConditioningSetTimestepRange::end>("end").Default(1.0).Range(0.0, 1.0).Step(0.001).Tooltip(
+        "When it ends, as a share of the run.");
     s.Output<Conditioning>("CONDITIONING");
   }
   StatusOr<Conditioning> Run(NodeContext&) const {
@@ -142,7 +168,7 @@ struct ConditioningZeroOut {
         .Category("advanced/conditioning")
         .Cheap()
         .Description("Replaces the prompt's numbers by zeros.");
-    s.Input<&ConditioningZeroOut::conditioning>("conditioning");
+    s.Input<&ConditioningZeroOut::conditioning>("conditioning").Tooltip("The prompt.");
     s.Output<Conditioning>("CONDITIONING");
   }
   StatusOr<Conditioning> Run(NodeContext&) const {

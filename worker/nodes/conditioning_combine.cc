@@ -12,8 +12,8 @@ struct ConditioningCombine {
         .Category("conditioning")
         .Cheap()
         .Description("Applies both; their predictions are averaged.");
-    s.Input<&ConditioningCombine::conditioning_1>("conditioning_1");
-    s.Input<&ConditioningCombine::conditioning_2>("conditioning_2");
+    s.Input<&ConditioningCombine::conditioning_1>("conditioning_1").Tooltip("The first prompt.");
+    s.Input<&ConditioningCombine::conditioning_2>("conditioning_2").Tooltip("The second prompt.");
     s.Output<Conditioning>("CONDITIONING");
   }
   StatusOr<Conditioning> Run(NodeContext&) const {
@@ -32,8 +32,8 @@ struct ConditioningConcat {
         .Category("conditioning")
         .Cheap()
         .Description("Appends the tokens of one prompt to another's.");
-    s.Input<&ConditioningConcat::conditioning_to>("conditioning_to");
-    s.Input<&ConditioningConcat::conditioning_from>("conditioning_from");
+    s.Input<&ConditioningConcat::conditioning_to>("conditioning_to").Tooltip("The prompt to append to.");
+    s.Input<&ConditioningConcat::conditioning_from>("conditioning_from").Tooltip("The prompt to append.");
     s.Output<Conditioning>("CONDITIONING");
   }
   StatusOr<Conditioning> Run(NodeContext& ctx) const {
@@ -55,12 +55,13 @@ struct ConditioningAverage {
 
   static void Describe(NodeSchema<ConditioningAverage>& s) {
     s.Name("ConditioningAverage").Category("conditioning").Cheap().Description("Mixes the tokens of two prompts.");
-    s.Input<&ConditioningAverage::conditioning_to>("conditioning_to");
-    s.Input<&ConditioningAverage::conditioning_from>("conditioning_from");
+    s.Input<&ConditioningAverage::conditioning_to>("conditioning_to").Tooltip("The prompt to change.");
+    s.Input<&ConditioningAverage::conditioning_from>("conditioning_from").Tooltip("The prompt to mix in.");
     s.Input<&ConditioningAverage::conditioning_to_strength>("conditioning_to_strength")
         .Default(1.0)
         .Range(0.0, 1.0)
-        .Step(0.01);
+        .Step(0.01)
+        .Tooltip("Share of the first prompt.");
     s.Output<Conditioning>("CONDITIONING");
   }
   StatusOr<Conditioning> Run(NodeContext& ctx) const {

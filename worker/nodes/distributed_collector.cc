@@ -12,11 +12,11 @@ struct DistributedCollector {
   static void Describe(NodeSchema<DistributedCollector>& s) {
     s.Name("Distributed Collector").Category("image").Gathers("load_balance");
     s.Description("Joins the pictures of all replicas into one batch, in their order.");
-    s.Input<&DistributedCollector::images>("images");
+    s.Input<&DistributedCollector::images>("images").Tooltip("The pictures of one replica.");
     s.Input<&DistributedCollector::load_balance>("load_balance")
         .Default(false)
         .Tooltip("One replica only, on the worker that is free first.");
-    s.Input<&DistributedCollector::audio>("audio").Optional();
+    s.Input<&DistributedCollector::audio>("audio").Optional().Tooltip("The sound of one replica.");
     s.Output<Image>("images").Output<Audio>("audio");
   }
 

@@ -9,9 +9,9 @@ struct DistributedEmptyImage {
 
   static void Describe(NodeSchema<DistributedEmptyImage>& s) {
     s.Name("Distributed Empty Image").Category("image").Cheap().Description("A batch of no pictures.");
-    s.Input<&DistributedEmptyImage::height>("height").Default(64).Range(1, 4096).Step(1);
-    s.Input<&DistributedEmptyImage::width>("width").Default(64).Range(1, 4096).Step(1);
-    s.Input<&DistributedEmptyImage::channels>("channels").Default(3).Range(1, 4).Step(1);
+    s.Input<&DistributedEmptyImage::height>("height").Default(64).Range(1, 4096).Step(1).Tooltip("Height in pixels.");
+    s.Input<&DistributedEmptyImage::width>("width").Default(64).Range(1, 4096).Step(1).Tooltip("Width in pixels.");
+    s.Input<&DistributedEmptyImage::channels>("channels").Default(3).Range(1, 4).Step(1).Tooltip("Number of channels.");
     s.Output<Image>("IMAGE");
   }
   StatusOr<Image> Run(NodeContext&) const {

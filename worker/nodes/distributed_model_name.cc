@@ -11,7 +11,7 @@ struct DistributedModelName {
   static void Describe(NodeSchema<DistributedModelName>& s) {
     s.Name("Distributed Model Name").Category("utils").OutputNode().Cheap();
     s.Description("Passes a name through a link, so that it is not compared with the files of this machine.");
-    s.Input<&DistributedModelName::text>("text").Type("STRING").Default("");
+    s.Input<&DistributedModelName::text>("text").Type("STRING").Default("").Tooltip("The name of the model.");
     s.Output<Value>("output");
   }
   StatusOr<Value> Run(NodeContext&) const {

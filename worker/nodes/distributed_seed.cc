@@ -11,7 +11,11 @@ struct DistributedSeed {
   static void Describe(NodeSchema<DistributedSeed>& s) {
     s.Name("Distributed Seed").Category("utils").Cheap().PerReplica();
     s.Description("Gives each replica the seed plus its number.");
-    s.Input<&DistributedSeed::seed>("seed").Default(1125899906842).Range(0, 1125899906842624).Seed();
+    s.Input<&DistributedSeed::seed>("seed")
+        .Default(1125899906842)
+        .Range(0, 1125899906842624)
+        .Seed()
+        .Tooltip("The seed of the noise.");
     s.Input<&DistributedSeed::replica_index>("replica_index").Default(0).Hidden();
     s.Output<uint64_t>("seed");
   }

@@ -14,7 +14,9 @@ struct DistributedValue {
   static void Describe(NodeSchema<DistributedValue>& s) {
     s.Name("Distributed Value").Category("utils").Cheap().PerReplica();
     s.Description("Gives each replica its own value, or the default one.");
-    s.Input<&DistributedValue::default_value>("default_value").Default("");
+    s.Input<&DistributedValue::default_value>("default_value")
+        .Default("")
+        .Tooltip("The value of replicas that have none of their own.");
     s.Input<&DistributedValue::worker_values>("worker_values")
         .Default("{}")
         .Tooltip("JSON: replica number to value, and _type.");

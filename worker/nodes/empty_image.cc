@@ -9,9 +9,9 @@ struct EmptyImage {
 
   static void Describe(NodeSchema<EmptyImage>& s) {
     s.Name("EmptyImage").Category("image").Cheap().Description("Pictures of one colour.");
-    s.Input<&EmptyImage::width>("width").Default(512).Range(1, 16384).Step(1);
-    s.Input<&EmptyImage::height>("height").Default(512).Range(1, 16384).Step(1);
-    s.Input<&EmptyImage::batch_size>("batch_size").Default(1).Range(1, 4096);
+    s.Input<&EmptyImage::width>("width").Default(512).Range(1, 16384).Step(1).Tooltip("Width in pixels.");
+    s.Input<&EmptyImage::height>("height").Default(512).Range(1, 16384).Step(1).Tooltip("Height in pixels.");
+    s.Input<&EmptyImage::batch_size>("batch_size").Default(1).Range(1, 4096).Tooltip("How many in a batch.");
     s.Input<&EmptyImage::color>("color").Default(0).Range(0, 0xFFFFFF).Step(1).Tooltip("0xRRGGBB as one number.");
     s.Output<Image>("IMAGE");
   }

@@ -12,8 +12,8 @@ struct ImageBatch {
 
   static void Describe(NodeSchema<ImageBatch>& s) {
     s.Name("Batch Images").Category("image").Description("Joins two batches; the second takes the size of the first.");
-    s.Input<&ImageBatch::image1>("image1");
-    s.Input<&ImageBatch::image2>("image2");
+    s.Input<&ImageBatch::image1>("image1").Tooltip("The first pictures.");
+    s.Input<&ImageBatch::image2>("image2").Tooltip("The second pictures.");
     s.Output<Image>("IMAGE");
   }
   StatusOr<Image> Run(NodeContext&) const {
@@ -43,9 +43,12 @@ struct ImageFromBatch {
 
   static void Describe(NodeSchema<ImageFromBatch>& s) {
     s.Name("ImageFromBatch").Category("image/batch").Description("Takes pictures of a batch.");
-    s.Input<&ImageFromBatch::image>("image");
-    s.Input<&ImageFromBatch::batch_index>("batch_index").Default(0).Range(0, 4095);
-    s.Input<&ImageFromBatch::length>("length").Default(1).Range(1, 4096);
+    s.Input<&ImageFromBatch::image>("image").Tooltip("The pictures.");
+    s.Input<&ImageFromBatch::batch_index>("batch_index")
+        .Default(0)
+        .Range(0, 4095)
+        .Tooltip("The first picture to take, from 0.");
+    s.Input<&ImageFromBatch::length>("length").Default(1).Range(1, 4096).Tooltip("How many pictures.");
     s.Output<Image>("IMAGE");
   }
   StatusOr<Image> Run(NodeContext&) const {
@@ -64,8 +67,8 @@ struct RepeatImageBatch {
 
   static void Describe(NodeSchema<RepeatImageBatch>& s) {
     s.Name("RepeatImageBatch").Category("image/batch").Description("Repeats a batch some times.");
-    s.Input<&RepeatImageBatch::image>("image");
-    s.Input<&RepeatImageBatch::amount>("amount").Default(1).Range(1, 4096);
+    s.Input<&RepeatImageBatch::image>("image").Tooltip("The pictures.");
+    s.Input<&RepeatImageBatch::amount>("amount").Default(1).Range(1, 4096).Tooltip("How many times.");
     s.Output<Image>("IMAGE");
   }
   StatusOr<Image> Run(NodeContext&) const {

@@ -17,11 +17,13 @@ struct ImageScale {
 
   static void Describe(NodeSchema<ImageScale>& s) {
     s.Name("Upscale Image").Category("image/upscaling").Description("Resizes pictures to a size.");
-    s.Input<&ImageScale::image>("image");
-    s.Input<&ImageScale::upscale_method>("upscale_method").OneOf(ImageResizeMethods());
+    s.Input<&ImageScale::image>("image").Tooltip("The pictures.");
+    s.Input<&ImageScale::upscale_method>("upscale_method")
+        .OneOf(ImageResizeMethods())
+        .Tooltip("How pixels are interpolated.");
     s.Input<&ImageScale::width>("width").Default(512).Range(0, 16384).Step(1).Tooltip("0: by the aspect.");
     s.Input<&ImageScale::height>("height").Default(512).Range(0, 16384).Step(1).Tooltip("0: by the aspect.");
-    s.Input<&ImageScale::crop>("crop").OneOf(CropMethods());
+    s.Input<&ImageScale::crop>("crop").OneOf(CropMethods()).Tooltip("center cuts to the new aspect first.");
     s.Output<Image>("IMAGE");
   }
   StatusOr<Image> Run(NodeContext&) const {
@@ -46,9 +48,11 @@ struct ImageScaleBy {
 
   static void Describe(NodeSchema<ImageScaleBy>& s) {
     s.Name("Upscale Image By").Category("image/upscaling").Description("Resizes pictures by a factor.");
-    s.Input<&ImageScaleBy::image>("image");
-    s.Input<&ImageScaleBy::upscale_method>("upscale_method").OneOf(ImageResizeMethods());
-    s.Input<&ImageScaleBy::scale_by>("scale_by").Default(1.0).Range(0.01, 8.0).Step(0.01);
+    s.Input<&ImageScaleBy::image>("image").Tooltip("The pictures.");
+    s.Input<&ImageScaleBy::upscale_method>("upscale_method")
+        .OneOf(ImageResizeMethods())
+        .Tooltip("How pixels are interpolated.");
+    s.Input<&ImageScaleBy::scale_by>("scale_by").Default(1.0).Range(0.01, 8.0).Step(0.01).Tooltip("The factor.");
     s.Output<Image>("IMAGE");
   }
   StatusOr<Image> Run(NodeContext&) const {
@@ -69,9 +73,15 @@ struct ImageScaleToTotalPixels {
   static void Describe(NodeSchema<ImageScaleToTotalPixels>& s) {
     s.Name("Scale Image to Total Pixels").Category("image/upscaling");
     s.Description("Resizes pictures to about a number of pixels, aspect kept.");
-    s.Input<&ImageScaleToTotalPixels::image>("image");
-    s.Input<&ImageScaleToTotalPixels::upscale_method>("upscale_method").OneOf(ImageResizeMethods());
-    s.Input<&ImageScaleToTotalPixels::megapixels>("megapixels").Default(1.0).Range(0.01, 16.0).Step(0.01);
+    s.Input<&ImageScaleToTotalPixels::image>("image").Tooltip("The pictures.");
+    s.Input<&ImageScaleToTotalPixels::upscale_method>("upscale_method")
+        .OneOf(ImageResizeMethods())
+        .Tooltip("How pixels are interpolated.");
+    s.Input<&ImageScaleToTotalPixels::megapixels>("megapixels")
+        .Default(1.0)
+        .Range(0.01, 16.0)
+        .Step(0.01)
+        .Tooltip("The size in units of 1024 x 1024 pixels.");
     s.Output<Image>("IMAGE");
   }
   StatusOr<Image> Run(NodeContext&) const {

@@ -12,8 +12,8 @@ struct ImageUpscaleWithModel {
   static void Describe(NodeSchema<ImageUpscaleWithModel>& s) {
     s.Name("Upscale Image (using Model)").Category("image/upscaling");
     s.Description("Enlarges pictures by the network's own factor, in tiles.");
-    s.Input<&ImageUpscaleWithModel::upscale_model>("upscale_model");
-    s.Input<&ImageUpscaleWithModel::image>("image");
+    s.Input<&ImageUpscaleWithModel::upscale_model>("upscale_model").Tooltip("The up-scaling network.");
+    s.Input<&ImageUpscaleWithModel::image>("image").Tooltip("The pictures.");
     s.Output<Image>("IMAGE");
   }
   StatusOr<Image> Run(NodeContext& ctx) const {

@@ -15,7 +15,7 @@ struct JoinImageWithAlpha {
     s.Name("Join Image with Alpha")
         .Category("mask/compositing")
         .Description("Adds a mask to pictures as their transparency.");
-    s.Input<&JoinImageWithAlpha::image>("image");
+    s.Input<&JoinImageWithAlpha::image>("image").Tooltip("The pictures.");
     s.Input<&JoinImageWithAlpha::alpha>("alpha").Tooltip("1 = transparent.");
     s.Output<Image>("IMAGE");
   }

@@ -18,19 +18,21 @@ struct KSampler {
 
   static void Describe(NodeSchema<KSampler>& s) {
     s.Name("KSampler").Category("sampling").Description("Removes noise from a latent, guided by two conditionings.");
-    s.Input<&KSampler::model>("model");
+    s.Input<&KSampler::model>("model").Tooltip("The model.");
     s.Input<&KSampler::seed>("seed").Default(0).Range(0, UINT64_MAX).Seed().Tooltip("Of the noise.");
-    s.Input<&KSampler::steps>("steps").Default(20).Range(1, 10000);
+    s.Input<&KSampler::steps>("steps").Default(20).Range(1, 10000).Tooltip("Number of steps.");
     s.Input<&KSampler::cfg>("cfg")
         .Default(8.0)
         .Range(0.0, 100.0)
         .Step(0.1)
         .Tooltip("How strongly to follow the prompt; 1 ignores the negative one.");
-    s.Input<&KSampler::sampler_name>("sampler_name").OneOf(engine::SamplerNames());
-    s.Input<&KSampler::scheduler>("scheduler").OneOf(engine::ScheduleNames());
-    s.Input<&KSampler::positive>("positive");
-    s.Input<&KSampler::negative>("negative");
-    s.Input<&KSampler::latent_image>("latent_image");
+    s.Input<&KSampler::sampler_name>("sampler_name").OneOf(engine::SamplerNames()).Tooltip("The sampler.");
+    s.Input<&KSampler::scheduler>("scheduler")
+        .OneOf(engine::ScheduleNames())
+        .Tooltip("How noise levels are spread over the steps.");
+    s.Input<&KSampler::positive>("positive").Tooltip("What to aim at.");
+    s.Input<&KSampler::negative>("negative").Tooltip("What to avoid.");
+    s.Input<&KSampler::latent_image>("latent_image").Tooltip("The latent to begin with.");
     s.Input<&KSampler::denoise>("denoise").Default(1.0).Range(0.0, 1.0).Step(0.01).Tooltip(
         "Below 1 keeps part of the latent.");
     s.Output<Latent>("LATENT");
@@ -62,19 +64,39 @@ struct KSamplerAdvanced {
 
   static void Describe(NodeSchema<KSamplerAdvanced>& s) {
     s.Name("KSampler (Advanced)").Category("sampling").Description("Runs a part of a sampling schedule.");
-    s.Input<&KSamplerAdvanced::model>("model");
-    s.Input<&KSamplerAdvanced::add_noise>("add_noise").OneOf({"enable", "disable"});
-    s.Input<&KSamplerAdvanced::noise_seed>("noise_seed").Default(0).Range(0, UINT64_MAX).Seed();
-    s.Input<&KSamplerAdvanced::steps>("steps").Default(20).Range(1, 10000);
-    s.Input<&KSamplerAdvanced::cfg>("cfg").Default(8.0).Range(0.0, 100.0).Step(0.1);
-    s.Input<&KSamplerAdvanced::sampler_name>("sampler_name").OneOf(engine::SamplerNames());
-    s.Input<&KSamplerAdvanced::scheduler>("scheduler").OneOf(engine::ScheduleNames());
-    s.Input<&KSamplerAdvanced::positive>("positive");
-    s.Input<&KSamplerAdvanced::negative>("negative");
-    s.Input<&KSamplerAdvanced::latent_image>("latent_image");
-    s.Input<&KSamplerAdvanced::start_at_step>("start_at_step").Default(0).Range(0, 10000);
-    s.Input<&KSamplerAdvanced::end_at_step>("end_at_step").Default(10000).Range(0, 10000);
-    s.Input<&KSamplerAdvanced::return_with_leftover_noise>("return_with_leftover_noise").OneOf({"disable", "enable"});
+    s.Input<&KSamplerAdvanced::model>("model").Tooltip("The model.");
+    s.Input<&KSamplerAdvanced::add_noise>("add_noise")
+        .OneOf({"enable", "disable"})
+        .Tooltip("Whether noise is added first.");
+    s.Input<&KSamplerAdvanced::noise_seed>("noise_seed")
+        .Default(0)
+        .Range(0, UINT64_MAX)
+        .Seed()
+        .Tooltip("The seed of the noise.");
+    s.Input<&KSamplerAdvanced::steps>("steps").Default(20).Range(1, 10000).Tooltip("Number of steps.");
+    s.Input<&KSamplerAdvanced::cfg>("cfg")
+        .Default(8.0)
+        .Range(0.0, 100.0)
+        .Step(0.1)
+        .Tooltip("How strongly to follow the prompt; 1 ignores the negative one.");
+    s.Input<&KSamplerAdvanced::sampler_name>("sampler_name").OneOf(engine::SamplerNames()).Tooltip("The sampler.");
+    s.Input<&KSamplerAdvanced::scheduler>("scheduler")
+        .OneOf(engine::ScheduleNames())
+        .Tooltip("How noise levels are spread over the steps.");
+    s.Input<&KSamplerAdvanced::positive>("positive").Tooltip("What to aim at.");
+    s.Input<&KSamplerAdvanced::negative>("negative").Tooltip("What to avoid.");
+    s.Input<&KSamplerAdvanced::latent_image>("latent_image").Tooltip("The latent to begin with.");
+    s.Input<&KSamplerAdvanced::start_at_step>("start_at_step")
+        .Default(0)
+        .Range(0, 10000)
+        .Tooltip("The first step to run.");
+    s.Input<&KSamplerAdvanced::end_at_step>("end_at_step")
+        .Default(10000)
+        .Range(0, 10000)
+        .Tooltip("The step to stop before.");
+    s.Input<&KSamplerAdvanced::return_with_leftover_noise>("return_with_leftover_noise")
+        .OneOf({"disable", "enable"})
+        .Tooltip("Whether the rest of the noise stays.");
     s.Output<Latent>("LATENT");
   }
   StatusOr<Latent> Run(NodeContext& ctx) const {

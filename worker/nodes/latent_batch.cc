@@ -29,9 +29,12 @@ struct LatentFromBatch {
     s.Name("Latent From Batch")
         .Category("latent/batch")
         .Description("Takes items of a batch; each keeps its own noise.");
-    s.Input<&LatentFromBatch::samples>("samples");
-    s.Input<&LatentFromBatch::batch_index>("batch_index").Default(0).Range(0, 63);
-    s.Input<&LatentFromBatch::length>("length").Default(1).Range(1, 64);
+    s.Input<&LatentFromBatch::samples>("samples").Tooltip("The latents.");
+    s.Input<&LatentFromBatch::batch_index>("batch_index")
+        .Default(0)
+        .Range(0, 63)
+        .Tooltip("The first item to take, from 0.");
+    s.Input<&LatentFromBatch::length>("length").Default(1).Range(1, 64).Tooltip("How many items.");
     s.Output<Latent>("LATENT");
   }
   StatusOr<Latent> Run(NodeContext&) const {
@@ -62,8 +65,8 @@ struct RepeatLatentBatch {
 
   static void Describe(NodeSchema<RepeatLatentBatch>& s) {
     s.Name("Repeat Latent Batch").Category("latent/batch").Description("Repeats a batch some times.");
-    s.Input<&RepeatLatentBatch::samples>("samples");
-    s.Input<&RepeatLatentBatch::amount>("amount").Default(1).Range(1, 64);
+    s.Input<&RepeatLatentBatch::samples>("samples").Tooltip("The latents.");
+    s.Input<&RepeatLatentBatch::amount>("amount").Default(1).Range(1, 64).Tooltip("How many times.");
     s.Output<Latent>("LATENT");
   }
   StatusOr<Latent> Run(NodeContext&) const {

@@ -15,11 +15,13 @@ struct LatentUpscale {
 
   static void Describe(NodeSchema<LatentUpscale>& s) {
     s.Name("Upscale Latent").Category("latent").Description("Resizes a latent to a size in pixels.");
-    s.Input<&LatentUpscale::samples>("samples");
-    s.Input<&LatentUpscale::upscale_method>("upscale_method").OneOf(LatentResizeMethods());
+    s.Input<&LatentUpscale::samples>("samples").Tooltip("The latents.");
+    s.Input<&LatentUpscale::upscale_method>("upscale_method")
+        .OneOf(LatentResizeMethods())
+        .Tooltip("How pixels are interpolated.");
     s.Input<&LatentUpscale::width>("width").Default(512).Range(0, 16384).Step(8).Tooltip("0: by the aspect.");
     s.Input<&LatentUpscale::height>("height").Default(512).Range(0, 16384).Step(8).Tooltip("0: by the aspect.");
-    s.Input<&LatentUpscale::crop>("crop").OneOf(CropMethods());
+    s.Input<&LatentUpscale::crop>("crop").OneOf(CropMethods()).Tooltip("center cuts to the new aspect first.");
     s.Output<Latent>("LATENT");
   }
   StatusOr<Latent> Run(NodeContext&) const {
@@ -45,9 +47,11 @@ struct LatentUpscaleBy {
 
   static void Describe(NodeSchema<LatentUpscaleBy>& s) {
     s.Name("Upscale Latent By").Category("latent").Description("Resizes a latent by a factor.");
-    s.Input<&LatentUpscaleBy::samples>("samples");
-    s.Input<&LatentUpscaleBy::upscale_method>("upscale_method").OneOf(LatentResizeMethods());
-    s.Input<&LatentUpscaleBy::scale_by>("scale_by").Default(1.5).Range(0.01, 8.0).Step(0.01);
+    s.Input<&LatentUpscaleBy::samples>("samples").Tooltip("The latents.");
+    s.Input<&LatentUpscaleBy::upscale_method>("upscale_method")
+        .OneOf(LatentResizeMethods())
+        .Tooltip("How pixels are interpolated.");
+    s.Input<&LatentUpscaleBy::scale_by>("scale_by").Default(1.5).Range(0.01, 8.0).Step(0.01).Tooltip("The factor.");
     s.Output<Latent>("LATENT");
   }
   StatusOr<Latent> Run(NodeContext&) const {

@@ -35,7 +35,7 @@ struct LoadImage {
     s.Name("Load Image")
         .Category("image")
         .Description("Reads a picture of the input folder, and its transparency as a mask.");
-    s.Input<&LoadImage::image>("image").FromFolder("input").ImageUpload();
+    s.Input<&LoadImage::image>("image").FromFolder("input").ImageUpload().Tooltip("A file of the input folder.");
     s.Output<Image>("IMAGE").Output<Mask>("MASK");
   }
   StatusOr<std::tuple<Image, Mask>> Run(NodeContext& ctx) const {
@@ -54,8 +54,10 @@ struct LoadImageMask {
 
   static void Describe(NodeSchema<LoadImageMask>& s) {
     s.Name("Load Image (as Mask)").Category("mask").Description("Reads one channel of a picture as a mask.");
-    s.Input<&LoadImageMask::image>("image").FromFolder("input").ImageUpload();
-    s.Input<&LoadImageMask::channel>("channel").OneOf({"alpha", "red", "green", "blue"});
+    s.Input<&LoadImageMask::image>("image").FromFolder("input").ImageUpload().Tooltip("A file of the input folder.");
+    s.Input<&LoadImageMask::channel>("channel")
+        .OneOf({"alpha", "red", "green", "blue"})
+        .Tooltip("Which channel to take; alpha is turned round.");
     s.Output<Mask>("MASK");
   }
   StatusOr<Mask> Run(NodeContext& ctx) const {

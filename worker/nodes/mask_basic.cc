@@ -9,7 +9,7 @@ struct MaskToImage {
 
   static void Describe(NodeSchema<MaskToImage>& s) {
     s.Name("Convert Mask to Image").Category("mask").Cheap().Description("Shows a mask as a grey picture.");
-    s.Input<&MaskToImage::mask>("mask");
+    s.Input<&MaskToImage::mask>("mask").Tooltip("The mask.");
     s.Output<Image>("IMAGE");
   }
   StatusOr<Image> Run(NodeContext&) const {
@@ -27,8 +27,10 @@ struct ImageToMask {
 
   static void Describe(NodeSchema<ImageToMask>& s) {
     s.Name("Convert Image to Mask").Category("mask").Cheap().Description("Takes one channel of pictures as a mask.");
-    s.Input<&ImageToMask::image>("image");
-    s.Input<&ImageToMask::channel>("channel").OneOf({"red", "green", "blue", "alpha"});
+    s.Input<&ImageToMask::image>("image").Tooltip("The pictures.");
+    s.Input<&ImageToMask::channel>("channel")
+        .OneOf({"red", "green", "blue", "alpha"})
+        .Tooltip("Which channel to take.");
     s.Output<Mask>("MASK");
   }
   StatusOr<Mask> Run(NodeContext&) const {
@@ -47,9 +49,9 @@ struct SolidMask {
 
   static void Describe(NodeSchema<SolidMask>& s) {
     s.Name("SolidMask").Category("mask").Cheap().Description("A mask of one value.");
-    s.Input<&SolidMask::value>("value").Default(1.0).Range(0.0, 1.0).Step(0.01);
-    s.Input<&SolidMask::width>("width").Default(512).Range(1, 16384).Step(1);
-    s.Input<&SolidMask::height>("height").Default(512).Range(1, 16384).Step(1);
+    s.Input<&SolidMask::value>("value").Default(1.0).Range(0.0, 1.0).Step(0.01).Tooltip("The value everywhere.");
+    s.Input<&SolidMask::width>("width").Default(512).Range(1, 16384).Step(1).Tooltip("Width in pixels.");
+    s.Input<&SolidMask::height>("height").Default(512).Range(1, 16384).Step(1).Tooltip("Height in pixels.");
     s.Output<Mask>("MASK");
   }
   StatusOr<Mask> Run(NodeContext&) const {
@@ -64,7 +66,7 @@ struct InvertMask {
 
   static void Describe(NodeSchema<InvertMask>& s) {
     s.Name("InvertMask").Category("mask").Cheap().Description("1 minus the mask.");
-    s.Input<&InvertMask::mask>("mask");
+    s.Input<&InvertMask::mask>("mask").Tooltip("The mask.");
     s.Output<Mask>("MASK");
   }
   StatusOr<Mask> Run(NodeContext&) const {
@@ -78,7 +80,7 @@ struct ImageInvert {
 
   static void Describe(NodeSchema<ImageInvert>& s) {
     s.Name("Invert Image").Category("image").Cheap().Description("1 minus the picture.");
-    s.Input<&ImageInvert::image>("image");
+    s.Input<&ImageInvert::image>("image").Tooltip("The pictures.");
     s.Output<Image>("IMAGE");
   }
   StatusOr<Image> Run(NodeContext&) const {
@@ -92,7 +94,7 @@ struct GetImageSize {
 
   static void Describe(NodeSchema<GetImageSize>& s) {
     s.Name("Get Image Size").Category("image").Cheap().Description("Width, height and number of pictures.");
-    s.Input<&GetImageSize::image>("image");
+    s.Input<&GetImageSize::image>("image").Tooltip("The pictures.");
     s.Output<int64_t>("width").Output<int64_t>("height").Output<int64_t>("batch_size");
   }
   StatusOr<std::tuple<int64_t, int64_t, int64_t>> Run(NodeContext&) const {

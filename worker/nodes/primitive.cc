@@ -12,7 +12,7 @@ struct PrimitiveInt {
         .Category("utils/primitive")
         .Cheap()
         .Description("A value of its own, to be linked to several inputs.");
-    s.Input<&PrimitiveInt::value>("value").Range(-INT64_MAX, INT64_MAX).Seed();
+    s.Input<&PrimitiveInt::value>("value").Range(-INT64_MAX, INT64_MAX).Seed().Tooltip("The value.");
     s.Output<int64_t>("INT");
   }
   StatusOr<int64_t> Run(NodeContext&) const { return value; }
@@ -27,7 +27,7 @@ struct PrimitiveFloat {
         .Category("utils/primitive")
         .Cheap()
         .Description("A value of its own, to be linked to several inputs.");
-    s.Input<&PrimitiveFloat::value>("value").Range(-INT64_MAX, INT64_MAX);
+    s.Input<&PrimitiveFloat::value>("value").Range(-INT64_MAX, INT64_MAX).Tooltip("The value.");
     s.Output<double>("FLOAT");
   }
   StatusOr<double> Run(NodeContext&) const { return value; }
@@ -42,7 +42,7 @@ struct PrimitiveString {
         .Category("utils/primitive")
         .Cheap()
         .Description("A value of its own, to be linked to several inputs.");
-    s.Input<&PrimitiveString::value>("value");
+    s.Input<&PrimitiveString::value>("value").Tooltip("The value.");
     s.Output<std::string>("STRING");
   }
   StatusOr<std::string> Run(NodeContext&) const { return value; }
@@ -57,7 +57,7 @@ struct PrimitiveStringMultiline {
         .Category("utils/primitive")
         .Cheap()
         .Description("A value of its own, to be linked to several inputs.");
-    s.Input<&PrimitiveStringMultiline::value>("value").Multiline();
+    s.Input<&PrimitiveStringMultiline::value>("value").Multiline().Tooltip("The value.");
     s.Output<std::string>("STRING");
   }
   StatusOr<std::string> Run(NodeContext&) const { return value; }
@@ -72,7 +72,7 @@ struct PrimitiveBoolean {
         .Category("utils/primitive")
         .Cheap()
         .Description("A value of its own, to be linked to several inputs.");
-    s.Input<&PrimitiveBoolean::value>("value");
+    s.Input<&PrimitiveBoolean::value>("value").Tooltip("The value.");
     s.Output<bool>("BOOLEAN");
   }
   StatusOr<bool> Run(NodeContext&) const { return value; }

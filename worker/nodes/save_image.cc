@@ -31,7 +31,7 @@ struct SaveImage {
 
   static void Describe(NodeSchema<SaveImage>& s) {
     s.Name("Save Image").Category("image").OutputNode().Description("Saves pictures to the output folder.");
-    s.Input<&SaveImage::images>("images");
+    s.Input<&SaveImage::images>("images").Tooltip("The pictures.");
     s.Input<&SaveImage::filename_prefix>("filename_prefix")
         .Default("ComfyUI")
         .Tooltip("May hold %date:yyyy-MM-dd% and the like.");
@@ -47,7 +47,7 @@ struct PreviewImage {
 
   static void Describe(NodeSchema<PreviewImage>& s) {
     s.Name("Preview Image").Category("image").OutputNode().Description("Shows pictures without keeping them.");
-    s.Input<&PreviewImage::images>("images");
+    s.Input<&PreviewImage::images>("images").Tooltip("The pictures.");
   }
   Status Run(NodeContext& ctx) const {
     return Guard([&] { return EmitPictures(ctx, images, "temp", "ComfyUI_temp", 1); });

@@ -12,8 +12,10 @@ struct SaveLatent {
 
   static void Describe(NodeSchema<SaveLatent>& s) {
     s.Name("SaveLatent").Category("_for_testing").OutputNode().Description("Saves a latent to the output folder.");
-    s.Input<&SaveLatent::samples>("samples");
-    s.Input<&SaveLatent::filename_prefix>("filename_prefix").Default("latents/ComfyUI");
+    s.Input<&SaveLatent::samples>("samples").Tooltip("The latents.");
+    s.Input<&SaveLatent::filename_prefix>("filename_prefix")
+        .Default("latents/ComfyUI")
+        .Tooltip("Start of the file name; may hold %date:yyyy-MM-dd% and the like.");
   }
   Status Run(NodeContext& ctx) const {
     RETURN_IF_ERROR(CheckSamples("samples", samples));
@@ -35,7 +37,7 @@ struct LoadLatent {
 
   static void Describe(NodeSchema<LoadLatent>& s) {
     s.Name("LoadLatent").Category("_for_testing").Description("Reads a latent that SaveLatent wrote.");
-    s.Input<&LoadLatent::latent>("latent").FromFolder("input");
+    s.Input<&LoadLatent::latent>("latent").FromFolder("input").Tooltip("A file of the input folder.");
     s.Output<Latent>("LATENT");
   }
   StatusOr<Latent> Run(NodeContext& ctx) const {

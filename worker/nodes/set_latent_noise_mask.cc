@@ -12,8 +12,8 @@ struct SetLatentNoiseMask {
     s.Name("Set Latent Noise Mask")
         .Category("latent/inpaint")
         .Description("Lets sampling change only where the mask is 1.");
-    s.Input<&SetLatentNoiseMask::samples>("samples");
-    s.Input<&SetLatentNoiseMask::mask>("mask");
+    s.Input<&SetLatentNoiseMask::samples>("samples").Tooltip("The latents.");
+    s.Input<&SetLatentNoiseMask::mask>("mask").Tooltip("The mask.");
     s.Output<Latent>("LATENT");
   }
   StatusOr<Latent> Run(NodeContext&) const {

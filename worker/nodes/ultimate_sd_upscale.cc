@@ -28,19 +28,25 @@ struct UltimateSDUpscaleDistributed {
     s.Name("Ultimate SD Upscale Distributed (No Upscale)").Category("image/upscaling");
     s.Description("Redraws an enlarged picture tile by tile; the tiles run on all workers.");
     s.Tiles({.tile_node = "UltimateSDUpscaleTile", .image_input = "upscaled_image"});
-    s.Input<&T::upscaled_image>("upscaled_image");
-    s.Input<&T::model>("model");
-    s.Input<&T::positive>("positive");
-    s.Input<&T::negative>("negative");
-    s.Input<&T::vae>("vae");
-    s.Input<&T::seed>("seed").Default(0).Range(0, UINT64_MAX).Seed();
-    s.Input<&T::steps>("steps").Default(20).Range(1, 10000);
-    s.Input<&T::cfg>("cfg").Default(8.0).Range(0.0, 100.0);
-    s.Input<&T::sampler_name>("sampler_name").OneOf(engine::SamplerNames());
-    s.Input<&T::scheduler>("scheduler").OneOf(engine::ScheduleNames());
-    s.Input<&T::denoise>("denoise").Default(0.5).Range(0.0, 1.0).Step(0.01);
-    s.Input<&T::tile_width>("tile_width").Default(512).Range(64, 2048).Step(8);
-    s.Input<&T::tile_height>("tile_height").Default(512).Range(64, 2048).Step(8);
+    s.Input<&T::upscaled_image>("upscaled_image").Tooltip("The pictures to redraw tile by tile.");
+    s.Input<&T::model>("model").Tooltip("The model.");
+    s.Input<&T::positive>("positive").Tooltip("What to aim at.");
+    s.Input<&T::negative>("negative").Tooltip("What to avoid.");
+    s.Input<&T::vae>("vae").Tooltip("The autoencoder.");
+    s.Input<&T::seed>("seed").Default(0).Range(0, UINT64_MAX).Seed().Tooltip("The seed of the noise.");
+    s.Input<&T::steps>("steps").Default(20).Range(1, 10000).Tooltip("Number of steps.");
+    s.Input<&T::cfg>("cfg")
+        .Default(8.0)
+        .Range(0.0, 100.0)
+        .Tooltip("How strongly to follow the prompt; 1 ignores the negative one.");
+    s.Input<&T::sampler_name>("sampler_name").OneOf(engine::SamplerNames()).Tooltip("The sampler.");
+    s.Input<&T::scheduler>("scheduler")
+        .OneOf(engine::ScheduleNames())
+        .Tooltip("How noise levels are spread over the steps.");
+    s.Input<&T::denoise>("denoise").Default(0.5).Range(0.0, 1.0).Step(0.01).Tooltip(
+        "Below 1 keeps part of the latent.");
+    s.Input<&T::tile_width>("tile_width").Default(512).Range(64, 2048).Step(8).Tooltip("Width of a tile in pixels.");
+    s.Input<&T::tile_height>("tile_height").Default(512).Range(64, 2048).Step(8).Tooltip("Height of a tile in pixels.");
     s.Input<&T::padding>("padding").Default(32).Range(0, 256).Step(8).Tooltip(
         "Pixels around a tile that it also sees.");
     s.Input<&T::mask_blur>("mask_blur").Default(8).Range(0, 256).Tooltip("Sigma of the blend at a tile's edges.");
@@ -83,29 +89,59 @@ struct UltimateSDUpscaleNoUpscale {
              .image_input = "upscaled_image",
              .padding_input = "tile_padding",
              .canvas_multiple = 8});
-    s.Input<&T::upscaled_image>("upscaled_image");
-    s.Input<&T::model>("model");
-    s.Input<&T::positive>("positive");
-    s.Input<&T::negative>("negative");
-    s.Input<&T::vae>("vae");
-    s.Input<&T::seed>("seed").Default(0).Range(0, UINT64_MAX).Seed();
-    s.Input<&T::steps>("steps").Default(20).Range(1, 10000).Step(1);
-    s.Input<&T::cfg>("cfg").Default(8.0).Range(0.0, 100.0);
-    s.Input<&T::sampler_name>("sampler_name").OneOf(engine::SamplerNames());
-    s.Input<&T::scheduler>("scheduler").OneOf(engine::ScheduleNames());
-    s.Input<&T::denoise>("denoise").Default(0.2).Range(0.0, 1.0).Step(0.01);
+    s.Input<&T::upscaled_image>("upscaled_image").Tooltip("The pictures to redraw tile by tile.");
+    s.Input<&T::model>("model").Tooltip("The model.");
+    s.Input<&T::positive>("positive").Tooltip("What to aim at.");
+    s.Input<&T::negative>("negative").Tooltip("What to avoid.");
+    s.Input<&T::vae>("vae").Tooltip("The autoencoder.");
+    s.Input<&T::seed>("seed").Default(0).Range(0, UINT64_MAX).Seed().Tooltip("The seed of the noise.");
+    s.Input<&T::steps>("steps").Default(20).Range(1, 10000).Step(1).Tooltip("Number of steps.");
+    s.Input<&T::cfg>("cfg")
+        .Default(8.0)
+        .Range(0.0, 100.0)
+        .Tooltip("How strongly to follow the prompt; 1 ignores the negative one.");
+    s.Input<&T::sampler_name>("sampler_name").OneOf(engine::SamplerNames()).Tooltip("The sampler.");
+    s.Input<&T::scheduler>("scheduler")
+        .OneOf(engine::ScheduleNames())
+        .Tooltip("How noise levels are spread over the steps.");
+    s.Input<&T::denoise>("denoise").Default(0.2).Range(0.0, 1.0).Step(0.01).Tooltip(
+        "Below 1 keeps part of the latent.");
     s.Input<&T::mode_type>("mode_type").OneOf({"Linear", "Chess"}).Tooltip("Order of the tiles.");
-    s.Input<&T::tile_width>("tile_width").Default(512).Range(64, 8192).Step(8);
-    s.Input<&T::tile_height>("tile_height").Default(512).Range(64, 8192).Step(8);
-    s.Input<&T::mask_blur>("mask_blur").Default(8).Range(0, 64).Step(1);
-    s.Input<&T::tile_padding>("tile_padding").Default(32).Range(0, 8192).Step(8);
-    s.Input<&T::seam_fix_mode>("seam_fix_mode").OneOf({"None"});
-    s.Input<&T::seam_fix_denoise>("seam_fix_denoise").Default(1.0).Range(0.0, 1.0).Step(0.01);
-    s.Input<&T::seam_fix_width>("seam_fix_width").Default(64).Range(0, 8192).Step(8);
-    s.Input<&T::seam_fix_mask_blur>("seam_fix_mask_blur").Default(8).Range(0, 64).Step(1);
-    s.Input<&T::seam_fix_padding>("seam_fix_padding").Default(16).Range(0, 8192).Step(8);
-    s.Input<&T::force_uniform_tiles>("force_uniform_tiles").Default(true);
-    s.Input<&T::tiled_decode>("tiled_decode").Default(false);
+    s.Input<&T::tile_width>("tile_width").Default(512).Range(64, 8192).Step(8).Tooltip("Width of a tile in pixels.");
+    s.Input<&T::tile_height>("tile_height").Default(512).Range(64, 8192).Step(8).Tooltip("Height of a tile in pixels.");
+    s.Input<&T::mask_blur>("mask_blur")
+        .Default(8)
+        .Range(0, 64)
+        .Step(1)
+        .Tooltip("How softly tiles pass into each other, in pixels.");
+    s.Input<&T::tile_padding>("tile_padding")
+        .Default(32)
+        .Range(0, 8192)
+        .Step(8)
+        .Tooltip("Pixels around a tile that are drawn but not kept.");
+    s.Input<&T::seam_fix_mode>("seam_fix_mode").OneOf({"None"}).Tooltip("How the seams are drawn again.");
+    s.Input<&T::seam_fix_denoise>("seam_fix_denoise")
+        .Default(1.0)
+        .Range(0.0, 1.0)
+        .Step(0.01)
+        .Tooltip("Strength of the seams' second pass.");
+    s.Input<&T::seam_fix_width>("seam_fix_width")
+        .Default(64)
+        .Range(0, 8192)
+        .Step(8)
+        .Tooltip("Width of the band along a seam.");
+    s.Input<&T::seam_fix_mask_blur>("seam_fix_mask_blur")
+        .Default(8)
+        .Range(0, 64)
+        .Step(1)
+        .Tooltip("How softly a band passes into the rest.");
+    s.Input<&T::seam_fix_padding>("seam_fix_padding")
+        .Default(16)
+        .Range(0, 8192)
+        .Step(8)
+        .Tooltip("Pixels around a band that are drawn but not kept.");
+    s.Input<&T::force_uniform_tiles>("force_uniform_tiles").Default(true).Tooltip("All tiles get the same size.");
+    s.Input<&T::tiled_decode>("tiled_decode").Default(false).Tooltip("Decodes in tiles, to save memory.");
     s.Input<&T::batch_size>("batch_size").Default(1).Range(1, 1).Tooltip("Tiles of one sampling batch.");
     s.Output<Image>("IMAGE");
   }
@@ -135,18 +171,24 @@ struct UltimateSDUpscaleTile {
   static void Describe(NodeSchema<T>& s) {
     s.Name("Ultimate SD Upscale Tile").Category("image/upscaling").Internal();
     s.Description("Redraws one tile; made by the planner.");
-    s.Input<&T::upscaled_image>("upscaled_image");
-    s.Input<&T::model>("model");
-    s.Input<&T::positive>("positive");
-    s.Input<&T::negative>("negative");
-    s.Input<&T::vae>("vae");
-    s.Input<&T::seed>("seed").Default(0).Range(0, UINT64_MAX).Seed();
-    s.Input<&T::steps>("steps").Default(20).Range(1, 10000);
-    s.Input<&T::cfg>("cfg").Default(8.0).Range(0.0, 100.0);
-    s.Input<&T::sampler_name>("sampler_name").OneOf(engine::SamplerNames());
-    s.Input<&T::scheduler>("scheduler").OneOf(engine::ScheduleNames());
-    s.Input<&T::denoise>("denoise").Default(0.5).Range(0.0, 1.0).Step(0.01);
-    s.Input<&T::tiled_decode>("tiled_decode").Default(false);
+    s.Input<&T::upscaled_image>("upscaled_image").Tooltip("The pictures to redraw tile by tile.");
+    s.Input<&T::model>("model").Tooltip("The model.");
+    s.Input<&T::positive>("positive").Tooltip("What to aim at.");
+    s.Input<&T::negative>("negative").Tooltip("What to avoid.");
+    s.Input<&T::vae>("vae").Tooltip("The autoencoder.");
+    s.Input<&T::seed>("seed").Default(0).Range(0, UINT64_MAX).Seed().Tooltip("The seed of the noise.");
+    s.Input<&T::steps>("steps").Default(20).Range(1, 10000).Tooltip("Number of steps.");
+    s.Input<&T::cfg>("cfg")
+        .Default(8.0)
+        .Range(0.0, 100.0)
+        .Tooltip("How strongly to follow the prompt; 1 ignores the negative one.");
+    s.Input<&T::sampler_name>("sampler_name").OneOf(engine::SamplerNames()).Tooltip("The sampler.");
+    s.Input<&T::scheduler>("scheduler")
+        .OneOf(engine::ScheduleNames())
+        .Tooltip("How noise levels are spread over the steps.");
+    s.Input<&T::denoise>("denoise").Default(0.5).Range(0.0, 1.0).Step(0.01).Tooltip(
+        "Below 1 keeps part of the latent.");
+    s.Input<&T::tiled_decode>("tiled_decode").Default(false).Tooltip("Decodes in tiles, to save memory.");
     s.Input<&T::process_width>("process_width").Default(0).Hidden();
     s.Input<&T::process_height>("process_height").Default(0).Hidden();
     s.Input<&T::crop_x1>("crop_x1").Default(0).Hidden();

@@ -10,7 +10,7 @@ struct UpscaleModelLoader {
 
   static void Describe(NodeSchema<UpscaleModelLoader>& s) {
     s.Name("Load Upscale Model").Category("loaders").Description("Loads a network that enlarges pictures.");
-    s.Input<&UpscaleModelLoader::model_name>("model_name").FromFolder("upscale_models");
+    s.Input<&UpscaleModelLoader::model_name>("model_name").FromFolder("upscale_models").Tooltip("The file.");
     s.Output<UpscaleModel>("UPSCALE_MODEL");
   }
   StatusOr<UpscaleModel> Run(NodeContext& ctx) const {

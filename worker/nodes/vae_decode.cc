@@ -17,8 +17,8 @@ struct VAEDecode {
 
   static void Describe(NodeSchema<VAEDecode>& s) {
     s.Name("VAE Decode").Category("latent").Description("Turns latents into pictures.");
-    s.Input<&VAEDecode::samples>("samples");
-    s.Input<&VAEDecode::vae>("vae");
+    s.Input<&VAEDecode::samples>("samples").Tooltip("The latents.");
+    s.Input<&VAEDecode::vae>("vae").Tooltip("The autoencoder.");
     s.Output<Image>("IMAGE");
   }
   StatusOr<Image> Run(NodeContext&) const {
@@ -42,10 +42,15 @@ struct VAEDecodeTiled {
     s.Name("VAE Decode (Tiled)")
         .Category("_for_testing")
         .Description("Turns latents into pictures in tiles, to save memory.");
-    s.Input<&VAEDecodeTiled::samples>("samples");
-    s.Input<&VAEDecodeTiled::vae>("vae");
-    s.Input<&VAEDecodeTiled::tile_size>("tile_size").Default(512).Range(64, 4096).Step(32);
-    s.Input<&VAEDecodeTiled::overlap>("overlap").Default(64).Range(0, 4096).Step(32);
+    s.Input<&VAEDecodeTiled::samples>("samples").Tooltip("The latents.");
+    s.Input<&VAEDecodeTiled::vae>("vae").Tooltip("The autoencoder.");
+    s.Input<&VAEDecodeTiled::tile_size>("tile_size")
+        .Default(512)
+        .Range(64, 4096)
+        .Step(32)
+        .Tooltip("Side of a tile in pixels.");
+    s.Input<&VAEDecodeTiled::overlap>("overlap").Default(64).Range(0, 4096).Step(32).Tooltip(
+        "By how many pixels tiles overlap.");
     s.Input<&VAEDecodeTiled::temporal_size>("temporal_size")
         .Default(64)
         .Range(8, 4096)

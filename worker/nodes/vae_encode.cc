@@ -21,8 +21,8 @@ struct VAEEncode {
 
   static void Describe(NodeSchema<VAEEncode>& s) {
     s.Name("VAE Encode").Category("latent").Description("Turns pictures into latents.");
-    s.Input<&VAEEncode::pixels>("pixels");
-    s.Input<&VAEEncode::vae>("vae");
+    s.Input<&VAEEncode::pixels>("pixels").Tooltip("The pictures.");
+    s.Input<&VAEEncode::vae>("vae").Tooltip("The autoencoder.");
     s.Output<Latent>("LATENT");
   }
   StatusOr<Latent> Run(NodeContext&) const {
@@ -42,10 +42,15 @@ struct VAEEncodeTiled {
     s.Name("VAE Encode (Tiled)")
         .Category("_for_testing")
         .Description("Turns pictures into latents in tiles, to save memory.");
-    s.Input<&VAEEncodeTiled::pixels>("pixels");
-    s.Input<&VAEEncodeTiled::vae>("vae");
-    s.Input<&VAEEncodeTiled::tile_size>("tile_size").Default(512).Range(64, 4096).Step(64);
-    s.Input<&VAEEncodeTiled::overlap>("overlap").Default(64).Range(0, 4096).Step(32);
+    s.Input<&VAEEncodeTiled::pixels>("pixels").Tooltip("The pictures.");
+    s.Input<&VAEEncodeTiled::vae>("vae").Tooltip("The autoencoder.");
+    s.Input<&VAEEncodeTiled::tile_size>("tile_size")
+        .Default(512)
+        .Range(64, 4096)
+        .Step(64)
+        .Tooltip("Side of a tile in pixels.");
+    s.Input<&VAEEncodeTiled::overlap>("overlap").Default(64).Range(0, 4096).Step(32).Tooltip(
+        "By how many pixels tiles overlap.");
     s.Input<&VAEEncodeTiled::temporal_size>("temporal_size")
         .Default(64)
         .Range(8, 4096)

@@ -10,7 +10,7 @@ struct VAELoader {
 
   static void Describe(NodeSchema<VAELoader>& s) {
     s.Name("Load VAE").Category("loaders").Description("Loads an autoencoder from a file of its own.");
-    s.Input<&VAELoader::vae_name>("vae_name").FromFolder("vae");
+    s.Input<&VAELoader::vae_name>("vae_name").FromFolder("vae").Tooltip("The file.");
     s.Output<Vae>("VAE");
   }
   StatusOr<Vae> Run(NodeContext& ctx) const {

@@ -1,0 +1,114 @@
+#!/usr/bin/env python3
+"""Writes docs/coverage.md: which of the reference's editor workflows consist of declared node types only.
+
+usage: coverage.py [--check]
+environment: ATELIER_GOLDEN (default ../shared/golden beside the checkout)
+--check   writes nothing; exit status 1 when docs/coverage.md is stale, 77 without the golden data
+"""
+import collections
+import json
+import os
+import pathlib
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+TARGET = ROOT / "docs/coverage.md"
+# Types that the editor resolves itself.
+VIRTUAL = {"Note", "MarkdownNote", "PrimitiveNode", "Reroute"}
+# What shows that a workflow is not about still pictures: a part of a type's name.
+MOVING = ("Video", "VHS_", "Wan", "Audio", "Hunyuan3D", "Hunyuan3Dv2", "SaveGLB", "Mesh", "SVD_", "LTXV", "AnimatedWEBP",
+          "Mochi", "Cosmos", "Frames Slice", "3D", "Zero123", "AceStep", "Temporal")
+# Types that name a family outside of SD 1.x, 2.x, XL, FLUX.1 and SD3.
+OTHER_FAMILY = ("HiDream", "Quadruple", "Qwen", "Chroma", "UltraCascade", "Cascade", "Lumina", "AuraFlow", "Lotus", "PixArt",
+                "HunyuanImage", "HunyuanDiT", "Omnigen", "ReAura", "ReLTX", "T5TokenizerOptions")
+SOURCES = {"templates": "official templates", "distributed": "ComfyUI-Distributed", "usdu": "Ultimate SD Upscale",
+           "vhs": "VideoHelperSuite", "res4": "RES4LYF", "hand": "made by hand for conversion tests"}
+
+
+def has(types, marks):
+    return any(mark in name for name in types for mark in marks)
+
+
+def load(golden):
+    """Name, source, types of the converted prompt (muted and bypassed nodes are gone there), all types."""
+    workflows = json.loads((golden / "workflows/index.json").read_text())["workflows"]
+    for item in workflows:
+        if not item.get("all_local"):
+            continue
+        everything = set(item["node_types"]) - VIRTUAL
+        prompt = golden / "workflows/api" / f"{item['name']}.json"
+        active = everything
+        if prompt.exists():
+            nodes = json.loads(prompt.read_text())
+            named = {n.get("class_type") for n in nodes.values()}
+            # A node without class_type is of a type that the reference did not know; its name is in the editor file.
+            active = {n for n in named if n} | (everything & set(item.get("unknown_types", [])) if None in named else set())
+        yield item["name"], item["source"], active, everything
+
+
+def percent(part, whole):
+    return f"{100 * part / whole:.0f} %" if whole else ""
+
+
+def document(golden, declared):
+    rows = list(load(golden))
+    real = [row for row in rows if row[1] != "hand"]
+    kinds = {
+        "still pictures, families SD 1.x, 2.x, XL, FLUX.1, SD3": [],
+        "still pictures, other families": [],
+        "video, sound, 3D": [],
+    }
+    names = list(kinds)
+    for row in real:
+        kind = names[2] if has(row[3], MOVING) else names[1] if has(row[3], OTHER_FAMILY) else names[0]
+        kinds[kind].append(row)
+    lines = ["# Coverage of workflows", "",
+             "Of the editor workflows in the golden data that need no partner API: how many consist of declared node types "
+             "only. Counted are the types of the converted prompt, without muted and bypassed nodes; the last column counts "
+             "those too. Written by `tests/catalog/coverage.py`; do not edit. The families of a workflow are guessed from its "
+             "node types.", "",
+             "| workflows | number | all types declared | share | also muted ones |", "|---|---|---|---|---|"]
+
+    def line(title, group):
+        ready = sum(row[2] <= declared for row in group)
+        strict = sum(row[3] <= declared for row in group)
+        lines.append(f"| {title} | {len(group)} | {ready} | {percent(ready, len(group))} | {strict} |")
+
+    line("**all but those made by hand**", real)
+    for title, group in kinds.items():
+        line(title, group)
+    for source in sorted({row[1] for row in rows}):
+        line("from " + SOURCES.get(source, source), [row for row in rows if row[1] == source])
+    for title, group in kinds.items():
+        missing = collections.Counter(name for row in group for name in row[2] - declared)
+        # A workflow waits for this type alone.
+        last = collections.Counter(next(iter(row[2] - declared)) for row in group if len(row[2] - declared) == 1)
+        lines += ["", f"## Missing: {title}", ""]
+        if not missing:
+            lines.append("Nothing.")
+            continue
+        lines += ["| type | workflows that wait for it | for it alone |", "|---|---|---|"]
+        for name, count in sorted(missing.items(), key=lambda item: (-item[1], item[0].lower())):
+            lines.append(f"| {name} | {count} | {last[name] or ''} |")
+    return "\n".join(lines) + "\n"
+
+
+def main():
+    check = "--check" in sys.argv[1:]
+    golden = pathlib.Path(os.environ.get("ATELIER_GOLDEN") or ROOT.parent / "shared/golden")
+    if not (golden / "workflows/index.json").exists():
+        print(f"SKIPPED: no golden data at {golden}; set ATELIER_GOLDEN")
+        return 77
+    nodes = json.loads((ROOT / "config/catalog.json").read_text())["nodes"]
+    text = document(golden, {node["type"] for node in nodes if not node.get("internal")})
+    if not check:
+        TARGET.write_text(text)
+        return 0
+    if not TARGET.exists() or TARGET.read_text() != text:
+        print("docs/coverage.md is stale: python3 tests/catalog/coverage.py")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
