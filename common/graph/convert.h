@@ -3,21 +3,14 @@
 
 #include <cstdint>
 #include <string>
-#include <string_view>
-#include <utility>
 #include <vector>
 
 #include "common/base/status.h"
+#include "common/graph/dynamic_text.h"
 #include "common/graph/widgets.h"
 #include "common/json/json.h"
 
 namespace atelier {
-
-/// Local time for %date:...% in file names, handed in so that conversion reads no clock.
-struct ClockTime {
-  int year = 1970, month = 1, day = 1;  // month and day from 1
-  int hour = 0, minute = 0, second = 0;
-};
 
 struct ConvertOptions {
   ClockTime now;
@@ -36,35 +29,5 @@ struct Converted {
 /// any.
 StatusOr<Converted> ConvertWorkflow(const Json& workflow, const WidgetTable& widgets,
                                     const ConvertOptions& options = {});
-
-/// Forms in which a workflow arrives.
-enum class WorkflowFormat { kApi, kWrappedApi, kEditor };
-
-/// Tells the form of a parsed text: an object of nodes; {"prompt": {...}}, the body of POST /prompt; an editor file
-/// with "nodes". Errors: INVALID_ARGUMENT when it is none. Thread: any.
-StatusOr<WorkflowFormat> DetectFormat(const Json& json);
-
-/// A workflow ready to be validated.
-struct LoadedWorkflow {
-  Json prompt;    // API format
-  Json workflow;  // the editor file for the pictures' `workflow` chunk; null when there is none
-  std::vector<std::string> warnings;
-};
-
-/// From a JSON text of any form. Errors: as ParseJson, DetectFormat and ConvertWorkflow. Thread: any.
-StatusOr<LoadedWorkflow> LoadWorkflow(std::string_view text, const WidgetTable& widgets,
-                                      const ConvertOptions& options = {});
-
-/// From the text chunks of a picture (keyword, text): "prompt" is taken as it is, else "workflow" is converted. Errors:
-/// INVALID_ARGUMENT when it carries neither, else as LoadWorkflow. Source: spec engine.md 11.2. Thread: any.
-StatusOr<LoadedWorkflow> LoadWorkflow(const std::vector<std::pair<std::string, std::string>>& texts,
-                                      const WidgetTable& widgets, const ConvertOptions& options = {});
-
-/// As JavaScript's JSON.stringify(value, null, indent): 1.0 is 1, 1e20 is 100000000000000000000. indent 0: one line.
-/// Thread: any.
-std::string DumpJsonJs(const Json& value, int indent = 0);
-
-/// {a|b} chosen with `seed`, comments stripped, CRLF to LF, escapes resolved. Source: spec engine.md 1.3. Thread: any.
-std::string ResolveDynamicPrompt(std::string_view text, uint64_t& random_state);
 
 }  // namespace atelier

@@ -1,11 +1,10 @@
 #include "common/graph/js_number.h"
 
-#include <array>
 #include <charconv>
 #include <cmath>
 #include <string_view>
 
-#include "common/graph/convert.h"
+#include "common/json/writer.h"
 
 namespace atelier {
 
@@ -13,32 +12,8 @@ std::string JsNumberText(double number) {
   if (std::isnan(number)) return "NaN";
   if (std::isinf(number)) return number > 0 ? "Infinity" : "-Infinity";
   if (number == 0) return "0";
-  std::array<char, 40> buffer;
-  const auto end =
-      std::to_chars(buffer.data(), buffer.data() + buffer.size(), number, std::chars_format::scientific).ptr;
-  const std::string_view text(buffer.data(), static_cast<size_t>(end - buffer.data()));
-  const size_t e = text.find('e');
-  std::string sign;
-  std::string digits;
-  for (char c : text.substr(0, e)) {
-    if (c == '-') {
-      sign = "-";
-    } else if (c != '.') {
-      digits += c;
-    }
-  }
-  const int point = std::stoi(std::string(text.substr(e + 1))) + 1;  // digits before the decimal point
-  const int count = static_cast<int>(digits.size());
-  if (point > 21 || point <= -6) {
-    const int exponent = point - 1;
-    std::string out = sign + digits.substr(0, 1);
-    if (count > 1) out += "." + digits.substr(1);
-    return out + (exponent < 0 ? "e-" : "e+") + std::to_string(std::abs(exponent));
-  }
-  if (point <= 0) return sign + "0." + std::string(static_cast<size_t>(-point), '0') + digits;
-  if (point >= count) return sign + digits + std::string(static_cast<size_t>(point - count), '0');
-  const auto at = static_cast<size_t>(point);
-  return sign + digits.substr(0, at) + "." + digits.substr(at);
+  const ShortestDigits shortest = ShortestDigitsOf(number);
+  return shortest.point > 21 || shortest.point <= -6 ? ExponentText(shortest, 1) : FixedText(shortest);
 }
 
 Json JsNumber(const Json& number) {
@@ -73,48 +48,45 @@ Json JsNumbers(const Json& value) {
 
 namespace {
 
-void AppendJs(std::string& out, const Json& value, int indent, int depth) {
-  const auto line = [&](int level) {
-    if (indent > 0) out += "\n" + std::string(static_cast<size_t>(level * indent), ' ');
-  };
-  if (value.is_object()) {
-    out += '{';
-    bool first = true;
-    for (const auto& [key, item] : value.get_ref<const Json::object_t&>()) {
-      if (!first) out += ',';
-      first = false;
-      line(depth + 1);
-      out += DumpJson(Json(key));
-      out += indent > 0 ? ": " : ":";
-      AppendJs(out, item, indent, depth + 1);
-    }
-    if (!first) line(depth);
-    out += '}';
-  } else if (value.is_array()) {
-    out += '[';
-    bool first = true;
-    for (const Json& item : value) {
-      if (!first) out += ',';
-      first = false;
-      line(depth + 1);
-      AppendJs(out, item, indent, depth + 1);
-    }
-    if (!first) line(depth);
-    out += ']';
-  } else if (value.is_number_float()) {
-    const double number = value.get<double>();
-    out += std::isfinite(number) ? JsNumberText(number) : "null";
-  } else {
-    out += DumpJson(value);
-  }
-}
+void AppendJsString(std::string& out, std::string_view text) { out += DumpJson(Json(text)); }
+
+void AppendJsNumber(std::string& out, double number) { out += std::isfinite(number) ? JsNumberText(number) : "null"; }
 
 }  // namespace
 
 std::string DumpJsonJs(const Json& value, int indent) {
   std::string out;
-  AppendJs(out, value, indent, 0);
+  JsonStyle style;
+  style.comma = ",";
+  style.colon = indent > 0 ? ": " : ":";
+  style.indent = indent;
+  style.text = AppendJsString;
+  style.number = AppendJsNumber;
+  WriteJson(out, value, style);
   return out;
+}
+
+std::string JsText(const Json& value) {
+  switch (value.type()) {
+    case Json::value_t::string:
+      return value.get<std::string>();
+    case Json::value_t::boolean:
+      return value.get<bool>() ? "true" : "false";
+    case Json::value_t::null:
+      return "null";
+    case Json::value_t::object:
+      return "[object Object]";
+    case Json::value_t::array: {
+      std::string out;
+      for (size_t i = 0; i < value.size(); ++i) {
+        if (i > 0) out += ',';
+        if (!value[i].is_null()) out += JsText(value[i]);
+      }
+      return out;
+    }
+    default:
+      return JsNumberText(value.get<double>());
+  }
 }
 
 }  // namespace atelier

@@ -1,4 +1,4 @@
-// JavaScript's numbers: all doubles, printed with the shortest digits.
+// JSON as JavaScript has and prints it: all numbers are doubles, printed with the shortest digits.
 #pragma once
 
 #include <string>
@@ -16,5 +16,12 @@ Json JsNumber(const Json& number);
 
 /// JsNumber() of every number inside. Thread: any.
 Json JsNumbers(const Json& value);
+
+/// String(value) of JavaScript: text as it is, arrays joined by commas, "[object Object]". Thread: any.
+std::string JsText(const Json& value);
+
+/// As JavaScript's JSON.stringify(value, null, indent): 1.0 is 1, 1e20 is 100000000000000000000. indent 0: one line.
+/// Thread: any.
+std::string DumpJsonJs(const Json& value, int indent = 0);
 
 }  // namespace atelier

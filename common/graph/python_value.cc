@@ -7,6 +7,8 @@
 #include <string>
 #include <string_view>
 
+#include "common/json/writer.h"
+
 namespace atelier {
 namespace {
 
@@ -79,13 +81,10 @@ StatusOr<Json> IntFromText(const std::string& text) {
   return Json(-static_cast<double>(number));
 }
 
-void AppendRepr(std::string& out, const Json& value);
-
-void AppendReprString(std::string& out, const std::string& s) {
-  const bool has_single = s.find('\'') != std::string::npos;
-  const bool has_double = s.find('"') != std::string::npos;
+void AppendReprString(std::string& out, std::string_view s) {
+  const bool has_single = s.find('\'') != std::string_view::npos;
+  const bool has_double = s.find('"') != std::string_view::npos;
   const char quote = has_single && !has_double ? '"' : '\'';
-  static constexpr char kHex[] = "0123456789abcdef";
   out += quote;
   for (const char c : s) {
     if (c == quote || c == '\\') {
@@ -99,8 +98,7 @@ void AppendReprString(std::string& out, const std::string& s) {
       out += "\\t";
     } else if (c == 127 || (c >= 0 && c < 32)) {
       out += "\\x";
-      out += kHex[c >> 4];
-      out += kHex[c & 15];
+      AppendHex(out, static_cast<uint32_t>(c), 2);
     } else {
       out += c;
     }
@@ -108,51 +106,7 @@ void AppendReprString(std::string& out, const std::string& s) {
   out += quote;
 }
 
-void AppendRepr(std::string& out, const Json& value) {
-  switch (value.type()) {
-    case Json::value_t::object: {
-      out += '{';
-      bool first = true;
-      for (const auto& [key, item] : value.get_ref<const Json::object_t&>()) {
-        if (!first) out += ", ";
-        first = false;
-        AppendReprString(out, key);
-        out += ": ";
-        AppendRepr(out, item);
-      }
-      out += '}';
-      break;
-    }
-    case Json::value_t::array: {
-      out += '[';
-      bool first = true;
-      for (const Json& item : value) {
-        if (!first) out += ", ";
-        first = false;
-        AppendRepr(out, item);
-      }
-      out += ']';
-      break;
-    }
-    case Json::value_t::string:
-      AppendReprString(out, value.get_ref<const std::string&>());
-      break;
-    case Json::value_t::boolean:
-      out += value.get<bool>() ? "True" : "False";
-      break;
-    case Json::value_t::number_integer:
-      out += std::to_string(value.get<int64_t>());
-      break;
-    case Json::value_t::number_unsigned:
-      out += std::to_string(value.get<uint64_t>());
-      break;
-    case Json::value_t::number_float:
-      out += PythonFloatRepr(value.get<double>());
-      break;
-    default:
-      out += "None";
-  }
-}
+void AppendReprFloat(std::string& out, double number) { out += PythonFloatRepr(number); }
 
 }  // namespace
 
@@ -232,7 +186,13 @@ std::string PythonStr(const Json& value) {
 
 std::string PythonRepr(const Json& value) {
   std::string out;
-  AppendRepr(out, value);
+  JsonStyle style;
+  style.yes = "True";
+  style.no = "False";
+  style.nothing = "None";
+  style.text = AppendReprString;
+  style.number = AppendReprFloat;
+  WriteJson(out, value, style);
   return out;
 }
 

@@ -1,12 +1,12 @@
 #include "common/json/json.h"
 
-#include <array>
-#include <charconv>
 #include <cmath>
 #include <string>
 #include <unordered_map>
 #include <utility>
 #include <vector>
+
+#include "common/json/writer.h"
 
 namespace atelier {
 namespace {
@@ -185,12 +185,6 @@ std::string Cause(std::string what) {
   return what;
 }
 
-void AppendHex(std::string& out, uint32_t unit) {
-  static constexpr char kDigits[] = "0123456789abcdef";
-  out += "\\u";
-  for (int shift = 12; shift >= 0; shift -= 4) out += kDigits[(unit >> shift) & 15];
-}
-
 // The code point at `i`, which moves behind it; broken sequences give U+FFFD.
 uint32_t NextCodePoint(std::string_view s, size_t& i) {
   const auto byte = [&](size_t k) { return static_cast<unsigned char>(s[k]); };
@@ -204,6 +198,11 @@ uint32_t NextCodePoint(std::string_view s, size_t& i) {
     code = code << 6 | (byte(i++) & 0x3fu);
   }
   return code;
+}
+
+void AppendUnit(std::string& out, uint32_t unit) {
+  out += "\\u";
+  AppendHex(out, unit, 4);
 }
 
 void AppendPythonString(std::string& out, std::string_view s) {
@@ -236,67 +235,23 @@ void AppendPythonString(std::string& out, std::string_view s) {
         if (c >= 32 && c < 127) {
           out += static_cast<char>(c);
         } else if (c < 0x10000) {
-          AppendHex(out, c);
+          AppendUnit(out, c);
         } else {
-          AppendHex(out, 0xd800 + ((c - 0x10000) >> 10));
-          AppendHex(out, 0xdc00 + ((c - 0x10000) & 0x3ff));
+          AppendUnit(out, 0xd800 + ((c - 0x10000) >> 10));
+          AppendUnit(out, 0xdc00 + ((c - 0x10000) & 0x3ff));
         }
     }
   }
   out += '"';
 }
 
-void AppendPython(std::string& out, const Json& value) {
-  switch (value.type()) {
-    case Json::value_t::object: {
-      out += '{';
-      bool first = true;
-      for (const auto& [key, item] : value.get_ref<const Json::object_t&>()) {
-        if (!first) out += ", ";
-        first = false;
-        AppendPythonString(out, key);
-        out += ": ";
-        AppendPython(out, item);
-      }
-      out += '}';
-      break;
-    }
-    case Json::value_t::array: {
-      out += '[';
-      bool first = true;
-      for (const Json& item : value) {
-        if (!first) out += ", ";
-        first = false;
-        AppendPython(out, item);
-      }
-      out += ']';
-      break;
-    }
-    case Json::value_t::string:
-      AppendPythonString(out, value.get_ref<const std::string&>());
-      break;
-    case Json::value_t::boolean:
-      out += value.get<bool>() ? "true" : "false";
-      break;
-    case Json::value_t::number_integer:
-      out += std::to_string(value.get<int64_t>());
-      break;
-    case Json::value_t::number_unsigned:
-      out += std::to_string(value.get<uint64_t>());
-      break;
-    case Json::value_t::number_float: {
-      const double number = value.get<double>();
-      if (std::isnan(number)) {
-        out += "NaN";
-      } else if (std::isinf(number)) {
-        out += number > 0 ? "Infinity" : "-Infinity";
-      } else {
-        out += PythonFloatRepr(number);
-      }
-      break;
-    }
-    default:
-      out += "null";
+void AppendPythonFloat(std::string& out, double number) {
+  if (std::isnan(number)) {
+    out += "NaN";
+  } else if (std::isinf(number)) {
+    out += number > 0 ? "Infinity" : "-Infinity";
+  } else {
+    out += PythonFloatRepr(number);
   }
 }
 
@@ -316,38 +271,18 @@ StatusOr<Json> ParseJson(std::string_view text, const JsonLimits& limits) {
 std::string PythonFloatRepr(double number) {
   if (std::isnan(number)) return "nan";
   if (std::isinf(number)) return number > 0 ? "inf" : "-inf";
-  std::array<char, 40> buffer;
-  // Shortest digits that read back the same, as d.ddde+XX; placed below as Python's repr() does.
-  const auto end =
-      std::to_chars(buffer.data(), buffer.data() + buffer.size(), number, std::chars_format::scientific).ptr;
-  const std::string_view text(buffer.data(), static_cast<size_t>(end - buffer.data()));
-  const size_t e = text.find('e');
-  std::string sign;
-  std::string digits;
-  for (char c : text.substr(0, e)) {
-    if (c == '-') {
-      sign = "-";
-    } else if (c != '.') {
-      digits += c;
-    }
-  }
-  const int exponent = std::stoi(std::string(text.substr(e + 1)));
-  const int count = static_cast<int>(digits.size());
-  if (exponent < -4 || exponent >= 16) {
-    std::string out = sign + digits.substr(0, 1);
-    if (count > 1) out += "." + digits.substr(1);
-    const int magnitude = exponent < 0 ? -exponent : exponent;
-    return out + (exponent < 0 ? "e-" : "e+") + (magnitude < 10 ? "0" : "") + std::to_string(magnitude);
-  }
-  if (exponent < 0) return sign + "0." + std::string(static_cast<size_t>(-exponent - 1), '0') + digits;
-  if (exponent + 1 >= count) return sign + digits + std::string(static_cast<size_t>(exponent + 1 - count), '0') + ".0";
-  const auto point = static_cast<size_t>(exponent + 1);
-  return sign + digits.substr(0, point) + "." + digits.substr(point);
+  const ShortestDigits shortest = ShortestDigitsOf(number);
+  if (shortest.point < -3 || shortest.point > 16) return ExponentText(shortest, 2);
+  const std::string text = FixedText(shortest);
+  return text.find('.') == std::string::npos ? text + ".0" : text;
 }
 
 std::string DumpJsonPython(const Json& value) {
   std::string out;
-  AppendPython(out, value);
+  JsonStyle style;
+  style.text = AppendPythonString;
+  style.number = AppendPythonFloat;
+  WriteJson(out, value, style);
   return out;
 }
 

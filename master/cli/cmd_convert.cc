@@ -4,7 +4,8 @@
 #include <ctime>
 
 #include "common/files/data_dir.h"
-#include "common/graph/convert.h"
+#include "common/graph/js_number.h"
+#include "common/graph/load_workflow.h"
 #include "common/graph/schema.h"
 #include "common/graph/widgets.h"
 #include "master/cli/commands.h"

@@ -107,6 +107,7 @@ struct Stage {
   StageGraph graph;
   std::vector<Tile> tiles;
   std::vector<std::vector<int>> waits;  // tile -> later tiles that look at it
+  std::vector<int> urgency;             // tile -> tiles of the longest chain that begins with it, by cut_after
   size_t pasted = 0;                    // asked for
   Blob result;
 };
@@ -123,8 +124,8 @@ struct Job {
   std::map<std::string, Blob> inputs;
   std::map<std::string, Task> tasks;
   std::map<std::string, Stage> stages;
-  std::vector<std::string> task_order;                                                  // leasing order
-  std::set<size_t> ready;                                                               // places in task_order
+  std::vector<std::string> task_order;  // leasing order; tiles of one canvas go by urgency first
+  std::set<size_t> ready;               // places in task_order
   std::map<std::string, std::pair<std::vector<Blob>, std::vector<MadeFile>>> restored;  // of tiles not yet planned
   std::vector<std::string> output_order;
   JobState state = JobState::kQueued;

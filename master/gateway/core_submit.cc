@@ -9,7 +9,7 @@
 
 #include "common/base/check.h"
 #include "common/files/files.h"
-#include "common/graph/convert.h"
+#include "common/graph/load_workflow.h"
 #include "common/graph/prompt.h"
 #include "common/graph/validate.h"
 #include "master/gateway/core.h"

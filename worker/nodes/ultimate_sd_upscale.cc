@@ -10,6 +10,29 @@ namespace {
 
 constexpr int64_t kDecodeTile = 512, kDecodeOverlap = 64;  // pixels
 
+// The inputs that the nodes of this file begin with: what is redrawn, with which model, and how it is sampled.
+template <typename T>
+void DescribeSampling(NodeSchema<T>& s, double denoise, bool says_step = false) {
+  s.template Input<&T::upscaled_image>("upscaled_image").Tooltip("The pictures to redraw tile by tile.");
+  s.template Input<&T::model>("model").Tooltip("The model.");
+  s.template Input<&T::positive>("positive").Tooltip("What to aim at.");
+  s.template Input<&T::negative>("negative").Tooltip("What to avoid.");
+  s.template Input<&T::vae>("vae").Tooltip("The autoencoder.");
+  s.template Input<&T::seed>("seed").Default(0).Range(0, UINT64_MAX).Seed().Tooltip("The seed of the noise.");
+  auto steps = s.template Input<&T::steps>("steps").Default(20).Range(1, 10000).Tooltip("Number of steps.");
+  if (says_step) steps.Step(1);
+  s.template Input<&T::cfg>("cfg")
+      .Default(8.0)
+      .Range(0.0, 100.0)
+      .Tooltip("How strongly to follow the prompt; 1 ignores the negative one.");
+  s.template Input<&T::sampler_name>("sampler_name").OneOf(engine::SamplerNames()).Tooltip("The sampler.");
+  s.template Input<&T::scheduler>("scheduler")
+      .OneOf(engine::ScheduleNames())
+      .Tooltip("How noise levels are spread over the steps.");
+  s.template Input<&T::denoise>("denoise").Default(denoise).Range(0.0, 1.0).Step(0.01).Tooltip(
+      "Below 1 keeps part of the latent.");
+}
+
 struct UltimateSDUpscaleDistributed {
   using T = UltimateSDUpscaleDistributed;
   Image upscaled_image;
@@ -28,23 +51,7 @@ struct UltimateSDUpscaleDistributed {
     s.Name("Ultimate SD Upscale Distributed (No Upscale)").Category("image/upscaling");
     s.Description("Redraws an enlarged picture tile by tile; the tiles run on all workers.");
     s.Tiles({.tile_node = "UltimateSDUpscaleTile", .image_input = "upscaled_image"});
-    s.Input<&T::upscaled_image>("upscaled_image").Tooltip("The pictures to redraw tile by tile.");
-    s.Input<&T::model>("model").Tooltip("The model.");
-    s.Input<&T::positive>("positive").Tooltip("What to aim at.");
-    s.Input<&T::negative>("negative").Tooltip("What to avoid.");
-    s.Input<&T::vae>("vae").Tooltip("The autoencoder.");
-    s.Input<&T::seed>("seed").Default(0).Range(0, UINT64_MAX).Seed().Tooltip("The seed of the noise.");
-    s.Input<&T::steps>("steps").Default(20).Range(1, 10000).Tooltip("Number of steps.");
-    s.Input<&T::cfg>("cfg")
-        .Default(8.0)
-        .Range(0.0, 100.0)
-        .Tooltip("How strongly to follow the prompt; 1 ignores the negative one.");
-    s.Input<&T::sampler_name>("sampler_name").OneOf(engine::SamplerNames()).Tooltip("The sampler.");
-    s.Input<&T::scheduler>("scheduler")
-        .OneOf(engine::ScheduleNames())
-        .Tooltip("How noise levels are spread over the steps.");
-    s.Input<&T::denoise>("denoise").Default(0.5).Range(0.0, 1.0).Step(0.01).Tooltip(
-        "Below 1 keeps part of the latent.");
+    DescribeSampling(s, 0.5);
     s.Input<&T::tile_width>("tile_width").Default(512).Range(64, 2048).Step(8).Tooltip("Width of a tile in pixels.");
     s.Input<&T::tile_height>("tile_height").Default(512).Range(64, 2048).Step(8).Tooltip("Height of a tile in pixels.");
     s.Input<&T::padding>("padding").Default(32).Range(0, 256).Step(8).Tooltip(
@@ -89,23 +96,7 @@ struct UltimateSDUpscaleNoUpscale {
              .image_input = "upscaled_image",
              .padding_input = "tile_padding",
              .canvas_multiple = 8});
-    s.Input<&T::upscaled_image>("upscaled_image").Tooltip("The pictures to redraw tile by tile.");
-    s.Input<&T::model>("model").Tooltip("The model.");
-    s.Input<&T::positive>("positive").Tooltip("What to aim at.");
-    s.Input<&T::negative>("negative").Tooltip("What to avoid.");
-    s.Input<&T::vae>("vae").Tooltip("The autoencoder.");
-    s.Input<&T::seed>("seed").Default(0).Range(0, UINT64_MAX).Seed().Tooltip("The seed of the noise.");
-    s.Input<&T::steps>("steps").Default(20).Range(1, 10000).Step(1).Tooltip("Number of steps.");
-    s.Input<&T::cfg>("cfg")
-        .Default(8.0)
-        .Range(0.0, 100.0)
-        .Tooltip("How strongly to follow the prompt; 1 ignores the negative one.");
-    s.Input<&T::sampler_name>("sampler_name").OneOf(engine::SamplerNames()).Tooltip("The sampler.");
-    s.Input<&T::scheduler>("scheduler")
-        .OneOf(engine::ScheduleNames())
-        .Tooltip("How noise levels are spread over the steps.");
-    s.Input<&T::denoise>("denoise").Default(0.2).Range(0.0, 1.0).Step(0.01).Tooltip(
-        "Below 1 keeps part of the latent.");
+    DescribeSampling(s, 0.2, /*says_step=*/true);
     s.Input<&T::mode_type>("mode_type").OneOf({"Linear", "Chess"}).Tooltip("Order of the tiles.");
     s.Input<&T::tile_width>("tile_width").Default(512).Range(64, 8192).Step(8).Tooltip("Width of a tile in pixels.");
     s.Input<&T::tile_height>("tile_height").Default(512).Range(64, 8192).Step(8).Tooltip("Height of a tile in pixels.");
@@ -171,23 +162,7 @@ struct UltimateSDUpscaleTile {
   static void Describe(NodeSchema<T>& s) {
     s.Name("Ultimate SD Upscale Tile").Category("image/upscaling").Internal();
     s.Description("Redraws one tile; made by the planner.");
-    s.Input<&T::upscaled_image>("upscaled_image").Tooltip("The pictures to redraw tile by tile.");
-    s.Input<&T::model>("model").Tooltip("The model.");
-    s.Input<&T::positive>("positive").Tooltip("What to aim at.");
-    s.Input<&T::negative>("negative").Tooltip("What to avoid.");
-    s.Input<&T::vae>("vae").Tooltip("The autoencoder.");
-    s.Input<&T::seed>("seed").Default(0).Range(0, UINT64_MAX).Seed().Tooltip("The seed of the noise.");
-    s.Input<&T::steps>("steps").Default(20).Range(1, 10000).Tooltip("Number of steps.");
-    s.Input<&T::cfg>("cfg")
-        .Default(8.0)
-        .Range(0.0, 100.0)
-        .Tooltip("How strongly to follow the prompt; 1 ignores the negative one.");
-    s.Input<&T::sampler_name>("sampler_name").OneOf(engine::SamplerNames()).Tooltip("The sampler.");
-    s.Input<&T::scheduler>("scheduler")
-        .OneOf(engine::ScheduleNames())
-        .Tooltip("How noise levels are spread over the steps.");
-    s.Input<&T::denoise>("denoise").Default(0.5).Range(0.0, 1.0).Step(0.01).Tooltip(
-        "Below 1 keeps part of the latent.");
+    DescribeSampling(s, 0.5);
     s.Input<&T::tiled_decode>("tiled_decode").Default(false).Tooltip("Decodes in tiles, to save memory.");
     s.Input<&T::process_width>("process_width").Default(0).Hidden();
     s.Input<&T::process_height>("process_height").Default(0).Hidden();

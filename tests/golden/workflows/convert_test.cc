@@ -1,10 +1,9 @@
-#include "common/graph/convert.h"
-
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <string>
 #include <vector>
 
+#include "common/graph/load_workflow.h"
 #include "common/graph/prompt.h"
 #include "common/graph/validate.h"
 #include "tests/golden/workflows/workflow_data.h"

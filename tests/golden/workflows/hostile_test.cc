@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "common/graph/convert.h"
+#include "common/graph/load_workflow.h"
 #include "common/graph/validate.h"
 #include "tests/golden/workflows/workflow_data.h"
 

@@ -283,6 +283,50 @@ struct Hand {
   int64_t now = 0;
 };
 
+TEST_CASE("control: of a canvas's tiles that one goes first which the longest chain waits for") {
+  auto plan = MakePlan(TiledPrompt(), {"5"}, TestCatalog(), {1, "exact"});
+  REQUIRE(plan.ok());
+  Control control{ControlOptions{}};
+  Effects effects = control.AddJob({"j", "", 0, std::move(*plan), {"5"}, {}, {}}, 0);
+  WorkerInfo info;
+  info.name = info.instance = "a";
+  info.catalog = std::make_shared<const Catalog>(TestCatalog());
+  auto inventory = std::make_shared<Inventory>();
+  inventory->files["checkpoints"] = {"m.safetensors"};
+  info.inventory = inventory;
+  control.WorkerAttached(info, {}, 0);
+  effects = control.WorkerPulls("a", 1, 0);
+  // Tile 2 waits for 1, 3 for 2; nothing waits for 0, 4 and 5.
+  StageGraph graph;
+  graph.tiles.resize(6);
+  graph.tiles[2].cut_after = {1};
+  graph.tiles[3].cut_after = {2};
+  std::vector<std::string> leased;
+  while (!effects.empty() && leased.size() < 20) {
+    Effects next;
+    const auto add = [&](Effects more) {
+      for (Effect& effect : more) next.push_back(std::move(effect));
+    };
+    for (const Effect& any : effects) {
+      if (const auto* lease = std::get_if<effect::SendLease>(&any)) {
+        leased.push_back(lease->spec->label);
+        const std::vector<Blob> results(lease->spec->wanted.size(), Named("result"));
+        // Done before the next is asked for, so that all that is ready is there to be chosen from.
+        add(control.TaskDone("a", lease->task, lease->attempt, results, {}, 1, 0));
+      } else if (const auto* open = std::get_if<effect::OpenCanvas>(&any)) {
+        add(control.CanvasOpened("j", open->stage, graph, 0));
+      } else if (const auto* cut = std::get_if<effect::CutTile>(&any)) {
+        add(control.TileCut("j", cut->stage, cut->tile, Named("crop"), 0));
+      }
+    }
+    if (next.empty()) next = control.WorkerPulls("a", 1, 0);
+    effects = std::move(next);
+  }
+  std::erase_if(leased, [](const std::string& label) { return !label.starts_with("tile "); });
+  for (std::string& label : leased) label = label.substr(0, label.find(' ', 5));
+  CHECK(leased == std::vector<std::string>{"tile 2/6", "tile 3/6", "tile 1/6", "tile 4/6", "tile 5/6", "tile 6/6"});
+}
+
 TEST_CASE("control: a task that kills two workers fails its job and says so") {
   Hand hand;
   REQUIRE(hand.Lease(hand.Attach("a")) != nullptr);

@@ -1,11 +1,10 @@
-#include "common/graph/convert.h"
-
 #include <catch2/catch.hpp>
 #include <set>
 #include <string>
 
 #include "common/base/limits.h"
 #include "common/graph/js_number.h"
+#include "common/graph/load_workflow.h"
 
 namespace atelier {
 namespace {

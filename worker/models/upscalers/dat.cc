@@ -206,7 +206,7 @@ class Dat final : public engine::UpscaleNetwork {
     a.spatial = spatial;
     a.heads = heads;
     a.split = split_;
-    a.qkv = b.TakeLinear(attn + "qkv", c, 3 * c);
+    a.qkv = b.TakeLinear(attn + "qkv", c, 3 * c, BiasOfAll(b.weights(), ".qkv.bias"));
     a.proj = b.TakeLinear(attn + "proj", c, c);
     if (spatial) {
       for (int64_t i = 0; i < 2; ++i) {

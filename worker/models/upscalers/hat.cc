@@ -160,7 +160,7 @@ class Hat final : public engine::UpscaleNetwork {
     }
     o.norm1 = b.TakeLayerNorm(name + "norm1", c);
     o.norm2 = b.TakeLayerNorm(name + "norm2", c);
-    o.qkv = b.TakeLinear(name + "qkv", c, 3 * c);
+    o.qkv = b.TakeLinear(name + "qkv", c, 3 * c, BiasOfAll(b.weights(), ".qkv.bias"));
     o.proj = b.TakeLinear(name + "proj", c, c);
     o.table = b.Take(name + "relative_position_bias_table", {(side_ + over_ - 1) * (side_ + over_ - 1), o.heads});
     o.mlp = TakeMlp(b, name + "mlp", c);

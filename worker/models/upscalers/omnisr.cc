@@ -4,6 +4,7 @@
 namespace atelier::models {
 namespace {
 
+using engine::Bias;
 using engine::Cast;
 using engine::Conv2d;
 using engine::LayerBuilder;
@@ -194,29 +195,33 @@ class OmniSr final : public engine::UpscaleNetwork {
     const std::string fn = name + "0.fn.";
     const int64_t squeezed = w.Dim(fn + "4.gate.1.weight", 0);
     block.conv = {b.TakeConv(fn + "0", c, c, 1), b.TakeConv(fn + "5", c, c, 1), TakeDepthwise(b, fn + "2", c),
-                  b.TakeLinear(fn + "4.gate.1", c, squeezed), b.TakeLinear(fn + "4.gate.3", squeezed, c)};
+                  b.TakeLinear(fn + "4.gate.1", c, squeezed, Bias::kNone),
+                  b.TakeLinear(fn + "4.gate.3", squeezed, c, Bias::kNone)};
     const auto place = [&](int i) {
       const std::string at = Cat(name, i, ".");
-      PlaceAttention a{b.TakeLayerNorm(at + "norm", c), b.TakeLinear(at + "fn.to_qkv", c, 3 * c),
-                       b.TakeLinear(at + "fn.to_out.0", c, c), nullptr, side_};
+      PlaceAttention a{b.TakeLayerNorm(at + "norm", c), b.TakeLinear(at + "fn.to_qkv", c, 3 * c, Bias::kNone),
+                       b.TakeLinear(at + "fn.to_out.0", c, c, Bias::kNone), nullptr, side_};
       if (b.Has(at + "fn.rel_pos_bias.weight"))
         a.table = b.Take(at + "fn.rel_pos_bias.weight", {(2 * side_ - 1) * (2 * side_ - 1), kHeads});
       return a;
     };
     const auto channel = [&](int i) {
       const std::string at = Cat(name, i, ".");
-      return ChannelAttention{
-          b.TakeLayerNorm(at + "norm", c, 1e-6),         b.TakeConv(at + "fn.qkv", c, 3 * c, 1),
-          b.TakeConv(at + "fn.project_out", c, c, 1),    TakeDepthwise(b, at + "fn.qkv_dwconv", 3 * c),
-          b.Take(at + "fn.temperature", {kHeads, 1, 1}), side_};
+      return ChannelAttention{b.TakeLayerNorm(at + "norm", c, 1e-6),
+                              b.TakeConv(at + "fn.qkv", c, 3 * c, 1, 1, 0, Bias::kOptional),
+                              b.TakeConv(at + "fn.project_out", c, c, 1, 1, 0, Bias::kOptional),
+                              TakeDepthwise(b, at + "fn.qkv_dwconv", 3 * c, 3, Bias::kOptional),
+                              b.Take(at + "fn.temperature", {kHeads, 1, 1}),
+                              side_};
     };
     const auto feed = [&](int i) {
       const std::string at = Cat(name, i, ".");
       const int64_t hidden = w.Dim(at + "fn.project_in.weight", 0);
       if (hidden % 2 != 0) b.Fail(Cat("\"", at, "fn.project_in\" has an odd number of channels"));
-      return FeedForward{b.TakeLayerNorm(at + "norm", c, 1e-6), b.TakeConv(at + "fn.project_in", c, hidden, 1),
-                         b.TakeConv(at + "fn.project_out", hidden / 2, c, 1),
-                         TakeDepthwise(b, at + "fn.dwconv", hidden)};
+      return FeedForward{b.TakeLayerNorm(at + "norm", c, 1e-6),
+                         b.TakeConv(at + "fn.project_in", c, hidden, 1, 1, 0, Bias::kOptional),
+                         b.TakeConv(at + "fn.project_out", hidden / 2, c, 1, 1, 0, Bias::kOptional),
+                         TakeDepthwise(b, at + "fn.dwconv", hidden, 3, Bias::kOptional)};
     };
     block.window = place(2);
     block.grid = place(8);

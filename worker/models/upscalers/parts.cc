@@ -45,10 +45,18 @@ at::Tensor DepthwiseConv::operator()(const at::Tensor& x) const {
   return at::conv2d(x, kernel, Cast(bias, x.scalar_type()), 1, kernel.size(2) / 2, 1, x.size(1));
 }
 
-DepthwiseConv TakeDepthwise(LayerBuilder& b, const std::string& name, int64_t channels, int64_t kernel) {
+engine::Bias BiasOfAll(const engine::WeightSource& weights, std::string_view suffix) {
+  for (const auto& [name, tensor] : weights.tensors())
+    if (name.ends_with(suffix)) return engine::Bias::kRequired;
+  return engine::Bias::kNone;
+}
+
+DepthwiseConv TakeDepthwise(LayerBuilder& b, const std::string& name, int64_t channels, int64_t kernel,
+                            engine::Bias bias) {
   DepthwiseConv layer;
   layer.weight = b.Take(name + ".weight", {channels, 1, kernel, kernel});
-  if (b.Has(name + ".bias")) layer.bias = b.Take(name + ".bias", {channels});
+  if (bias == engine::Bias::kRequired || (bias == engine::Bias::kOptional && b.Has(name + ".bias")))
+    layer.bias = b.Take(name + ".bias", {channels});
   return layer;
 }
 
@@ -214,7 +222,7 @@ WindowAttention TakeWindowAttention(LayerBuilder& b, const std::string& name, in
     b.Fail(Cat("\"", name, "\" has ", attention.heads, " heads, which do not divide its width of ", width));
     return attention;
   }
-  attention.qkv = b.TakeLinear(name + ".qkv", width, 3 * width);
+  attention.qkv = b.TakeLinear(name + ".qkv", width, 3 * width, BiasOfAll(b.weights(), ".qkv.bias"));
   attention.proj = b.TakeLinear(name + ".proj", width, width);
   attention.table = b.Take(name + ".relative_position_bias_table", {(2 * side - 1) * (2 * side - 1), attention.heads});
   return attention;

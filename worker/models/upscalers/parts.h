@@ -32,12 +32,17 @@ int64_t SquareSide(int64_t elements);
 /// or c is not 3.
 int64_t ScaleOfChannels(int64_t channels, int64_t in);
 
+/// kRequired when any tensor's name ends with `suffix`, else kNone: for layouts with that bias in all blocks or in
+/// none.
+engine::Bias BiasOfAll(const engine::WeightSource& weights, std::string_view suffix);
+
 /// Cross-correlation of each channel with a kernel of its own; weight [C,1,k,k]. x [B,C,H,W].
 struct DepthwiseConv {
   engine::Param weight, bias;
   at::Tensor operator()(const at::Tensor& x) const;
 };
-DepthwiseConv TakeDepthwise(engine::LayerBuilder& b, const std::string& name, int64_t channels, int64_t kernel = 3);
+DepthwiseConv TakeDepthwise(engine::LayerBuilder& b, const std::string& name, int64_t channels, int64_t kernel = 3,
+                            engine::Bias bias = engine::Bias::kRequired);
 
 /// Batch normalisation by the statistics in the file, eps 1e-5. x [B,C,H,W].
 struct BatchNorm {

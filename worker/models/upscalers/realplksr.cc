@@ -90,7 +90,7 @@ class RealPlksr final : public engine::UpscaleNetwork {
       const int64_t places = 2 * sample_.groups * scale_ * scale_;
       if (out % sample_.groups != 0) b.Fail(Cat("its last layer has ", out, " channels, which do not make groups"));
       sample_.offset = b.TakeConv("to_img.offset", out, places, 1);
-      sample_.scope = b.TakeConv("to_img.scope", out, places, 1);
+      sample_.scope = b.TakeConv("to_img.scope", out, places, 1, 1, 0, engine::Bias::kNone);
       sample_.start = b.Take("to_img.init_pos", {1, places, 1, 1});
       if (b.Has("to_img.end_conv.weight")) sample_.end = b.TakeConv("to_img.end_conv", out, 3, 1);
       if (sample_.end.weight == nullptr && out != 3) b.Fail("tensor \"to_img.end_conv.weight\" is missing");
