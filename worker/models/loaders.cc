@@ -116,7 +116,8 @@ StatusOr<std::shared_ptr<const engine::UpscaleNetwork>> LoadUpscaler(const std::
   return engine.models().Get<engine::UpscaleNetwork>(path, "upscaler", [&]() -> StatusOr<Network> {
     return engine::Guard([&]() -> StatusOr<Network> {
       ASSIGN_OR_RETURN(WeightSource file, WeightSource::Open(path));
-      // Training scripts wrap the state dictionary; nested dictionaries are unwrapped by the reader. Spec extras.md 5.1.
+      // Training scripts wrap the state dictionary; nested dictionaries are unwrapped by the reader. Spec
+      // extras.md 5.1.
       for (const char* wrapper : {"params_ema.", "params-ema.", "params.", "state_dict.", "module.", "netG."}) {
         if (WeightSource inner = file.Prefixed(wrapper);
             !inner.tensors().empty() && inner.tensors().size() == file.tensors().size())
