@@ -32,11 +32,19 @@ class ModelCache {
   StatusOr<std::shared_ptr<const T>> Get(const std::string& path, std::string_view part,
                                          const std::function<StatusOr<std::shared_ptr<const T>>()>& make) {
     ASSIGN_OR_RETURN(const std::string key, KeyOf(path, part));
-    if (auto found = Find(key)) return std::static_pointer_cast<const T>(found);
+    return GetMade<T>(key, make);
+  }
+  /// An object made of several files and settings: `identity` tells all of them. Errors: those of `make`.
+  template <typename T>
+  StatusOr<std::shared_ptr<const T>> GetMade(const std::string& identity,
+                                             const std::function<StatusOr<std::shared_ptr<const T>>()>& make) {
+    if (auto found = Find(identity)) return std::static_pointer_cast<const T>(found);
     ASSIGN_OR_RETURN(std::shared_ptr<const T> made, make());
-    Insert(key, made);
+    Insert(identity, made);
     return made;
   }
+  /// Path, size, modification time and part: equal for equal contents. Errors: NOT_FOUND.
+  static StatusOr<std::string> KeyOf(const std::string& path, std::string_view part);
   void Clear();
   size_t size() const;
 
@@ -45,7 +53,6 @@ class ModelCache {
     std::string key;
     std::shared_ptr<const void> object;
   };
-  static StatusOr<std::string> KeyOf(const std::string& path, std::string_view part);
   std::shared_ptr<const void> Find(const std::string& key);
   void Insert(const std::string& key, std::shared_ptr<const void> object);
 

@@ -31,7 +31,7 @@ Param ParamSet::Add(at::Tensor stored, const WeightExtras* extras) {
     encoded_bytes_ += bytes;
   } else {
     elements_ += stored.numel();
-    if (!slot->patches.empty()) patched_bytes_ += bytes;
+    if (!slot->patches.empty()) patched_bytes_ += stored.numel() * static_cast<int64_t>(sizeof(float));
   }
   slot->stored = std::move(stored);
   params_.push_back(slot);
@@ -61,7 +61,8 @@ void ParamSet::Load() {
     }
     at::Tensor weight = stored.to(at::TensorOptions(device_).dtype(at::kFloat));
     for (const WeightPatch& patch : param->patches) weight = patch(weight);
-    param->live = weight.to(type);
+    // The CPU computes in float32, so a rounding to the stored type would gain nothing.
+    param->live = device_.is_cpu() ? weight : weight.to(type);
   }
   loaded_ = true;
 }

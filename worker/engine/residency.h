@@ -61,7 +61,7 @@ class ParamSet {
   std::vector<Param> params_;
   int64_t stored_bytes_ = 0, elements_ = 0;
   int64_t encoded_bytes_ = 0;  // of those with a decoder, which are not in elements_
-  int64_t patched_bytes_ = 0;  // as stored, of those with patches and no decoder
+  int64_t patched_bytes_ = 0;  // in float32, of those with patches and no decoder
   bool loaded_ = false;
 };
 

@@ -65,6 +65,12 @@ struct ControlResiduals {
 /// Which list of a guided run an item of a network's batch belongs to.
 enum class CondKind { kPositive = 0, kNegative = 1 };
 
+struct NetworkHooks;  // worker/engine/network_hooks.h
+struct RunHooks;      // worker/sampling/hooks.h
+struct HookRun;
+/// Makes the hooks of one run. Errors: as documented by the node that put it there.
+using Hook = std::function<Status(const HookRun&, RunHooks&)>;
+
 /// Inputs of one network call beside x and t. Undefined tensors and empty lists are absent; a family says which ones
 /// it takes. B is the batch of x.
 struct ModelCallInputs {
@@ -80,6 +86,7 @@ struct ModelCallInputs {
   const ControlResiduals* control = nullptr;
   std::vector<CondKind> kinds;  // one for each of the equal parts that the batch is made of
   float sigma = 0;              // noise level of the call
+  const NetworkHooks* hooks = nullptr;
 
   /// The tensors that are joined when entries share a call.
   static const std::array<at::Tensor ModelCallInputs::*, 6> kBatched;
@@ -134,10 +141,14 @@ struct Model {
   std::shared_ptr<const DiffusionNetwork> network;
   std::shared_ptr<const ModelSampling> sampling;
   LatentFormat latent_format;
-  std::string family;       // registered name, for messages
-  CondEncoder encode_cond;  // null: text only
-  NetworkBuilder rebuild;   // null: weights cannot be altered
-  WeightPatches patches;    // that `network` was built with
+  std::string family;                       // registered name, for messages
+  CondEncoder encode_cond;                  // null: text only
+  NetworkBuilder rebuild;                   // null: weights cannot be altered
+  WeightSource weights;                     // of the file, by names without prefix; `patches` are not in it
+  WeightPatches patches;                    // that `network` was built with
+  std::string identity;                     // of file and patches, for caches; empty: unknown
+  std::vector<Hook> hooks;                  // what nodes change about a run
+  std::shared_ptr<const RunHooks> running;  // set within a run: made by `hooks`
 };
 
 /// A prompt for each encoder of a set, by the encoder's key ("l", "g", "h", "t5xxl", ...).
@@ -159,6 +170,14 @@ class TextEncoder {
     for (const std::string& key : keys()) prompts.emplace(key, text);
     return EncodeEach(prompts, layer);
   }
+  /// The weights of all encoders as their files have them, named "clip_l.transformer.text_model...." and so on: the
+  /// encoder's name in embedding files, then the names of transformers. Empty when they cannot be altered.
+  virtual WeightSource weights() const { return {}; }
+  /// The same set with these changes of weights(), in place of any that it was made with. Reads names and shapes only.
+  /// Errors: INVALID_ARGUMENT when the weights cannot be altered.
+  virtual StatusOr<std::shared_ptr<const TextEncoder>> Patched(const WeightPatches&) const {
+    return InvalidArgument("the weights of this text encoder cannot be altered; leave the node out");
+  }
 };
 
 /// prompts[key], or "" when absent.
@@ -171,6 +190,8 @@ inline std::string PromptFor(const Prompts& prompts, std::string_view key) {
 struct Clip {
   std::shared_ptr<const TextEncoder> encoder;
   int64_t layer = 0;
+  WeightPatches patches = {};  // that `encoder` was made with
+  std::string identity = {};   // of files and patches, for caches; empty: unknown
 };
 
 /// An image autoencoder. Thread: one at a time.

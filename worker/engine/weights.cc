@@ -58,6 +58,19 @@ const WeightExtras* WeightSource::ExtrasOf(std::string_view name) const {
   return it == extras_->end() ? nullptr : &it->second;
 }
 
+at::Tensor WeightSource::Value(std::string_view name, const at::Device& device, const WeightPatches& patches) const {
+  at::Tensor weight = Find(name);
+  if (!weight.defined()) return weight;
+  const WeightExtras* extras = ExtrasOf(name);
+  weight = extras != nullptr && extras->decoder ? extras->decoder(extras->encoded.to(device)) : weight.to(device);
+  weight = weight.to(at::kFloat);
+  if (extras != nullptr)
+    for (const WeightPatch& patch : extras->patches) weight = patch(weight);
+  if (const auto it = patches.find(name); it != patches.end())
+    for (const WeightPatch& patch : it->second) weight = patch(weight);
+  return weight;
+}
+
 WeightSource WeightSource::Patched(const WeightPatches& patches) const {
   auto extras = std::make_shared<Extras>(*extras_);
   for (const auto& [name, list] : patches) {

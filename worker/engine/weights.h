@@ -57,6 +57,9 @@ class WeightSource {
   int64_t Dim(std::string_view name, int64_t dim) const;
   /// The tensor's decoder and patches, or null for a plain one.
   const WeightExtras* ExtrasOf(std::string_view name) const;
+  /// The weight of that name as f32 of the logical shape on `device`: decoded, with the source's own patches and then
+  /// `patches`. Undefined when there is none. Throws what torch throws.
+  at::Tensor Value(std::string_view name, const at::Device& device, const WeightPatches& patches = {}) const;
   /// The same source with changed weights, by the names that it has now. Names that it does not have are dropped.
   WeightSource Patched(const WeightPatches& patches) const;
   /// The tensors under other names; an empty name drops the tensor. Extras go along.

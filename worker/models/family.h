@@ -19,6 +19,7 @@ struct CheckpointParts {
   engine::Model diffusion;
   std::shared_ptr<const engine::TextEncoder> text_encoder;
   std::shared_ptr<const engine::Autoencoder> autoencoder;
+  std::string identity;  // of the file, for caches
 };
 
 struct Family {

@@ -50,6 +50,7 @@ StatusOr<engine::Model> BuildDiffusion(const WeightSource& diffusion, const Weig
   const Family* family = found.second;
   ASSIGN_OR_RETURN(engine::Model model, family->build(diffusion, file, engine));
   model.family = found.first;
+  model.weights = diffusion;
   model.rebuild =
       [diffusion, file, family,
        &engine](const engine::WeightPatches& patches) -> StatusOr<std::shared_ptr<const engine::DiffusionNetwork>> {
@@ -85,6 +86,8 @@ StatusOr<std::shared_ptr<const CheckpointParts>> LoadCheckpoint(const std::strin
           if (vae.Has("decoder.conv_in.weight")) {
             ASSIGN_OR_RETURN(parts->autoencoder, BuildVae(vae, engine));
           }
+          ASSIGN_OR_RETURN(parts->identity, engine::ModelCache::KeyOf(path, "checkpoint"));
+          parts->diffusion.identity = parts->identity;
           return std::shared_ptr<const CheckpointParts>(std::move(parts));
         });
       });
@@ -97,6 +100,7 @@ StatusOr<engine::Model> LoadDiffusion(const std::string& path, engine::Engine& e
       ASSIGN_OR_RETURN(const WeightSource file, WeightSource::Open(path));
       const WeightSource prefixed = file.Prefixed(DiffusionPrefix(file));
       ASSIGN_OR_RETURN(engine::Model built, BuildDiffusion(prefixed.tensors().empty() ? file : prefixed, file, engine));
+      ASSIGN_OR_RETURN(built.identity, engine::ModelCache::KeyOf(path, "diffusion"));
       return Loaded(std::make_shared<engine::Model>(std::move(built)));
     });
   }));

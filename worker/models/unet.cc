@@ -7,17 +7,21 @@
 
 #include "worker/engine/guard.h"
 #include "worker/engine/layers.h"
+#include "worker/engine/network_hooks.h"
 
 namespace atelier::models {
 namespace {
 
 using engine::Attention;
+using engine::AttentionInputs;
 using engine::Bias;
+using engine::BlockCall;
 using engine::Conv2d;
 using engine::GroupNorm;
 using engine::LayerBuilder;
 using engine::LayerNorm;
 using engine::Linear;
+using engine::NetworkHooks;
 
 struct ResBlock {
   GroupNorm in_norm, out_norm;
@@ -37,11 +41,17 @@ struct CrossAttention {
   int64_t heads = 8;
   bool fp32 = false;
 
-  at::Tensor operator()(const at::Tensor& x, const at::Tensor& context) const {
-    at::Tensor queries = q(x), keys = k(context), values = v(context);
-    if (!fp32 || x.scalar_type() == at::kFloat) return out(Attention(queries, keys, values, heads));
+  at::Tensor operator()(const AttentionInputs& in, const std::vector<NetworkHooks::Replace>* replace,
+                        const BlockCall& call) const {
+    const at::Tensor queries = q(in.query), keys = k(in.key), values = v(in.value);
+    if (replace != nullptr) {
+      for (auto it = replace->rbegin(); it != replace->rend(); ++it) {
+        if (const std::optional<at::Tensor> result = (*it)(queries, keys, values, call)) return out(*result);
+      }
+    }
+    if (!fp32 || queries.scalar_type() == at::kFloat) return out(Attention(queries, keys, values, heads));
     const at::Tensor result = Attention(queries.to(at::kFloat), keys.to(at::kFloat), values.to(at::kFloat), heads);
-    return out(result.to(x.scalar_type()));
+    return out(result.to(queries.scalar_type()));
   }
 };
 
@@ -50,10 +60,23 @@ struct TransformerBlock {
   CrossAttention self, cross;
   Linear ff_in, ff_out;
 
-  at::Tensor operator()(at::Tensor x, const at::Tensor& context) const {
+  at::Tensor operator()(at::Tensor x, const at::Tensor& context, const NetworkHooks* hooks, BlockCall& call) const {
+    call.heads = self.heads;
     const at::Tensor n = norm1(x);
-    x = x + self(n, n);
-    x = x + cross(norm2(x), context);
+    AttentionInputs in{n, n, n};
+    if (hooks != nullptr)
+      for (const auto& hook : hooks->self_inputs) hook(in, call);
+    at::Tensor result = self(in, hooks == nullptr ? nullptr : &hooks->self_replace, call);
+    if (hooks != nullptr)
+      for (const auto& hook : hooks->self_results) result = hook(result, call);
+    x = x + result;
+    in = {norm2(x), context, context};
+    if (hooks != nullptr)
+      for (const auto& hook : hooks->cross_inputs) hook(in, call);
+    result = cross(in, hooks == nullptr ? nullptr : &hooks->cross_replace, call);
+    if (hooks != nullptr)
+      for (const auto& hook : hooks->cross_results) result = hook(result, call);
+    x = x + result;
     const std::vector<at::Tensor> halves = ff_in(norm3(x)).chunk(2, -1);
     return x + ff_out(halves[0] * at::gelu(halves[1]));
   }
@@ -65,10 +88,14 @@ struct SpatialTransformer {
   std::vector<TransformerBlock> blocks;
 
   // A 1x1 convolution before flattening and a linear layer after it are the same sums.
-  at::Tensor operator()(const at::Tensor& x, const at::Tensor& context) const {
+  at::Tensor operator()(const at::Tensor& x, const at::Tensor& context, const NetworkHooks* hooks,
+                        BlockCall& call) const {
     const int64_t b = x.size(0), c = x.size(1), h = x.size(2), w = x.size(3);
     at::Tensor tokens = in(norm(x).permute({0, 2, 3, 1}).reshape({b, h * w, c}));
-    for (const TransformerBlock& block : blocks) tokens = block(std::move(tokens), context);
+    for (size_t i = 0; i < blocks.size(); ++i) {
+      call.depth = static_cast<int64_t>(i);
+      tokens = blocks[i](std::move(tokens), context, hooks, call);
+    }
     return out(tokens).reshape({b, h, w, c}).permute({0, 3, 1, 2}) + x;
   }
 };
@@ -149,21 +176,39 @@ class UNet final : public engine::DiffusionNetwork {
     if (label_in_.weight != nullptr) embedding = embedding + label_out_(at::silu(label_in_(inputs.y.to(options))));
     embedding = at::silu(embedding);  // every block starts with this
 
+    const NetworkHooks* hooks = inputs.hooks;
+    BlockCall call;
+    call.height = input.size(2);
+    call.width = input.size(3);
+    call.kinds = &inputs.kinds;
+    call.sigma = inputs.sigma;
     std::vector<at::Tensor> skips;
     for (size_t i = 0; i < input_.size(); ++i) {
-      x = Run(input_[i], std::move(x), embedding, context, nullptr);
+      call.number = static_cast<int64_t>(i);
+      x = Run(input_[i], std::move(x), embedding, context, nullptr, hooks, call);
       AddControl(x, inputs.control != nullptr ? &inputs.control->input : nullptr, i);
+      if (hooks != nullptr)
+        for (const auto& hook : hooks->input_blocks) x = hook(x, call);
       skips.push_back(x);
+      if (hooks != nullptr)
+        for (const auto& hook : hooks->input_blocks_after_skip) x = hook(x, call);
     }
-    x = Run(middle_, std::move(x), embedding, context, nullptr);
+    call.part = BlockCall::Part::kMiddle;
+    call.number = 0;
+    x = Run(middle_, std::move(x), embedding, context, nullptr, hooks, call);
     if (inputs.control != nullptr && !inputs.control->middle.empty()) AddControl(x, &inputs.control->middle, 0);
+    call.part = BlockCall::Part::kOutput;
     for (size_t i = 0; i < output_.size(); ++i) {
+      call.number = static_cast<int64_t>(i);
       at::Tensor skip = std::move(skips.back());
       skips.pop_back();
       if (inputs.control != nullptr && i < inputs.control->output.size()) {
         AddControl(skip, &inputs.control->output, inputs.control->output.size() - 1 - i);
       }
-      x = Run(output_[i], at::cat({x, skip}, 1), embedding, context, skips.empty() ? nullptr : &skips.back());
+      if (hooks != nullptr)
+        for (const auto& hook : hooks->output_blocks) hook(x, skip, call);
+      x = Run(output_[i], at::cat({x, skip}, 1), embedding, context, skips.empty() ? nullptr : &skips.back(), hooks,
+              call);
     }
     return out_conv_(out_norm_.WithSilu(x)).to(at::kFloat);
   }
@@ -176,12 +221,12 @@ class UNet final : public engine::DiffusionNetwork {
 
   // next_skip: what the block's result will be joined to, which an upsampling has to match in size.
   static at::Tensor Run(const BlockLayers& layers, at::Tensor x, const at::Tensor& embedding, const at::Tensor& context,
-                        const at::Tensor* next_skip) {
+                        const at::Tensor* next_skip, const NetworkHooks* hooks, BlockCall& call) {
     for (const Layer& layer : layers) {
       if (const auto* res = std::get_if<ResBlock>(&layer)) {
         x = (*res)(x, embedding);
       } else if (const auto* transformer = std::get_if<SpatialTransformer>(&layer)) {
-        x = (*transformer)(x, context);
+        x = (*transformer)(x, context, hooks, call);
       } else if (const auto* conv = std::get_if<Conv2d>(&layer)) {
         x = (*conv)(x);
       } else if (const auto* down = std::get_if<Downsample>(&layer)) {

@@ -19,7 +19,7 @@ struct CheckpointLoaderSimple {
   StatusOr<std::tuple<Model, Clip, Vae>> Run(NodeContext& ctx) const {
     ASSIGN_OR_RETURN(const std::string path, ctx.ModelPath("checkpoints", ckpt_name));
     ASSIGN_OR_RETURN(const auto parts, models::LoadCheckpoint(path));
-    return std::tuple(parts->diffusion, Clip{parts->text_encoder}, Vae{parts->autoencoder});
+    return std::tuple(parts->diffusion, Clip{parts->text_encoder, 0, {}, parts->identity}, Vae{parts->autoencoder});
   }
 };
 ATELIER_REGISTER_NODE(CheckpointLoaderSimple);

@@ -19,7 +19,11 @@ struct CLIPSetLastLayer {
         .Tooltip("Which layer to stop at; -1 is the last.");
     s.Output<Clip>("CLIP");
   }
-  StatusOr<Clip> Run(NodeContext&) const { return Clip{clip.encoder, stop_at_clip_layer}; }
+  StatusOr<Clip> Run(NodeContext&) const {
+    Clip shortened = clip;
+    shortened.layer = stop_at_clip_layer;
+    return shortened;
+  }
 };
 ATELIER_REGISTER_NODE(CLIPSetLastLayer);
 

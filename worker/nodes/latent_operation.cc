@@ -3,6 +3,7 @@
 
 #include "worker/nodes/gaussian.h"
 #include "worker/nodes/support.h"
+#include "worker/sampling/hooks.h"
 
 namespace atelier::nodes {
 namespace {
@@ -96,6 +97,27 @@ struct LatentApplyOperation {
   }
 };
 ATELIER_REGISTER_NODE(LatentApplyOperation);
+
+struct LatentApplyOperationCFG {
+  Model model;
+  LatentOperation operation;
+
+  static void Describe(NodeSchema<LatentApplyOperationCFG>& s) {
+    s.Name("LatentApplyOperationCFG")
+        .Category("latent/advanced/operations")
+        .Cheap()
+        .Description("Applies an operation to guidance at every step.");
+    s.Input<&LatentApplyOperationCFG::model>("model").Tooltip("The model.");
+    s.Input<&LatentApplyOperationCFG::operation>("operation").Tooltip("What to do.");
+    s.Output<Model>("MODEL");
+  }
+  StatusOr<Model> Run(NodeContext&) const {
+    return engine::WithPreGuidance(model, [apply = operation.apply](engine::GuidanceCall& call) {
+      call.positive = apply(call.positive - call.negative) + call.negative;
+    });
+  }
+};
+ATELIER_REGISTER_NODE(LatentApplyOperationCFG);
 
 }  // namespace
 }  // namespace atelier::nodes

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "worker/sampling/hooks.h"
 #include "worker/sampling/model_sampling.h"
 
 namespace atelier::engine {
@@ -224,7 +225,20 @@ at::Tensor BatchedDenoise(const Model& model, const at::Tensor& x, float sigma, 
   const at::Tensor sigmas = at::full({x.size(0)}, sigma, x.options());
   const at::Tensor scaled = model.sampling->CalculateInput(sigmas, x);
   inputs.sigma = sigma;
-  const at::Tensor output = model.network->Forward(scaled, model.sampling->Timestep(sigmas), inputs);
+  const NetworkHooks* hooks = model.running == nullptr ? nullptr : &model.running->network;
+  inputs.hooks = hooks;
+  NetworkHooks::Network forward = [&model](const at::Tensor& in, const at::Tensor& t, const ModelCallInputs& more) {
+    return model.network->Forward(in, t, more);
+  };
+  if (hooks != nullptr) {
+    for (const NetworkHooks::Around& around : hooks->around) {
+      forward = [&around, inner = std::move(forward)](const at::Tensor& in, const at::Tensor& t,
+                                                      const ModelCallInputs& more) {
+        return around(in, t, more, inner);
+      };
+    }
+  }
+  const at::Tensor output = forward(scaled, model.sampling->Timestep(sigmas), inputs);
   return model.sampling->CalculateDenoised(sigmas, output.to(at::kFloat), x);
 }
 

@@ -98,6 +98,67 @@ class DiscreteSampling final : public ModelSampling {
   at::Tensor log_sigmas_;
 };
 
+// 50 of 1000 timesteps: 19, 39, ..., 999.
+class LcmSampling final : public ModelSampling {
+ public:
+  explicit LcmSampling(const DiscreteOptions& options) : ModelSampling(Prediction::kLcm, options.sigma_data) {
+    const DiscreteSampling full(Prediction::kEps, options);
+    sigmas_ = full.sigmas().slice(0, kSkip - 1, at::nullopt, kSkip).contiguous();
+    log_sigmas_ = sigmas_.log();
+  }
+  at::Tensor Timestep(const at::Tensor& sigma) const override {
+    const at::Tensor log_sigmas = log_sigmas_.to(sigma.device());
+    const at::Tensor distance = (sigma.log().unsqueeze(0) - log_sigmas.view({-1, 1})).abs();
+    const at::Tensor nearest = distance.view({log_sigmas.size(0), -1}).argmin(0).view(sigma.sizes());
+    return (nearest * kSkip + (kSkip - 1)).to(at::kFloat);
+  }
+  at::Tensor Sigma(const at::Tensor& timestep) const override {
+    const at::Tensor log_sigmas = log_sigmas_.to(timestep.device());
+    const at::Tensor t = ((timestep.to(at::kFloat) - (kSkip - 1)) / kSkip).clamp(0, log_sigmas.size(0) - 1);
+    const at::Tensor low = t.floor(), high = t.ceil(), w = t - low;
+    return ((1 - w) * log_sigmas.index({low.to(at::kLong)}) + w * log_sigmas.index({high.to(at::kLong)})).exp();
+  }
+  double PercentToSigma(double percent) const override {
+    if (percent <= 0) return 999999999.9;
+    if (percent >= 1) return 0;
+    return Sigma(at::scalar_tensor((1 - percent) * 999.0, at::kFloat)).item<float>();
+  }
+
+ private:
+  static constexpr int64_t kSkip = 20;
+  at::Tensor log_sigmas_;
+};
+
+class StableCascadeSampling final : public ModelSampling {
+ public:
+  explicit StableCascadeSampling(double shift) : ModelSampling(Prediction::kEps, 1.0), shift_(shift) {
+    sigmas_ = Sigma(at::arange(1, 10001, at::kFloat) / 10000);
+  }
+  at::Tensor Timestep(const at::Tensor& sigma) const override {
+    const at::Tensor variance = (1 / (sigma.square() + 1)).clamp(0, 1);
+    return (variance * Start()).sqrt().acos() / (M_PI * 0.5) * (1 + kOffset) - kOffset;
+  }
+  at::Tensor Sigma(const at::Tensor& timestep) const override {
+    at::Tensor bar = ((timestep + kOffset) / (1 + kOffset) * (M_PI * 0.5)).cos().square() / Start();
+    if (shift_ != 1.0) bar = at::sigmoid((bar / (1 - bar)).log() + 2 * std::log(1.0 / shift_));
+    bar = bar.clamp(0.0001, 0.9999);
+    return ((1 - bar) / bar).sqrt();
+  }
+  double PercentToSigma(double percent) const override {
+    if (percent <= 0) return 999999999.9;
+    if (percent >= 1) return 0.0;
+    return Sigma(at::scalar_tensor(1.0 - percent, at::kFloat)).item<float>();
+  }
+
+ private:
+  static constexpr double kOffset = 0.008;
+  static double Start() {
+    const double c = std::cos(kOffset / (1 + kOffset) * M_PI * 0.5);
+    return c * c;
+  }
+  double shift_;
+};
+
 class DiscreteFlowSampling final : public ModelSampling {
  public:
   DiscreteFlowSampling(double shift, double multiplier)
@@ -143,6 +204,17 @@ class EdmSampling final : public ContinuousSampling {
   at::Tensor Sigma(const at::Tensor& timestep) const override { return (timestep / 0.25).exp(); }
 };
 
+class CosmosFlowSampling final : public ContinuousSampling {
+ public:
+  CosmosFlowSampling(double sigma_min, double sigma_max)
+      : ContinuousSampling(Prediction::kCosmosFlow, sigma_min, sigma_max, 1.0) {}
+  at::Tensor Timestep(const at::Tensor& sigma) const override { return sigma / (sigma + 1); }
+  at::Tensor Sigma(const at::Tensor& timestep) const override {
+    const double top = sigma_max();
+    return at::where(timestep >= top / (top + 1), top, timestep / (1 - timestep));
+  }
+};
+
 class ContinuousVSampling final : public ContinuousSampling {
  public:
   using ContinuousSampling::ContinuousSampling;
@@ -185,6 +257,15 @@ std::shared_ptr<const ModelSampling> ModelSampling::ContinuousV(Prediction predi
                                                                 double sigma_max, double sigma_data) {
   return std::make_shared<ContinuousVSampling>(prediction, sigma_min, sigma_max, sigma_data);
 }
+std::shared_ptr<const ModelSampling> ModelSampling::Lcm(const DiscreteOptions& options) {
+  return std::make_shared<LcmSampling>(options);
+}
+std::shared_ptr<const ModelSampling> ModelSampling::CosmosFlow(double sigma_min, double sigma_max) {
+  return std::make_shared<CosmosFlowSampling>(sigma_min, sigma_max);
+}
+std::shared_ptr<const ModelSampling> ModelSampling::StableCascade(double shift) {
+  return std::make_shared<StableCascadeSampling>(shift);
+}
 std::shared_ptr<const ModelSampling> ModelSampling::Flux(double mu) { return std::make_shared<FluxSampling>(mu); }
 
 float ModelSampling::sigma_min() const { return sigmas_[0].item<float>(); }
@@ -193,6 +274,7 @@ float ModelSampling::sigma_max() const { return sigmas_[-1].item<float>(); }
 at::Tensor ModelSampling::CalculateInput(const at::Tensor& sigma, const at::Tensor& x) const {
   if (flow() || prediction_ == Prediction::kImageToImage) return x;
   const at::Tensor s = PerItem(sigma, x);
+  if (prediction_ == Prediction::kCosmosFlow) return x * (1.0 - s / (s + 1.0));
   return x / (s.square() + sigma_data_ * sigma_data_).sqrt();
 }
 
@@ -211,6 +293,16 @@ at::Tensor ModelSampling::CalculateDenoised(const at::Tensor& sigma, const at::T
     case Prediction::kX0:
     case Prediction::kImageToImage:
       return output;
+    case Prediction::kLcm: {
+      constexpr double kData = 0.5;
+      const at::Tensor t = PerItem(Timestep(sigma), output) * 10.0;
+      const at::Tensor keep = kData * kData / (t.square() + kData * kData);
+      return t / (t.square() + kData * kData).sqrt() * (x - output * s) + keep * x;
+    }
+    case Prediction::kCosmosFlow: {
+      const at::Tensor part = s / (s + 1.0);
+      return x * (1.0 - part) - output * part;
+    }
   }
   return output;
 }

@@ -12,7 +12,7 @@
 namespace atelier::engine {
 
 /// What the raw output F of a network stands for.
-enum class Prediction { kEps, kV, kEdm, kX0, kImageToImage, kConst };
+enum class Prediction { kEps, kV, kEdm, kX0, kImageToImage, kConst, kLcm, kCosmosFlow };
 
 /// The betas of a discrete noise schedule.
 enum class BetaSchedule { kLinear, kSqrtLinear, kSqrt, kCosine, kSquaredCosCapV2 };
@@ -45,6 +45,14 @@ class ModelSampling {
   /// The same with the network seeing 2 atan(sigma) / pi.
   static std::shared_ptr<const ModelSampling> ContinuousV(Prediction prediction, double sigma_min = 0.03,
                                                           double sigma_max = 500.0, double sigma_data = 1.0);
+  /// A discrete model distilled to 50 of its 1000 timesteps (LCM).
+  static std::shared_ptr<const ModelSampling> Lcm(const DiscreteOptions& options = {});
+  /// Flow of Cosmos over the levels of ContinuousEdm: x is scaled by 1 - s, s = sigma / (sigma + 1), which the network
+  /// sees.
+  static std::shared_ptr<const ModelSampling> CosmosFlow(double sigma_min = 0.002, double sigma_max = 120.0);
+  /// The cosine schedule of Stable Cascade, shifted by 2 ln(1 / shift) in logarithmic signal to noise; the network
+  /// sees t in 0..1.
+  static std::shared_ptr<const ModelSampling> StableCascade(double shift = 1.0);
   /// Rectified flow of Flux: sigma = e^mu / (e^mu + 1/t - 1) over 10000 timesteps; the network sees sigma.
   static std::shared_ptr<const ModelSampling> Flux(double mu);
 

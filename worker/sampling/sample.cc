@@ -4,6 +4,7 @@
 
 #include "worker/engine/guard.h"
 #include "worker/sampling/conditioning.h"
+#include "worker/sampling/hooks.h"
 #include "worker/sampling/model_sampling.h"
 #include "worker/sampling/noise.h"
 #include "worker/sampling/preview.h"
@@ -28,24 +29,21 @@ bool IsClose(double a, double b, double relative) {
 
 // What happens inside Guard(): torch may throw here.
 StatusOr<at::Tensor> Run(const SampleRequest& request, NodeContext& ctx, at::Tensor* last_denoised) {
-  const Model& model = request.model;
-  const ModelSampling& sampling = *model.sampling;
-  const at::Device device = model.network->device();
-  const int64_t dims = 2 + model.latent_format.dims;
+  const ModelSampling& sampling = *request.model.sampling;
+  const at::Device device = request.model.network->device();
+  const LatentFormat& format = request.model.latent_format;
+  const int64_t dims = 2 + format.dims;
   if (request.latent.dim() != dims)
     return InvalidArgument("latent has ", request.latent.dim(), " dimensions, the model takes ", dims);
-  if (request.latent.size(1) != model.latent_format.channels)
-    return InvalidArgument("latent has ", request.latent.size(1), " channels, the model takes ",
-                           model.latent_format.channels);
+  if (request.latent.size(1) != format.channels)
+    return InvalidArgument("latent has ", request.latent.size(1), " channels, the model takes ", format.channels);
   if (request.noise.sizes() != request.latent.sizes()) return Internal("noise and latent differ in shape");
   std::vector<float> sigmas(request.sigmas.data_ptr<float>(),
                             request.sigmas.data_ptr<float>() + request.sigmas.numel());
 
   at::Tensor latent = request.latent.to(device, at::kFloat);
   const at::Tensor noise = request.noise.to(device);
-  if (latent.count_nonzero().item<int64_t>() > 0) latent = model.latent_format.ProcessIn(latent);
-
-  const bool use_negative = request.sampler.traits.needs_negative || !IsClose(request.cfg, 1.0, 1e-9);
+  if (latent.count_nonzero().item<int64_t>() > 0) latent = format.ProcessIn(latent);
 
   at::Tensor mask, keep, mask_noise;
   if (request.noise_mask.defined()) {
@@ -59,22 +57,28 @@ StatusOr<at::Tensor> Run(const SampleRequest& request, NodeContext& ctx, at::Ten
   }
 
   std::vector<CondList> lists(2);
-  CondRun cond_run{latent, noise, mask, CondKind::kPositive, model.latent_format};
+  CondRun cond_run{latent, noise, mask, CondKind::kPositive, format};
+  const HookRun hook_run{
+      request.model, request.seed, request.noise, sigmas,
+      [&](const Conditioning& conditioning, CondKind kind) -> StatusOr<std::shared_ptr<const CondList>> {
+        CondRun other = cond_run;
+        other.kind = kind;
+        ASSIGN_OR_RETURN(CondList list, PrepareConds(conditioning, request.model, other));
+        return std::make_shared<const CondList>(std::move(list));
+      }};
+  ASSIGN_OR_RETURN(const Model model, WithHooks(request.model, hook_run));
+  const bool use_negative = request.sampler.traits.needs_negative || NeedsNegative(model, request.cfg);
   ASSIGN_OR_RETURN(lists[0], PrepareConds(request.positive, model, cond_run));
   cond_run.kind = CondKind::kNegative;
   ASSIGN_OR_RETURN(lists[1], PrepareConds(request.negative, model, cond_run));
   MatchAreas(lists);
 
   auto guided = [&](const at::Tensor& x, float sigma) {
-    Prediction0 prediction;
-    if (!use_negative) {
-      prediction.denoised = EvaluateConds(model, {&lists[0]}, x, sigma)[0];
-    } else {
-      const std::vector<at::Tensor> parts = EvaluateConds(model, {&lists[0], &lists[1]}, x, sigma);
-      prediction.denoised = parts[1] + (parts[0] - parts[1]) * request.cfg;
-      if (request.sampler.traits.needs_negative) prediction.negative = parts[1];
-    }
-    return prediction;
+    const std::vector<at::Tensor> parts =
+        EvaluateConds(model, {&lists[0], use_negative ? &lists[1] : nullptr}, x, sigma);
+    GuidanceCall call{model, x, sigma, request.cfg, parts[0], parts[1], use_negative, {}, &lists[0], &lists[1]};
+    ApplyGuidance(call);
+    return Prediction0{call.denoised, call.negative};
   };
   auto denoise = [&](const at::Tensor& x, float sigma) -> StatusOr<Prediction0> {
     if (ctx.cancelled()) return Cancelled("cancelled");
@@ -101,9 +105,7 @@ StatusOr<at::Tensor> Run(const SampleRequest& request, NodeContext& ctx, at::Ten
     end = run.sigmas.back();
   }
   x = sampling.InverseNoiseScaling(end, x);
-  auto leave = [&model](const at::Tensor& t) {
-    return model.latent_format.ProcessOut(t.to(at::kFloat)).to(at::kCPU).contiguous();
-  };
+  auto leave = [&format](const at::Tensor& t) { return format.ProcessOut(t.to(at::kFloat)).to(at::kCPU).contiguous(); };
   const at::Tensor result = leave(x);
   if (last_denoised != nullptr) *last_denoised = last.defined() ? leave(last) : result;
   return result;

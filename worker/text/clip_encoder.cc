@@ -24,12 +24,15 @@ struct Block {
 
 class ClipTransformer final : public ClipEncoder {
  public:
-  ClipTransformer(ClipOptions options, engine::Engine& engine)
-      : options_(std::move(options)),
+  ClipTransformer(engine::WeightSource weights, ClipOptions options, engine::Engine& engine)
+      : engine_(engine),
+        weights_(std::move(weights)),
+        options_(std::move(options)),
         params_(engine.device(), engine::Part::kTextEncoder, engine.residency()),
         embedding_folders_(engine.options().embedding_folders) {}
 
-  Status Build(const engine::WeightSource& weights) {
+  Status Build(const engine::WeightPatches& patches) {
+    const engine::WeightSource weights = weights_.Patched(patches);
     LayerBuilder b(weights, params_);
     const std::string root = "text_model.";
     width_ = weights.Dim(root + "embeddings.token_embedding.weight", 1);
@@ -60,6 +63,19 @@ class ClipTransformer final : public ClipEncoder {
 
   int64_t width() const override { return width_; }
   const ClipOptions& options() const override { return options_; }
+  const engine::WeightSource& weights() const override { return weights_; }
+  StatusOr<std::shared_ptr<const ClipEncoder>> Patched(const engine::WeightPatches& patches) const override {
+    return Made(weights_, options_, engine_, patches);
+  }
+  static StatusOr<std::shared_ptr<const ClipEncoder>> Made(const engine::WeightSource& weights,
+                                                           const ClipOptions& options, engine::Engine& engine,
+                                                           const engine::WeightPatches& patches) {
+    return engine::Guard([&]() -> StatusOr<std::shared_ptr<const ClipEncoder>> {
+      auto encoder = std::make_shared<ClipTransformer>(weights, options, engine);
+      RETURN_IF_ERROR(encoder->Build(patches));
+      return std::shared_ptr<const ClipEncoder>(std::move(encoder));
+    });
+  }
 
   StatusOr<std::vector<std::vector<Token>>> Tokenize(const std::string& prompt) const override {
     std::vector<std::string> missing;
@@ -167,6 +183,8 @@ class ClipTransformer final : public ClipEncoder {
     return Encoded{z.reshape({1, count * 77, width_}), pooled.to(at::kCPU)};
   }
 
+  engine::Engine& engine_;
+  engine::WeightSource weights_;
   ClipOptions options_;
   mutable engine::ParamSet params_;
   std::vector<std::string> embedding_folders_;
@@ -185,6 +203,28 @@ engine::Conditioning OneEntry(Encoded encoded) {
   return conditioning;
 }
 
+// The changes of one encoder among those of a set.
+engine::WeightPatches PatchesOf(const ClipEncoder& clip, const engine::WeightPatches& patches) {
+  const std::string prefix = SetPrefix(clip.options());
+  engine::WeightPatches own;
+  for (auto it = patches.lower_bound(prefix); it != patches.end() && it->first.starts_with(prefix); ++it)
+    own.emplace(it->first.substr(prefix.size()), it->second);
+  return own;
+}
+
+engine::WeightSource SetWeights(const std::vector<const ClipEncoder*>& clips) {
+  engine::WeightSource::Tensors all;
+  engine::WeightSource::Extras extras;
+  for (const ClipEncoder* clip : clips) {
+    const std::string prefix = SetPrefix(clip->options());
+    for (const auto& [name, tensor] : clip->weights().tensors()) {
+      all.emplace(prefix + name, tensor);
+      if (const engine::WeightExtras* extra = clip->weights().ExtrasOf(name)) extras.emplace(prefix + name, *extra);
+    }
+  }
+  return engine::WeightSource(clips.front()->weights().file(), std::move(all), std::move(extras));
+}
+
 // "l" of "clip_l".
 std::string PromptKey(const std::string& name) { return name.substr(name.rfind('_') + 1); }
 
@@ -196,6 +236,11 @@ class SingleClipEncoder final : public engine::TextEncoder {
     ASSIGN_OR_RETURN(const auto chunks, clip_->Tokenize(engine::PromptFor(prompts, keys().front())));
     ASSIGN_OR_RETURN(Encoded encoded, clip_->Encode(chunks, layer));
     return OneEntry(std::move(encoded));
+  }
+  engine::WeightSource weights() const override { return SetWeights({clip_.get()}); }
+  StatusOr<std::shared_ptr<const engine::TextEncoder>> Patched(const engine::WeightPatches& patches) const override {
+    ASSIGN_OR_RETURN(auto clip, clip_->Patched(PatchesOf(*clip_, patches)));
+    return SingleClip(std::move(clip));
   }
 
  private:
@@ -224,6 +269,12 @@ class DualClipEncoder final : public engine::TextEncoder {
       return OneEntry({at::cat({l.cond.narrow(1, 0, tokens), g.cond.narrow(1, 0, tokens)}, 2), g.pooled});
     });
   }
+  engine::WeightSource weights() const override { return SetWeights({l_.get(), g_.get()}); }
+  StatusOr<std::shared_ptr<const engine::TextEncoder>> Patched(const engine::WeightPatches& patches) const override {
+    ASSIGN_OR_RETURN(auto l, l_->Patched(PatchesOf(*l_, patches)));
+    ASSIGN_OR_RETURN(auto g, g_->Patched(PatchesOf(*g_, patches)));
+    return DualClip(std::move(l), std::move(g));
+  }
 
  private:
   std::shared_ptr<const ClipEncoder> l_, g_;
@@ -233,12 +284,10 @@ class DualClipEncoder final : public engine::TextEncoder {
 
 StatusOr<std::shared_ptr<const ClipEncoder>> ClipEncoder::Build(const engine::WeightSource& weights,
                                                                 const ClipOptions& options, engine::Engine& engine) {
-  return engine::Guard([&]() -> StatusOr<std::shared_ptr<const ClipEncoder>> {
-    auto encoder = std::make_shared<ClipTransformer>(options, engine);
-    RETURN_IF_ERROR(encoder->Build(weights));
-    return std::shared_ptr<const ClipEncoder>(std::move(encoder));
-  });
+  return ClipTransformer::Made(weights, options, engine, {});
 }
+
+std::string SetPrefix(const ClipOptions& options) { return options.name + ".transformer."; }
 
 engine::WeightSource OpenClipToHf(const engine::WeightSource& weights) {
   if (weights.HasPrefix("text_model.")) return weights;

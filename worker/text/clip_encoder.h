@@ -37,6 +37,10 @@ class ClipEncoder {
   virtual ~ClipEncoder() = default;
   virtual int64_t width() const = 0;
   virtual const ClipOptions& options() const = 0;
+  /// What Build() was given.
+  virtual const engine::WeightSource& weights() const = 0;
+  /// The same encoder with these changes of weights(). Errors: as Build's.
+  virtual StatusOr<std::shared_ptr<const ClipEncoder>> Patched(const engine::WeightPatches& patches) const = 0;
   /// Chunks of `prompt` for this encoder, with the engine's embeddings. Missing ones are logged and dropped.
   virtual StatusOr<std::vector<std::vector<Token>>> Tokenize(const std::string& prompt) const = 0;
   /// layer: 0 the default, else -1..-24; beyond the first layer means the last.
@@ -46,6 +50,9 @@ class ClipEncoder {
 /// The names of transformers for an encoder in OpenCLIP's layout ("transformer.resblocks.0.attn.in_proj_weight", ...).
 /// Weights that are in that layout already are passed through.
 engine::WeightSource OpenClipToHf(const engine::WeightSource& weights);
+
+/// The encoder's part of the weights of a set: weights() under "NAME.transformer.", NAME that of `options`.
+std::string SetPrefix(const ClipOptions& options);
 
 /// A TextEncoder of one CLIP: cond and pooled are its own (SD1, SD2).
 std::shared_ptr<const engine::TextEncoder> SingleClip(std::shared_ptr<const ClipEncoder> encoder);
