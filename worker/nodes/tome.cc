@@ -53,7 +53,7 @@ Matching Match(const at::Tensor& x, int64_t height, int64_t width, int64_t wante
       .narrow(1, 0, columns * kStride)
       .copy_(
           window.view({rows, columns, kStride, kStride}).transpose(1, 2).reshape({rows * kStride, columns * kStride}));
-  const at::Tensor order = marks.reshape({1, -1, 1}).argsort(1);
+  const at::Tensor order = std::get<1>(marks.reshape({1, -1, 1}).sort(1));
   const int64_t receivers = rows * columns, givers = order.size(1) - receivers;
 
   Matching m;
@@ -66,7 +66,7 @@ Matching Match(const at::Tensor& x, int64_t height, int64_t width, int64_t wante
     return unit.gather(1, places.expand({x.size(0), places.size(1), x.size(2)}));
   };
   const auto [best, best_at] = at::matmul(pick(m.from), pick(m.to).transpose(-1, -2)).max(-1);
-  const at::Tensor by_likeness = best.argsort(-1, /*descending=*/true).unsqueeze(-1);
+  const at::Tensor by_likeness = std::get<1>(best.sort(-1, /*descending=*/true)).unsqueeze(-1);
   m.kept = by_likeness.narrow(1, m.merged, givers - m.merged);
   m.given = by_likeness.narrow(1, 0, m.merged);
   m.receiver = best_at.unsqueeze(-1).gather(1, m.given);

@@ -78,6 +78,17 @@ bool NeedsNegative(const Model& model, double cfg) {
   return std::fabs(cfg - 1.0) > 1e-9 * std::max(std::fabs(cfg), 1.0);
 }
 
+at::Tensor RunStep(const Model& model, const at::Tensor& x, double sigma, const RunHooks::Step& step) {
+  if (model.running == nullptr) return step(x, sigma);
+  RunHooks::Step all = step;
+  for (const auto& around : model.running->around_step) {
+    all = [&around, inner = std::move(all)](const at::Tensor& at_x, double level) {
+      return around(at_x, level, inner);
+    };
+  }
+  return all(x, sigma);
+}
+
 void ApplyGuidance(GuidanceCall& call) {
   const RunHooks* hooks = call.model.running.get();
   if (hooks != nullptr && !call.negative.defined()) call.negative = at::zeros_like(call.positive);

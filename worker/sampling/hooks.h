@@ -40,6 +40,9 @@ struct RunHooks {
   std::function<at::Tensor(const GuidanceCall&)> guide;               // in place of classifier-free guidance
   std::vector<std::function<at::Tensor(const GuidanceCall&)>> after;  // give the new `denoised`
   bool always_negative = false;                                       // also when cfg is 1
+  /// A step: the guided prediction of x at a level.
+  using Step = std::function<at::Tensor(const at::Tensor& x, double sigma)>;
+  std::vector<std::function<at::Tensor(const at::Tensor& x, double sigma, const Step&)>> around_step;
 };
 
 /// What a maker of hooks may look at. Valid during the call.
@@ -69,6 +72,9 @@ Model WithPostGuidance(const Model& model, std::function<at::Tensor(const Guidan
 
 /// Whether the negative list has to be evaluated.
 bool NeedsNegative(const Model& model, double cfg);
+
+/// `step` at x with the hooks around steps.
+at::Tensor RunStep(const Model& model, const at::Tensor& x, double sigma, const RunHooks::Step& step);
 
 /// Guidance with the hooks of `call.model`: of positive and negative into call.denoised. The one place where
 /// predictions are guided.

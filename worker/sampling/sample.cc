@@ -73,12 +73,19 @@ StatusOr<at::Tensor> Run(const SampleRequest& request, NodeContext& ctx, at::Ten
   ASSIGN_OR_RETURN(lists[1], PrepareConds(request.negative, model, cond_run));
   MatchAreas(lists);
 
-  auto guided = [&](const at::Tensor& x, float sigma) {
+  at::Tensor negative;
+  const RunHooks::Step guided_step = [&](const at::Tensor& x, double sigma) {
+    const auto level = static_cast<float>(sigma);
     const std::vector<at::Tensor> parts =
-        EvaluateConds(model, {&lists[0], use_negative ? &lists[1] : nullptr}, x, sigma);
+        EvaluateConds(model, {&lists[0], use_negative ? &lists[1] : nullptr}, x, level);
     GuidanceCall call{model, x, sigma, request.cfg, parts[0], parts[1], use_negative, {}, &lists[0], &lists[1]};
     ApplyGuidance(call);
-    return Prediction0{call.denoised, call.negative};
+    negative = call.negative;
+    return call.denoised;
+  };
+  auto guided = [&](const at::Tensor& x, float sigma) {
+    const at::Tensor denoised = RunStep(model, x, sigma, guided_step);
+    return Prediction0{denoised, negative};
   };
   auto denoise = [&](const at::Tensor& x, float sigma) -> StatusOr<Prediction0> {
     if (ctx.cancelled()) return Cancelled("cancelled");

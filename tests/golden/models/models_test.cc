@@ -6,6 +6,7 @@
 #include "common/image/codec.h"
 #include "tests/golden/golden_data.h"
 #include "worker/engine/guard.h"
+#include "worker/models/adapter.h"
 #include "worker/models/family.h"
 #include "worker/models/loaders.h"
 #include "worker/models/vae.h"
@@ -38,6 +39,43 @@ TEST_CASE("UNets give the golden output") {
     ++checked;
   }
   CHECK(checked >= 9);
+}
+
+TEST_CASE("adapters give the golden weights") {
+  const c10::InferenceMode inference;
+  engine::Engine engine({});
+  int checked = 0;
+  for (const Json& item : golden::Cases("lora_weights")) {
+    const std::string id = item["id"], checkpoint = item["models"][0], adapter = item["models"][1];
+    INFO(id);
+    auto parts = models::LoadCheckpoint(golden::Models() + "/checkpoints/" + checkpoint, engine);
+    REQUIRE(parts.ok());
+    auto file = models::AdapterFile::Open(golden::Models() + "/loras/" + adapter);
+    REQUIRE(file.ok());
+    // The strength is the end of the case's name.
+    const double strength = std::stod(id.substr(id.rfind('_') + 1));
+    using Side = models::AdapterNaming::Side;
+    const engine::WeightSource& network = (*parts)->diffusion.weights;
+    const engine::WeightSource text = (*parts)->text_encoder->weights();
+    const auto model = models::ReadAdapter(*file, Side::kDiffusion, network, strength);
+    const auto clip = models::ReadAdapter(*file, Side::kText, text, strength);
+    CHECK(file->Unused().empty());
+    CHECK(model.misfits.empty());
+    CHECK(clip.misfits.empty());
+    for (const auto& [name, want] : golden::ReadTensors(golden::Root() + "/" + item["files"][0].get<std::string>())) {
+      const std::string in_model = "model.diffusion_model.", in_clip = "clip.";
+      const bool of_model = name.starts_with(in_model);
+      const std::string own = name.substr(of_model ? in_model.size() : in_clip.size());
+      INFO(own);
+      const at::Tensor got =
+          of_model ? network.Value(own, at::kCPU, model.patches) : text.Value(own, at::kCPU, clip.patches);
+      REQUIRE(got.defined());
+      CHECK(golden::MaxDiff(got, want) <= item["tolerance_abs"].get<double>());
+      CHECK(golden::MaxDiff(got, (of_model ? network : text).Value(own, at::kCPU)) > 0);
+      ++checked;
+    }
+  }
+  CHECK(checked >= 30);
 }
 
 TEST_CASE("autoencoders give the golden output") {

@@ -1,0 +1,164 @@
+// Skip layer guidance: away from what a transformer says without some of its blocks. Source: spec engine.md 12.3, 12.4
+// (nodes_slg, nodes_sd3).
+#include <cctype>
+#include <set>
+
+#include "worker/nodes/support.h"
+#include "worker/sampling/hooks.h"
+#include "worker/sampling/model_sampling.h"
+
+namespace atelier::nodes {
+namespace {
+
+using engine::GuidanceCall;
+
+// The numbers in a text; whatever stands between them separates.
+std::set<int64_t> Numbers(const std::string& text) {
+  std::set<int64_t> numbers;
+  for (size_t i = 0; i < text.size();) {
+    if (std::isdigit(static_cast<unsigned char>(text[i])) == 0) {
+      ++i;
+      continue;
+    }
+    int64_t number = 0;
+    for (; i < text.size() && std::isdigit(static_cast<unsigned char>(text[i])) != 0; ++i)
+      number = std::min<int64_t>(number * 10 + (text[i] - '0'), 1 << 20);
+    numbers.insert(number);
+  }
+  return numbers;
+}
+
+engine::NetworkHooks Without(const GuidanceCall& call, const std::set<int64_t>& double_blocks,
+                             const std::set<int64_t>& single_blocks) {
+  engine::NetworkHooks hooks = call.network();
+  hooks.skip_double.insert(double_blocks.begin(), double_blocks.end());
+  hooks.skip_single.insert(single_blocks.begin(), single_blocks.end());
+  return hooks;
+}
+
+// The levels between two parts of a run.
+struct Window {
+  double start = 0, end = 0;
+  Window(const Model& model, double from, double to)
+      : start(model.sampling->PercentToSigma(from)), end(model.sampling->PercentToSigma(to)) {}
+};
+
+Model Guided(const Model& model, std::set<int64_t> double_blocks, std::set<int64_t> single_blocks, double scale,
+             const Window& window, double rescale) {
+  if (double_blocks.empty() && single_blocks.empty()) return model;
+  return engine::WithPostGuidance(model, [=](const GuidanceCall& call) {
+    if (scale <= 0 || call.sigma < window.end || call.sigma > window.start) return call.denoised;
+    const at::Tensor skipped = call.Again(*call.positive_list, engine::CondKind::kPositive, call.x,
+                                          Without(call, double_blocks, single_blocks));
+    at::Tensor result = call.denoised + (call.positive - skipped) * scale;
+    if (rescale != 0) {
+      const at::Tensor factor = call.positive.std() / result.std() * rescale + (1 - rescale);
+      result = result * factor;
+    }
+    return result;
+  });
+}
+
+struct SkipLayerGuidanceDiT {
+  Model model;
+  std::string double_layers = "7, 8, 9", single_layers = "7, 8, 9";
+  double scale = 3.0, start_percent = 0.01, end_percent = 0.15, rescaling_scale = 0.0;
+
+  static void Describe(NodeSchema<SkipLayerGuidanceDiT>& s) {
+    s.Category("advanced/guidance").Cheap().Description("Guides away from what the model says without some blocks.");
+    using N = SkipLayerGuidanceDiT;
+    s.Input<&N::model>("model").Tooltip("The model, a transformer.");
+    s.Input<&N::double_layers>("double_layers").Default("7, 8, 9").Tooltip("Blocks of two streams to leave out.");
+    s.Input<&N::single_layers>("single_layers").Default("7, 8, 9").Tooltip("Blocks of one stream to leave out.");
+    s.Input<&N::scale>("scale").Default(3.0).Range(0.0, 10.0).Step(0.1).Tooltip("How strongly.");
+    s.Input<&N::start_percent>("start_percent")
+        .Default(0.01)
+        .Range(0.0, 1.0)
+        .Step(0.001)
+        .Tooltip("From this part of the run on.");
+    s.Input<&N::end_percent>("end_percent")
+        .Default(0.15)
+        .Range(0.0, 1.0)
+        .Step(0.001)
+        .Tooltip("Up to this part of the run.");
+    s.Input<&N::rescaling_scale>("rescaling_scale")
+        .Default(0.0)
+        .Range(0.0, 10.0)
+        .Step(0.01)
+        .Tooltip("How much the deviation is brought back to the positive prediction's.");
+    s.Output<Model>("MODEL");
+  }
+  StatusOr<Model> Run(NodeContext&) const {
+    return Guided(model, Numbers(double_layers), Numbers(single_layers), scale,
+                  Window(model, start_percent, end_percent), rescaling_scale);
+  }
+};
+ATELIER_REGISTER_NODE(SkipLayerGuidanceDiT);
+
+struct SkipLayerGuidanceSD3 {
+  Model model;
+  std::string layers = "7, 8, 9";
+  double scale = 3.0, start_percent = 0.01, end_percent = 0.15;
+
+  static void Describe(NodeSchema<SkipLayerGuidanceSD3>& s) {
+    s.Category("advanced/guidance").Cheap().Description("Guides away from what SD3 says without some blocks.");
+    using N = SkipLayerGuidanceSD3;
+    s.Input<&N::model>("model").Tooltip("The model.");
+    s.Input<&N::layers>("layers").Default("7, 8, 9").Tooltip("Blocks to leave out.");
+    s.Input<&N::scale>("scale").Default(3.0).Range(0.0, 10.0).Step(0.1).Tooltip("How strongly.");
+    s.Input<&N::start_percent>("start_percent")
+        .Default(0.01)
+        .Range(0.0, 1.0)
+        .Step(0.001)
+        .Tooltip("From this part of the run on.");
+    s.Input<&N::end_percent>("end_percent")
+        .Default(0.15)
+        .Range(0.0, 1.0)
+        .Step(0.001)
+        .Tooltip("Up to this part of the run.");
+    s.Output<Model>("MODEL");
+  }
+  StatusOr<Model> Run(NodeContext&) const {
+    return Guided(model, Numbers(layers), {}, scale, Window(model, start_percent, end_percent), 0);
+  }
+};
+ATELIER_REGISTER_NODE(SkipLayerGuidanceSD3);
+
+struct SkipLayerGuidanceDiTSimple {
+  Model model;
+  std::string double_layers = "7, 8, 9", single_layers = "7, 8, 9";
+  double start_percent = 0.0, end_percent = 1.0;
+
+  static void Describe(NodeSchema<SkipLayerGuidanceDiTSimple>& s) {
+    s.Category("advanced/guidance").Cheap().Description("Leaves blocks out of the negative prediction only.");
+    using N = SkipLayerGuidanceDiTSimple;
+    s.Input<&N::model>("model").Tooltip("The model, a transformer.");
+    s.Input<&N::double_layers>("double_layers").Default("7, 8, 9").Tooltip("Blocks of two streams to leave out.");
+    s.Input<&N::single_layers>("single_layers").Default("7, 8, 9").Tooltip("Blocks of one stream to leave out.");
+    s.Input<&N::start_percent>("start_percent")
+        .Default(0.0)
+        .Range(0.0, 1.0)
+        .Step(0.001)
+        .Tooltip("From this part of the run on.");
+    s.Input<&N::end_percent>("end_percent")
+        .Default(1.0)
+        .Range(0.0, 1.0)
+        .Step(0.001)
+        .Tooltip("Up to this part of the run.");
+    s.Output<Model>("MODEL");
+  }
+  StatusOr<Model> Run(NodeContext&) const {
+    const std::set<int64_t> double_blocks = Numbers(double_layers), single_blocks = Numbers(single_layers);
+    if (double_blocks.empty() && single_blocks.empty()) return model;
+    const Window window(model, start_percent, end_percent);
+    return engine::WithPreGuidance(model, [=](GuidanceCall& call) {
+      if (!call.has_negative || call.sigma < window.end || call.sigma > window.start) return;
+      call.negative = call.Again(*call.negative_list, engine::CondKind::kNegative, call.x,
+                                 Without(call, double_blocks, single_blocks));
+    });
+  }
+};
+ATELIER_REGISTER_NODE(SkipLayerGuidanceDiTSimple);
+
+}  // namespace
+}  // namespace atelier::nodes
