@@ -61,8 +61,10 @@ void ParamSet::Load() {
     }
     at::Tensor weight = stored.to(at::TensorOptions(device_).dtype(at::kFloat));
     for (const WeightPatch& patch : param->patches) weight = patch(weight);
-    // The CPU computes in float32, so a rounding to the stored type would gain nothing.
-    param->live = device_.is_cpu() ? weight : weight.to(type);
+    // The CPU computes in float32, so a rounding would gain nothing; but text encoders are kept as stored everywhere in
+    // the reference, and a patched one is rounded to that. Source: spec engine.md 8.1 "Precision", 10.2.
+    if (part_ == Part::kTextEncoder) weight = weight.to(stored.scalar_type());
+    param->live = weight.to(device_.is_cpu() ? at::kFloat : type);
   }
   loaded_ = true;
 }

@@ -53,10 +53,10 @@ struct APG {
         }
         const at::Tensor unit = call.positive / call.positive.norm(2, dims, true).clamp_min(1e-12);
         const at::Tensor parallel = (guidance * unit).sum(dims, true) * unit;
-        // Guidance multiplies the difference by cfg afterwards: this gives the positive prediction plus cfg - 1 times
-        // the changed one.
         const at::Tensor changed = (guidance - parallel) + parallel * along;
-        call.positive = call.negative + changed + (plain - changed) / call.cfg;
+        // Guidance multiplies the difference by cfg afterwards: the result is the positive prediction plus cfg times
+        // the changed guidance.
+        call.positive = call.negative + changed + plain / call.cfg;
       });
       return OkStatus();
     });

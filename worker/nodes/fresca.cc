@@ -6,7 +6,7 @@ namespace atelier::nodes {
 namespace {
 
 at::Tensor Scaled(const at::Tensor& x, double low, double high, int64_t cutoff) {
-  const at::IntArrayRef dims({-2, -1});
+  const std::vector<int64_t> dims = {-2, -1};
   at::Tensor spectrum = at::fft_fftshift(at::fft_fftn(x.to(at::kFloat), at::nullopt, dims), dims);
   at::Tensor mask = at::full(x.sizes(), high, at::TensorOptions(x.device()).dtype(at::kFloat));
   at::Tensor centre = mask;

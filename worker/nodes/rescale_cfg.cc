@@ -24,17 +24,21 @@ struct RescaleCFG {
   }
   StatusOr<Model> Run(NodeContext&) const {
     return engine::WithGuidance(model, [part = multiplier](const engine::GuidanceCall& call) {
+      // In the reference predictions pass as x - D; at high levels that rounding shows.
       const at::Tensor sigma = at::scalar_tensor(call.sigma, call.x.options());
       const at::Tensor root = (sigma * sigma + 1.0).sqrt();
       const at::Tensor x = call.x / (sigma * sigma + 1.0);
-      const at::Tensor positive = (x - call.positive) * root / sigma;
-      const at::Tensor negative = (x - call.negative) * root / sigma;
+      const auto velocity = [&](const at::Tensor& denoised) {
+        return (x - (call.x - (call.x - denoised))) * root / sigma;
+      };
+      const at::Tensor positive = velocity(call.positive), negative = velocity(call.negative);
       const at::Tensor guided = negative + (positive - negative) * call.cfg;
       std::vector<int64_t> dims;
       for (int64_t i = 1; i < x.dim(); ++i) dims.push_back(i);
       const at::Tensor rescaled =
           guided * (at::std(positive, dims, /*unbiased=*/true, true) / at::std(guided, dims, true, true));
-      return x - (rescaled * part + guided * (1.0 - part)) * sigma / root;
+      const at::Tensor mixed = rescaled * part + guided * (1.0 - part);
+      return call.x - (call.x - (x - mixed * sigma / root));
     });
   }
 };

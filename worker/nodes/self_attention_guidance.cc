@@ -12,7 +12,7 @@ namespace {
 using engine::BlockCall;
 using engine::CondKind;
 
-constexpr double kThreshold = 2.0;  // attention that a place has to get
+constexpr double kThreshold = 1.0;  // attention that a place has to get
 
 // Attention in float32, and its scores [B*heads,Tq,Tk].
 std::pair<at::Tensor, at::Tensor> AttentionWithScores(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
