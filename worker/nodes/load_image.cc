@@ -28,6 +28,15 @@ StatusOr<std::vector<DecodedImage>> Frames(NodeContext& ctx, const std::string& 
   return frames;
 }
 
+StatusOr<std::tuple<Image, Mask>> PicturesAndMask(NodeContext& ctx, const std::string& image) {
+  ASSIGN_OR_RETURN(const std::vector<DecodedImage> frames, Frames(ctx, image));
+  return Guard([&]() -> StatusOr<std::tuple<Image, Mask>> {
+    std::vector<ImageU8> pictures;
+    for (const DecodedImage& frame : frames) pictures.push_back(frame.rgb);
+    return std::tuple(Image{ToPixels(pictures)}, Mask{MaskOf(frames, 3)});
+  });
+}
+
 struct LoadImage {
   std::string image;
 
@@ -38,16 +47,23 @@ struct LoadImage {
     s.Input<&LoadImage::image>("image").FromFolder("input").ImageUpload().Tooltip("A file of the input folder.");
     s.Output<Image>("IMAGE").Output<Mask>("MASK");
   }
-  StatusOr<std::tuple<Image, Mask>> Run(NodeContext& ctx) const {
-    ASSIGN_OR_RETURN(const std::vector<DecodedImage> frames, Frames(ctx, image));
-    return Guard([&]() -> StatusOr<std::tuple<Image, Mask>> {
-      std::vector<ImageU8> pictures;
-      for (const DecodedImage& frame : frames) pictures.push_back(frame.rgb);
-      return std::tuple(Image{ToPixels(pictures)}, Mask{MaskOf(frames, 3)});
-    });
-  }
+  StatusOr<std::tuple<Image, Mask>> Run(NodeContext& ctx) const { return PicturesAndMask(ctx, image); }
 };
 ATELIER_REGISTER_NODE(LoadImage);
+
+struct LoadImageOutput {
+  std::string image;
+
+  static void Describe(NodeSchema<LoadImageOutput>& s) {
+    s.Name("Load Image (from Outputs)").Category("image");
+    s.Description("Reads a picture that was saved before, and its transparency as a mask.");
+    s.Input<&LoadImageOutput::image>("image").FromFolder("input").ImageUpload().Tooltip(
+        "A file of the output folder, as in \"a.png [output]\".");
+    s.Output<Image>("IMAGE").Output<Mask>("MASK");
+  }
+  StatusOr<std::tuple<Image, Mask>> Run(NodeContext& ctx) const { return PicturesAndMask(ctx, image); }
+};
+ATELIER_REGISTER_NODE(LoadImageOutput);
 
 struct LoadImageMask {
   std::string image, channel = "alpha";

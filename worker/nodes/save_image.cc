@@ -72,5 +72,26 @@ struct MaskPreview {
 };
 ATELIER_REGISTER_NODE(MaskPreview);
 
+struct ImageComparer {
+  std::optional<Image> image_a;
+  std::optional<Image> image_b;
+
+  static void Describe(NodeSchema<ImageComparer>& s) {
+    s.Name("Image Comparer (rgthree)")
+        .Category("rgthree")
+        .OutputNode()
+        .Description("Shows two pictures beside each other without keeping them.");
+    s.Input<&ImageComparer::image_a>("image_a").Tooltip("The first pictures.");
+    s.Input<&ImageComparer::image_b>("image_b").Tooltip("The second pictures.");
+  }
+  Status Run(NodeContext& ctx) const {
+    for (const std::optional<Image>* image : {&image_a, &image_b})
+      if (image->has_value())
+        RETURN_IF_ERROR(Guard([&] { return EmitPictures(ctx, **image, "temp", "rgthree.compare._temp", 1); }));
+    return OkStatus();
+  }
+};
+ATELIER_REGISTER_NODE_AS(ImageComparer, "Image Comparer (rgthree)");
+
 }  // namespace
 }  // namespace atelier::nodes
