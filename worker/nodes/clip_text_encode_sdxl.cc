@@ -23,7 +23,7 @@ struct CLIPTextEncodeSDXL {
     using N = CLIPTextEncodeSDXL;
     s.Name("CLIPTextEncodeSDXL").Category("advanced/conditioning");
     s.Description("Encodes a prompt for each of SDXL's two text encoders, with the picture sizes it was trained on.");
-    s.Input<&N::clip>("clip");
+    s.Input<&N::clip>("clip").Tooltip("The text encoder.");
     s.Input<&N::width>("width").Default(1024).Range(0, kSideMax).Tooltip("Of the picture before cropping.");
     s.Input<&N::height>("height").Default(1024).Range(0, kSideMax).Tooltip("Of the picture before cropping.");
     s.Input<&N::crop_w>("crop_w").Default(0).Range(0, kSideMax).Tooltip("Pixels cut off at the left.");
@@ -60,7 +60,7 @@ struct CLIPTextEncodeSDXLRefiner {
     s.Input<&N::width>("width").Default(1024).Range(0, kSideMax).Tooltip("Of the picture.");
     s.Input<&N::height>("height").Default(1024).Range(0, kSideMax).Tooltip("Of the picture.");
     s.Input<&N::text>("text").Multiline().DynamicPrompts().Tooltip("The prompt.");
-    s.Input<&N::clip>("clip");
+    s.Input<&N::clip>("clip").Tooltip("The text encoder.");
     s.Output<Conditioning>("CONDITIONING");
   }
   StatusOr<Conditioning> Run(NodeContext&) const {
