@@ -41,10 +41,11 @@ void Add(const engine::WeightSource& weights, AdapterNames& names) {
     AddClip(weights, "clip_g", {"lora_te", "lora_prior_te"}, {"text_encoder"}, names);
   }
   const std::string projection = ".transformer.text_projection.weight";
-  if (weights.Has("clip_g" + projection)) {
+  // A CLIP-L without a projection of its own has the name all the same: the reference gives it one that nothing uses.
+  if (g) {
     names["lora_te2_text_projection"] = names["lora_prior_te_text_projection"] = {"clip_g" + projection};
   }
-  if (weights.Has("clip_l" + projection)) names["lora_te1_text_projection"] = {"clip_l" + projection};
+  if (l) names["lora_te1_text_projection"] = {"clip_l" + projection};
 
   const std::string t5 = "t5xxl.transformer.";
   std::vector<std::string> trainers = {Cat("lora_te", 1 + (l ? 1 : 0) + (g ? 1 : 0), "_")};
