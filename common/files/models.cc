@@ -43,6 +43,10 @@ const std::vector<Folder>& Folders() {
       {"style_models", {"style_models"}, {}},
       {"text_encoders", {"text_encoders", "clip"}, {}},
       {"upscale_models", {"upscale_models"}, {}},
+      {"unet_gguf", {"diffusion_models", "unet"}, {".gguf"}},
+      {"clip_gguf",
+       {"text_encoders", "clip"},
+       {".gguf", ".ckpt", ".pt", ".pt2", ".bin", ".pth", ".safetensors", ".pkl", ".sft"}},
       {"vae", {"vae"}, {}},
       {"vae_approx", {"vae_approx"}, {}},
   };

@@ -1,8 +1,10 @@
 #include "worker/engine/weights.h"
 
 #include "common/base/limits.h"
+#include "common/tensorio/mapped_file.h"
 #include "common/tensorio/safetensors.h"
-#include "worker/engine/pickle.h"
+#include "common/tensorio/torch_archive.h"
+#include "worker/engine/model_formats.h"
 #include "worker/engine/tensor_blob.h"
 
 namespace atelier::engine {
@@ -23,18 +25,21 @@ WeightSource::WeightSource(std::string file, Tensors tensors, Extras extras)
       extras_(std::make_shared<const Extras>(std::move(extras))) {}
 
 StatusOr<WeightSource> WeightSource::Open(const std::string& path) {
-  if (IsTorchZip(path)) {
-    StatusOr<Tensors> tensors = ReadTorchZip(path);
-    if (!tensors.ok()) return WithRemedy(tensors.status(), false);
-    return WeightSource(path.substr(path.rfind('/') + 1), *std::move(tensors));
+  ASSIGN_OR_RETURN(const std::shared_ptr<const MappedFile> mapped, MappedFile::Open(path));
+  std::map<std::string, std::string, std::less<>> metadata;
+  StatusOr<WeightSource> source = InvalidArgument("");
+  if (IsTorchArchive(mapped->bytes()) || IsGguf(mapped->bytes())) {
+    source = IsGguf(mapped->bytes()) ? ReadGguf(mapped, GgufPrecision::kHalf, &metadata) : ReadTorchArchive(mapped);
+    if (!source.ok()) return WithRemedy(source.status(), false);
+  } else {
+    const StatusOr<std::shared_ptr<const SafetensorsFile>> opened = SafetensorsFile::Open(path);
+    if (!opened.ok()) return WithRemedy(opened.status(), true);
+    Tensors tensors;
+    for (const auto& [name, info] : (*opened)->view().tensors()) tensors.emplace(name, TensorView(*opened, info));
+    source = WithScaledFp8(WeightSource((*opened)->name(), std::move(tensors)));
+    metadata = (*opened)->view().metadata();
   }
-  const StatusOr<std::shared_ptr<const SafetensorsFile>> opened = SafetensorsFile::Open(path);
-  if (!opened.ok()) return WithRemedy(opened.status(), true);
-  const std::shared_ptr<const SafetensorsFile>& file = *opened;
-  Tensors tensors;
-  for (const auto& [name, info] : file->view().tensors()) tensors.emplace(name, TensorView(file, info));
-  WeightSource source(file->name(), std::move(tensors));
-  source.metadata_ = std::make_shared<const std::map<std::string, std::string, std::less<>>>(file->view().metadata());
+  source->metadata_ = std::make_shared<const std::map<std::string, std::string, std::less<>>>(std::move(metadata));
   return source;
 }
 

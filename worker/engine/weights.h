@@ -41,7 +41,7 @@ class WeightSource {
   /// `file` names the source in errors. An encoded tensor stands in `tensors` by its shape (on the meta device).
   WeightSource(std::string file, Tensors tensors, Extras extras = {});
 
-  /// Opens a safetensors file, or a state dictionary of torch.save (see pickle.h). Errors: NOT_FOUND; INVALID_ARGUMENT
+  /// Opens a safetensors file, or a state dictionary of torch.save or GGUF. Errors: NOT_FOUND; INVALID_ARGUMENT
   /// or DATA_LOSS for a damaged file or another format, naming the file (without its folder) and the tensor.
   static StatusOr<WeightSource> Open(const std::string& path);
 

@@ -7,8 +7,10 @@
 
 #include "common/base/log.h"
 #include "worker/engine/guard.h"
+#include "worker/engine/model_formats.h"
 #include "worker/engine/tiler.h"
 #include "worker/models/vae.h"
+#include "worker/models/vae_names.h"
 
 namespace atelier::models {
 namespace {
@@ -65,9 +67,9 @@ StatusOr<engine::Model> BuildDiffusion(const WeightSource& diffusion, const Weig
 // The autoencoder's own names, from a file of its own or a checkpoint.
 WeightSource VaeWeights(const WeightSource& file) {
   for (const char* prefix : {"first_stage_model.", "vae."}) {
-    if (file.HasPrefix(prefix)) return file.Prefixed(prefix);
+    if (file.HasPrefix(prefix)) return OriginalVaeNames(file.Prefixed(prefix));
   }
-  return file;
+  return OriginalVaeNames(file);
 }
 
 }  // namespace
@@ -101,6 +103,22 @@ StatusOr<engine::Model> LoadDiffusion(const std::string& path, engine::Engine& e
       const WeightSource prefixed = file.Prefixed(DiffusionPrefix(file));
       ASSIGN_OR_RETURN(engine::Model built, BuildDiffusion(prefixed.tensors().empty() ? file : prefixed, file, engine));
       ASSIGN_OR_RETURN(built.identity, engine::ModelCache::KeyOf(path, "diffusion"));
+      return Loaded(std::make_shared<engine::Model>(std::move(built)));
+    });
+  }));
+  return *model;
+}
+
+StatusOr<engine::Model> LoadGgufDiffusion(const std::string& path, GgufPrecision precision, engine::Engine& engine) {
+  using Loaded = std::shared_ptr<const engine::Model>;
+  const std::string part = Cat("diffusion, blocks in precision ", static_cast<int>(precision));
+  ASSIGN_OR_RETURN(const Loaded model, engine.models().Get<engine::Model>(path, part, [&]() -> StatusOr<Loaded> {
+    return engine::Guard([&]() -> StatusOr<Loaded> {
+      ASSIGN_OR_RETURN(const std::shared_ptr<const MappedFile> mapped, MappedFile::Open(path));
+      if (!IsGguf(mapped->bytes())) return InvalidArgument("file \"", mapped->name(), "\" is no GGUF file");
+      ASSIGN_OR_RETURN(const WeightSource file, engine::ReadGguf(mapped, precision));
+      const WeightSource prefixed = file.Prefixed(DiffusionPrefix(file));
+      ASSIGN_OR_RETURN(engine::Model built, BuildDiffusion(prefixed.tensors().empty() ? file : prefixed, file, engine));
       return Loaded(std::make_shared<engine::Model>(std::move(built)));
     });
   }));

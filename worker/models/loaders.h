@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "common/tensorio/gguf.h"
 #include "worker/models/family.h"
 
 namespace atelier::models {
@@ -18,6 +19,11 @@ StatusOr<std::shared_ptr<const CheckpointParts>> LoadCheckpoint(const std::strin
 /// A diffusion network alone (models/diffusion_models), with or without its prefix. Errors: as LoadCheckpoint. Thread:
 /// any.
 StatusOr<engine::Model> LoadDiffusion(const std::string& path, engine::Engine& engine = engine::TheEngine());
+
+/// The same from a GGUF file whose blocks are decoded in `precision`; LoadDiffusion takes half. Errors: as
+/// LoadCheckpoint; INVALID_ARGUMENT for a file of another format. Source: spec extras.md 3.3. Thread: any.
+StatusOr<engine::Model> LoadGgufDiffusion(const std::string& path, GgufPrecision precision,
+                                          engine::Engine& engine = engine::TheEngine());
 
 /// An autoencoder alone (models/vae), or the one inside a checkpoint. Errors: as LoadCheckpoint. Thread: any.
 StatusOr<std::shared_ptr<const engine::Autoencoder>> LoadAutoencoder(const std::string& path,

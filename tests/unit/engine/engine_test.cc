@@ -4,7 +4,6 @@
 #include "common/tensorio/safetensors.h"
 #include "worker/engine/device.h"
 #include "worker/engine/guard.h"
-#include "worker/engine/pickle.h"
 #include "worker/engine/tensor_blob.h"
 #include "worker/engine/tiler.h"
 #include "worker/engine/types.h"
