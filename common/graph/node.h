@@ -197,141 +197,92 @@ Value ToValue(T object) {
 }
 }  // namespace internal
 
+/// A default, limit or step. Each kind has its constructor, so that a node file needs no code of the JSON library.
+class SpecNumber {
+ public:
+  SpecNumber(Json value);               // NOLINT(google-explicit-constructor)
+  SpecNumber(const char* text);         // NOLINT(google-explicit-constructor)
+  SpecNumber(const std::string& text);  // NOLINT(google-explicit-constructor)
+  SpecNumber(bool value);               // NOLINT(google-explicit-constructor)
+  SpecNumber(double value);             // NOLINT(google-explicit-constructor)
+  template <typename T>
+  requires std::is_integral_v<T> SpecNumber(T value)  // NOLINT(google-explicit-constructor)
+      : SpecNumber(FromInteger(std::is_unsigned_v<T>, static_cast<uint64_t>(value))) {}
+  ~SpecNumber();
+  SpecNumber(const SpecNumber&) = delete;
+  SpecNumber& operator=(const SpecNumber&) = delete;
+
+ private:
+  friend class InputOptions;
+  static Json FromInteger(bool is_unsigned, uint64_t bits);
+  Json value_;
+};
+
 /// Options of one input; each returns itself.
 class InputOptions {
  public:
   explicit InputOptions(InputSpec& spec) : spec_(spec) {}
-  InputOptions& Default(Json value) {
-    spec_.default_value = std::move(value);
-    return *this;
-  }
-  InputOptions& Range(Json min, Json max) {
-    spec_.min = std::move(min);
-    spec_.max = std::move(max);
-    return *this;
-  }
-  InputOptions& Step(Json step) {
-    spec_.step = std::move(step);
-    return *this;
-  }
-  InputOptions& OneOf(std::vector<std::string> choices) {
-    spec_.type = "COMBO";
-    spec_.choices = std::move(choices);
-    return *this;
-  }
-  InputOptions& FromFolder(std::string folder) {
-    spec_.type = "COMBO";
-    spec_.folder = std::move(folder);
-    return *this;
-  }
-  InputOptions& Optional() {
-    spec_.required = false;
-    return *this;
-  }
-  InputOptions& Hidden() {
-    spec_.hidden = true;
-    spec_.required = false;
-    return *this;
-  }
-  InputOptions& Multiline() {
-    spec_.multiline = true;
-    return *this;
-  }
-  InputOptions& DynamicPrompts() {
-    spec_.dynamic_prompts = true;
-    return *this;
-  }
-  InputOptions& ForceInput() {
-    spec_.force_input = true;
-    return *this;
-  }
-  InputOptions& Seed() {
-    spec_.control_after_generate = true;
-    return *this;
-  }
-  InputOptions& ImageUpload() {
-    spec_.image_upload = true;
-    return *this;
-  }
-  InputOptions& Tooltip(std::string text) {
-    spec_.tooltip = std::move(text);
-    return *this;
-  }
+  InputOptions& Default(const SpecNumber& value);
+  InputOptions& Range(const SpecNumber& min, const SpecNumber& max);
+  InputOptions& Step(const SpecNumber& step);
+  InputOptions& OneOf(std::vector<std::string> choices);
+  InputOptions& FromFolder(std::string_view folder);
+  InputOptions& Optional();
+  InputOptions& Hidden();
+  InputOptions& Multiline();
+  InputOptions& DynamicPrompts();
+  InputOptions& ForceInput();
+  InputOptions& Seed();
+  InputOptions& ImageUpload();
+  InputOptions& Tooltip(std::string_view text);
   /// Another wire name than the C++ type's own, e.g. a Value field that takes only "IMAGE".
-  InputOptions& Type(std::string type) {
-    spec_.type = std::move(type);
-    return *this;
-  }
+  InputOptions& Type(std::string_view type);
 
  private:
   InputSpec& spec_;
 };
 
-/// Collects the declaration of N and, beside it, how each input reaches its field.
-template <typename N>
-class NodeSchema {
+/// The declaration of a node type and, beside it, how each input reaches its field. The part that does not know the
+/// node's C++ type.
+class NodeDeclaration {
  public:
-  using Setter = std::function<Status(N&, const std::vector<Value>&)>;
+  using Setter = Status (*)(void* node, const std::vector<Value>& values);
 
-  NodeSchema& Name(std::string display_name) {
-    spec.display_name = std::move(display_name);
-    return *this;
-  }
-  NodeSchema& Category(std::string category) {
-    spec.category = std::move(category);
-    return *this;
-  }
-  NodeSchema& Description(std::string text) {
-    spec.description = std::move(text);
-    return *this;
-  }
-  NodeSchema& OutputNode() {
-    spec.output_node = true;
-    return *this;
-  }
-  NodeSchema& Internal() {
-    spec.internal = true;
-    return *this;
-  }
-  NodeSchema& Cheap() {
-    spec.cheap = true;
-    return *this;
-  }
-  NodeSchema& PerReplica() {
-    spec.per_replica = true;
-    return *this;
-  }
-  NodeSchema& Gathers(std::string single_replica_if = "") {
-    spec.gathers = true;
-    spec.single_replica_if = std::move(single_replica_if);
-    return *this;
-  }
-  NodeSchema& Tiles(TileSplit split) {
-    spec.tiles = std::move(split);
-    return *this;
-  }
-
-  template <auto kField>
-  InputOptions Input(std::string name) {
-    using Field = typename internal::FieldOf<decltype(kField)>::Field;
-    using Item = typename internal::Element<Field>::Type;
-    InputSpec input;
-    input.name = name;
-    input.type = std::string(SocketTraits<Item>::kName);
-    input.required = !internal::IsOptional<Field>::value;
-    input.gather = internal::IsVector<Field>::value;
-    spec.inputs.push_back(std::move(input));
-    setters[name] = [](N& node, const std::vector<Value>& values) { return internal::SetInput(values, node.*kField); };
-    return InputOptions(spec.inputs.back());  // used up before the next Input()
-  }
+  NodeDeclaration& Name(std::string_view display_name);
+  NodeDeclaration& Category(std::string_view category);
+  NodeDeclaration& Description(std::string_view text);
+  NodeDeclaration& OutputNode();
+  NodeDeclaration& Internal();
+  NodeDeclaration& Cheap();
+  NodeDeclaration& PerReplica();
+  NodeDeclaration& Gathers(std::string_view single_replica_if = "");
+  NodeDeclaration& Tiles(TileSplit split);
   template <typename T>
-  NodeSchema& Output(std::string name) {
-    spec.outputs.push_back({std::move(name), std::string(SocketTraits<T>::kName)});
-    return *this;
+  NodeDeclaration& Output(std::string_view name) {
+    return AddOutput(name, SocketTraits<T>::kName);
   }
 
   NodeSpec spec;
-  std::map<std::string, Setter, std::less<>> setters;
+  std::vector<std::pair<std::string, Setter>> setters;
+
+ protected:
+  InputOptions AddInput(std::string_view name, std::string_view type, bool required, bool gather, Setter setter);
+  NodeDeclaration& AddOutput(std::string_view name, std::string_view type);
+};
+
+/// Collects the declaration of N.
+template <typename N>
+class NodeSchema : public NodeDeclaration {
+ public:
+  template <auto kField>
+  InputOptions Input(std::string_view name) {
+    using Field = typename internal::FieldOf<decltype(kField)>::Field;
+    using Item = typename internal::Element<Field>::Type;
+    return AddInput(name, SocketTraits<Item>::kName, !internal::IsOptional<Field>::value,
+                    internal::IsVector<Field>::value, [](void* node, const std::vector<Value>& values) {
+                      return internal::SetInput(values, static_cast<N*>(node)->*kField);
+                    });
+  }
 };
 
 /// A registered node type, type-erased.
@@ -344,8 +295,15 @@ struct NodeType {
 };
 
 namespace internal {
+/// Sets the node's fields from the values that are there. Errors: INVALID_ARGUMENT naming the input.
+Status SetInputs(const NodeDeclaration& declaration, const InputValues& inputs, void* node);
+
+/// Adds to the registry; always true.
+bool RegisterNode(std::string_view type, const NodeSpec& (*spec)(),
+                  StatusOr<std::vector<Value>> (*run)(const InputValues&, NodeContext&));
+
 template <typename N>
-const NodeSchema<N>& SchemaOf(const char* type) {
+const NodeDeclaration& SchemaOf(const char* type) {
   static const NodeSchema<N> schema = [type] {
     NodeSchema<N> s;
     s.spec.type = type;
@@ -358,14 +316,8 @@ const NodeSchema<N>& SchemaOf(const char* type) {
 
 template <typename N>
 StatusOr<std::vector<Value>> RunNode(const char* type, const InputValues& inputs, NodeContext& ctx) {
-  const NodeSchema<N>& schema = SchemaOf<N>(type);
   N node{};
-  for (const auto& [name, setter] : schema.setters) {
-    auto it = inputs.find(name);
-    if (it == inputs.end()) continue;
-    Status set = setter(node, it->second);
-    if (!set.ok()) return Annotate(set, Cat("input \"", name, "\""));
-  }
+  RETURN_IF_ERROR(SetInputs(SchemaOf<N>(type), inputs, &node));
   using Result = decltype(node.Run(ctx));
   if constexpr (std::is_same_v<Result, Status>) {
     RETURN_IF_ERROR(node.Run(ctx));
@@ -394,15 +346,12 @@ struct BlobCodec {
   std::function<StatusOr<Value>(std::string_view bytes)> decode;
 };
 
-#define ATELIER_REGISTER_NODE_AS(Struct, type_name)                                                                 \
-  static const bool ATELIER_CONCAT_(kRegistered##Struct, __LINE__) =                                                \
-      ::atelier::Registry<::atelier::NodeType>::Get().Add(                                                          \
-          type_name, 0,                                                                                             \
-          ::atelier::NodeType{                                                                                      \
-              []() -> const ::atelier::NodeSpec& { return ::atelier::internal::SchemaOf<Struct>(type_name).spec; }, \
-              [](const ::atelier::InputValues& inputs, ::atelier::NodeContext& ctx) {                               \
-                return ::atelier::internal::RunNode<Struct>(type_name, inputs, ctx);                                \
-              }})
+#define ATELIER_REGISTER_NODE_AS(Struct, type_name)                                                                    \
+  static const bool ATELIER_CONCAT_(kRegistered##Struct, __LINE__) = ::atelier::internal::RegisterNode(                \
+      type_name, []() -> const ::atelier::NodeSpec& { return ::atelier::internal::SchemaOf<Struct>(type_name).spec; }, \
+      [](const ::atelier::InputValues& inputs, ::atelier::NodeContext& ctx) {                                          \
+        return ::atelier::internal::RunNode<Struct>(type_name, inputs, ctx);                                           \
+      })
 #define ATELIER_REGISTER_NODE(Struct) ATELIER_REGISTER_NODE_AS(Struct, #Struct)
 
 }  // namespace atelier
