@@ -37,10 +37,10 @@ using EmbeddingLookup = std::function<StatusOr<at::Tensor>(const std::string& na
 
 /// How an encoder wants its tokens. The defaults are CLIP's.
 struct TokenizerOptions {
-  int64_t pad = 49407;                                           // 0 for CLIP-G, CLIP-H and T5
-  EmbeddingLookup embedding;                                     // null: no embeddings
-  std::function<std::vector<int64_t>(std::string_view)> encode;  // null: ClipEncode
-  int64_t start = 49406;                                         // -1: none
+  int64_t pad = 49407;                                                     // 0 for CLIP-G, CLIP-H and T5
+  EmbeddingLookup embedding;                                               // null: no embeddings
+  std::function<std::vector<int64_t>(std::string_view)> encode = nullptr;  // null: ClipEncode
+  int64_t start = 49406;                                                   // -1: none
   int64_t end = 49407;
   int64_t chunk = 77;  // 0: one chunk of any length, padded to `length_min`
   int64_t length_min = 0;
