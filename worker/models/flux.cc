@@ -97,10 +97,7 @@ class Flux final : public engine::DiffusionNetwork {
     const int64_t text_tokens = text.size(1);
 
     at::Tensor vec = time_in_(Sinusoid(t, options));
-    if (shape_.guidance) {
-      TORCH_CHECK(inputs.guidance.defined(), "the model takes a guidance, which the conditioning does not have");
-      vec = vec + guidance_in_(Sinusoid(inputs.guidance, options));
-    }
+    if (shape_.guidance && inputs.guidance.defined()) vec = vec + guidance_in_(Sinusoid(inputs.guidance, options));
     at::Tensor y = inputs.y.defined() ? inputs.y : at::zeros({batch, shape_.vector_width});
     TORCH_CHECK(y.dim() == 2 && y.size(1) >= shape_.vector_width, "the model takes a conditioning vector of width ",
                 shape_.vector_width, ", not ", y.size(1));

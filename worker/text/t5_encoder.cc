@@ -90,6 +90,7 @@ class T5Transformer final : public T5Encoder {
   }
 
   int64_t width() const override { return width_; }
+  const T5Options& options() const override { return options_; }
 
   StatusOr<std::vector<std::vector<Token>>> Tokenize(const std::string& prompt) const override {
     TokenizerOptions options;
@@ -152,7 +153,7 @@ class T5Transformer final : public T5Encoder {
     if (weighted) id[1][0] = kEnd, visible[1][0] = 1.0f;
 
     const at::Device& device = params_.device();
-    at::Tensor x = at::embedding(embedding_->live, ids.to(device)).to(at::kFloat);
+    at::Tensor x = engine::Embed(embedding_, ids.to(device));
     for (int64_t i = 0; i < length; ++i) {
       const at::Tensor& vector = tokens[static_cast<size_t>(i)].embedding;
       if (vector.defined()) x[0][i].copy_(vector);
@@ -168,7 +169,7 @@ class T5Transformer final : public T5Encoder {
     for (int64_t i = 0; i < stop; ++i) {
       const Block& block = blocks_[static_cast<size_t>(i)];
       if (block.bias != nullptr) {
-        bias = at::embedding(engine::Cast(block.bias, at::kFloat), buckets).permute({2, 0, 1}).unsqueeze(0);
+        bias = engine::Embed(block.bias, buckets).permute({2, 0, 1}).unsqueeze(0);
         if (hidden_keys.defined()) bias = bias + hidden_keys;
         bias = bias.contiguous();
       }
@@ -202,8 +203,9 @@ class T5Transformer final : public T5Encoder {
 class SingleT5Encoder final : public engine::TextEncoder {
  public:
   explicit SingleT5Encoder(std::shared_ptr<const T5Encoder> t5) : t5_(std::move(t5)) {}
-  StatusOr<engine::Conditioning> Encode(const std::string& text, int64_t layer) const override {
-    ASSIGN_OR_RETURN(const auto chunks, t5_->Tokenize(text));
+  std::vector<std::string> keys() const override { return {t5_->options().name}; }
+  StatusOr<engine::Conditioning> EncodeEach(const engine::Prompts& prompts, int64_t layer) const override {
+    ASSIGN_OR_RETURN(const auto chunks, t5_->Tokenize(engine::PromptFor(prompts, t5_->options().name)));
     engine::Conditioning conditioning;
     ASSIGN_OR_RETURN(conditioning.entries.emplace_back().cond, t5_->Encode(chunks, layer));
     return conditioning;

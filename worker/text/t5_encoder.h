@@ -30,6 +30,7 @@ class T5Encoder {
                                                           engine::Engine& engine);
   virtual ~T5Encoder() = default;
   virtual int64_t width() const = 0;
+  virtual const T5Options& options() const = 0;
   /// One chunk of `prompt`, as long as it needs. Missing embeddings are logged and dropped.
   virtual StatusOr<std::vector<std::vector<Token>>> Tokenize(const std::string& prompt) const = 0;
   /// f32 [1, tokens, width] on the CPU. layer: 0 the last, else -1..-24; beyond the first layer means the last.
