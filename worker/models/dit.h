@@ -35,7 +35,7 @@ at::Tensor PadToPatch(const at::Tensor& x, int64_t patch);
 at::Tensor GuardHalf(const at::Tensor& x);
 
 /// Linear, SiLU, Linear.
-struct Mlp {
+struct SiluMlp {
   engine::Linear in, out;
   at::Tensor operator()(const at::Tensor& x) const { return out(at::silu(in(x))); }
 };

@@ -132,7 +132,7 @@ class Flux final : public engine::DiffusionNetwork {
   }
 
  private:
-  Mlp TakeMlp(LayerBuilder& b, const std::string& name, int64_t in) const {
+  SiluMlp TakeMlp(LayerBuilder& b, const std::string& name, int64_t in) const {
     return {b.TakeLinear(name + ".in_layer", in, hidden_), b.TakeLinear(name + ".out_layer", hidden_, hidden_)};
   }
 
@@ -223,7 +223,7 @@ class Flux final : public engine::DiffusionNetwork {
   FluxShape shape_;
   int64_t hidden_ = 0, heads_ = 0;
   Linear image_in_, text_in_, final_modulation_, final_;
-  Mlp time_in_, vector_in_, guidance_in_;
+  SiluMlp time_in_, vector_in_, guidance_in_;
   std::vector<DoubleBlock> double_;
   std::vector<SingleBlock> single_;
 };

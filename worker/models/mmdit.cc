@@ -183,7 +183,7 @@ class Mmdit final : public engine::DiffusionNetwork {
   engine::Conv2d image_in_;
   engine::Param positions_;
   Linear context_in_, final_modulation_, final_;
-  Mlp time_in_, vector_in_;
+  SiluMlp time_in_, vector_in_;
   std::vector<Block> blocks_;
 };
 

@@ -20,7 +20,7 @@ struct CLIPTextEncodeFlux {
     using N = CLIPTextEncodeFlux;
     s.Name("CLIPTextEncodeFlux").Category(kCategory);
     s.Description("Encodes a prompt for each of FLUX's two text encoders and sets the guidance.");
-    s.Input<&N::clip>("clip");
+    s.Input<&N::clip>("clip").Tooltip("The text encoders.");
     s.Input<&N::clip_l>("clip_l").Multiline().DynamicPrompts().Tooltip("Prompt for CLIP-L.");
     s.Input<&N::t5xxl>("t5xxl").Multiline().DynamicPrompts().Tooltip("Prompt for T5-XXL.");
     s.Input<&N::guidance>("guidance")
@@ -47,7 +47,7 @@ struct FluxGuidance {
   static void Describe(NodeSchema<FluxGuidance>& s) {
     s.Name("FluxGuidance").Category(kCategory).Cheap();
     s.Description("Sets the guidance of models that were taught to take it as a number.");
-    s.Input<&FluxGuidance::conditioning>("conditioning");
+    s.Input<&FluxGuidance::conditioning>("conditioning").Tooltip("What to change.");
     s.Input<&FluxGuidance::guidance>("guidance")
         .Default(3.5)
         .Range(0.0, 100.0)
@@ -65,7 +65,7 @@ struct FluxDisableGuidance {
   static void Describe(NodeSchema<FluxDisableGuidance>& s) {
     s.Name("FluxDisableGuidance").Category(kCategory).Cheap();
     s.Description("Keeps the guidance number from the model altogether.");
-    s.Input<&FluxDisableGuidance::conditioning>("conditioning");
+    s.Input<&FluxDisableGuidance::conditioning>("conditioning").Tooltip("What to change.");
     s.Output<Conditioning>("CONDITIONING");
   }
   StatusOr<Conditioning> Run(NodeContext&) const { return With(conditioning, "guidance", nullptr); }
@@ -79,7 +79,7 @@ struct ReferenceLatent {
   static void Describe(NodeSchema<ReferenceLatent>& s) {
     s.Name("ReferenceLatent").Category("advanced/conditioning/edit_models").Cheap();
     s.Description("Shows an editing model a picture to go by; several in a chain show several.");
-    s.Input<&ReferenceLatent::conditioning>("conditioning");
+    s.Input<&ReferenceLatent::conditioning>("conditioning").Tooltip("What to change.");
     s.Input<&ReferenceLatent::latent>("latent").Optional().Tooltip("The encoded picture.");
     s.Output<Conditioning>("CONDITIONING");
   }
@@ -106,7 +106,7 @@ struct FluxKontextMultiReferenceLatentMethod {
     using N = FluxKontextMultiReferenceLatentMethod;
     s.Name("FluxKontextMultiReferenceLatentMethod").Category(kCategory).Cheap();
     s.Description("Chooses where reference pictures lie in the model's view.");
-    s.Input<&N::conditioning>("conditioning");
+    s.Input<&N::conditioning>("conditioning").Tooltip("What to change.");
     s.Input<&N::reference_latents_method>("reference_latents_method")
         .OneOf({"offset", "index", "uxo/uno"})
         .Tooltip("offset: side by side; index: on layers of their own; uxo/uno: diagonally after the picture.");

@@ -22,7 +22,7 @@ struct ModelSamplingSD3 {
   static void Describe(NodeSchema<ModelSamplingSD3>& s) {
     s.Name("ModelSamplingSD3").Category("advanced/model").Cheap();
     s.Description("Shifts the noise levels of a flow model whose timesteps are levels times 1000 (SD3, Wan).");
-    s.Input<&ModelSamplingSD3::model>("model");
+    s.Input<&ModelSamplingSD3::model>("model").Tooltip("The model to change.");
     s.Input<&ModelSamplingSD3::shift>("shift")
         .Default(3.0)
         .Range(0.0, 100.0)
@@ -43,7 +43,7 @@ struct ModelSamplingAuraFlow {
   static void Describe(NodeSchema<ModelSamplingAuraFlow>& s) {
     s.Name("ModelSamplingAuraFlow").Category("advanced/model").Cheap();
     s.Description("Shifts the noise levels of a flow model whose timesteps are the levels (AuraFlow, Lumina, Qwen).");
-    s.Input<&ModelSamplingAuraFlow::model>("model");
+    s.Input<&ModelSamplingAuraFlow::model>("model").Tooltip("The model to change.");
     s.Input<&ModelSamplingAuraFlow::shift>("shift")
         .Default(1.73)
         .Range(0.0, 100.0)
@@ -66,7 +66,7 @@ struct ModelSamplingFlux {
     using N = ModelSamplingFlux;
     s.Name("ModelSamplingFlux").Category("advanced/model").Cheap();
     s.Description("Shifts FLUX's noise levels by the size of the picture.");
-    s.Input<&N::model>("model");
+    s.Input<&N::model>("model").Tooltip("The model to change.");
     s.Input<&N::max_shift>("max_shift").Default(1.15).Range(0.0, 100.0).Step(0.01).Tooltip("At 1024 x 1024 pixels.");
     s.Input<&N::base_shift>("base_shift").Default(0.5).Range(0.0, 100.0).Step(0.01).Tooltip("At 256 x 256 pixels.");
     s.Input<&N::width>("width").Default(1024).Range(16, 16384).Step(8).Tooltip("Pixels.");

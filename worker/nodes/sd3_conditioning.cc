@@ -12,7 +12,7 @@ struct CLIPTextEncodeSD3 {
     using N = CLIPTextEncodeSD3;
     s.Name("CLIPTextEncodeSD3").Category("advanced/conditioning");
     s.Description("Encodes a prompt for each of SD3's three text encoders.");
-    s.Input<&N::clip>("clip");
+    s.Input<&N::clip>("clip").Tooltip("The text encoders.");
     s.Input<&N::clip_l>("clip_l").Multiline().DynamicPrompts().Tooltip("Prompt for CLIP-L.");
     s.Input<&N::clip_g>("clip_g").Multiline().DynamicPrompts().Tooltip("Prompt for CLIP-G.");
     s.Input<&N::t5xxl>("t5xxl").Multiline().DynamicPrompts().Tooltip("Prompt for T5-XXL.");
