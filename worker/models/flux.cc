@@ -1,11 +1,13 @@
 #include "worker/models/flux.h"
 
 #include <algorithm>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "worker/engine/guard.h"
 #include "worker/engine/layers.h"
+#include "worker/engine/network_hooks.h"
 #include "worker/models/dit.h"
 
 namespace atelier::models {
@@ -105,7 +107,13 @@ class Flux final : public engine::DiffusionNetwork {
     const at::Tensor active = at::silu(vec);
     const Rope rope = MakeRope(at::cat(ids, 0).to(params_.device()), kAxes);
 
-    for (const DoubleBlock& block : double_) {
+    // Nodes may leave blocks out.
+    const std::set<int64_t> none;
+    const std::set<int64_t>& skip_double = inputs.hooks != nullptr ? inputs.hooks->skip_double : none;
+    const std::set<int64_t>& skip_single = inputs.hooks != nullptr ? inputs.hooks->skip_single : none;
+    for (size_t n = 0; n < double_.size(); ++n) {
+      if (skip_double.contains(static_cast<int64_t>(n))) continue;
+      const DoubleBlock& block = double_[n];
       const Prepared i = Prepare(block.image, image, active), w = Prepare(block.text, text, active);
       const at::Tensor q = ApplyRope(at::cat({w.qkv.q, i.qkv.q}, 2), rope);
       const at::Tensor k = ApplyRope(at::cat({w.qkv.k, i.qkv.k}, 2), rope);
@@ -114,7 +122,9 @@ class Flux final : public engine::DiffusionNetwork {
       text = GuardHalf(Finish(block.text, text, out.narrow(1, 0, text_tokens), w.mod));
     }
     at::Tensor x = GuardHalf(at::cat({text, image}, 1));
-    for (const SingleBlock& block : single_) {
+    for (size_t n = 0; n < single_.size(); ++n) {
+      if (skip_single.contains(static_cast<int64_t>(n))) continue;
+      const SingleBlock& block = single_[n];
       const std::vector<at::Tensor> mod = block.modulation(active).chunk(3, -1);
       const at::Tensor both = block.in(Modulate(PlainNorm(x), mod[0], mod[1]));
       Qkv qkv = SplitQkv(both.narrow(2, 0, hidden_ * 3), heads_);

@@ -7,6 +7,7 @@
 
 #include "worker/engine/guard.h"
 #include "worker/engine/layers.h"
+#include "worker/engine/network_hooks.h"
 #include "worker/models/dit.h"
 
 namespace atelier::models {
@@ -115,6 +116,8 @@ class Mmdit final : public engine::DiffusionNetwork {
     const at::Tensor active = at::silu(c);
 
     for (size_t i = 0; i < blocks_.size(); ++i) {
+      // Nodes may leave blocks out.
+      if (inputs.hooks != nullptr && inputs.hooks->skip_double.contains(static_cast<int64_t>(i))) continue;
       const Block& block = blocks_[i];
       const size_t parts = block.image.second ? 9 : 6;
       const auto m = block.image.modulation(active).chunk(static_cast<int64_t>(parts), -1);
