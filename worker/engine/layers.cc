@@ -49,6 +49,10 @@ at::Tensor GroupNorm::WithSilu(const at::Tensor& x) const {
   return at::silu(at::group_norm(x, groups, w, b, eps));
 }
 
+at::Tensor RmsNorm::operator()(const at::Tensor& x) const {
+  return at::rms_norm(x, {x.size(-1)}, Cast(weight, x.scalar_type()), eps);
+}
+
 at::Tensor Attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, int64_t heads, bool causal) {
   const int64_t batch = q.size(0), width = q.size(2);
   const auto split = [&](const at::Tensor& x) {
@@ -56,6 +60,13 @@ at::Tensor Attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
   };
   const at::Tensor out = at::scaled_dot_product_attention(split(q), split(k), split(v), std::nullopt, 0.0, causal);
   return out.transpose(1, 2).reshape({batch, q.size(1), width});
+}
+
+at::Tensor HeadAttention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const at::Tensor& bias,
+                         std::optional<double> scale) {
+  const std::optional<at::Tensor> mask = bias.defined() ? std::optional(bias) : std::nullopt;
+  const at::Tensor out = at::scaled_dot_product_attention(q, k, v, mask, 0.0, false, scale);
+  return out.transpose(1, 2).reshape({q.size(0), q.size(2), q.size(1) * q.size(3)});
 }
 
 at::Tensor SinusoidalEmbedding(const at::Tensor& t, int64_t dim) {
@@ -128,6 +139,10 @@ LayerNorm LayerBuilder::TakeLayerNorm(const std::string& name, int64_t width, do
   layer.bias = TakeBias(name, width, bias);
   layer.eps = eps;
   return layer;
+}
+
+RmsNorm LayerBuilder::TakeRmsNorm(const std::string& tensor, int64_t width, double eps) {
+  return {Take(tensor, {width}), eps};
 }
 
 GroupNorm LayerBuilder::TakeGroupNorm(const std::string& name, int64_t channels, double eps) {

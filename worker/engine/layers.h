@@ -6,6 +6,7 @@
 #include <ATen/ATen.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -53,8 +54,20 @@ struct GroupNorm {
   at::Tensor WithSilu(const at::Tensor& x) const;
 };
 
+/// x / sqrt(mean(x^2) + eps) * weight over the last dimension.
+struct RmsNorm {
+  Param weight;
+  double eps = 1e-6;
+  at::Tensor operator()(const at::Tensor& x) const;
+};
+
 /// softmax(q k^T / sqrt(d)) v with `heads` heads. q [B,Lq,heads*d], k and v [B,Lk,heads*d]; returns [B,Lq,heads*d].
 at::Tensor Attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, int64_t heads, bool causal = false);
+
+/// The same for q, k, v [B,heads,L,d] with their heads apart; returns [B,Lq,heads*d]. bias: added to the scores, shape
+/// [1 or B, heads or 1, Lq, Lk], or undefined. scale: in place of 1 / sqrt(d).
+at::Tensor HeadAttention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const at::Tensor& bias = {},
+                         std::optional<double> scale = std::nullopt);
 
 /// cos then sin of t times exp(-ln(10000) i / half), f32 [B,dim] of t f32 [B]. Source: spec engine.md 4.4.
 at::Tensor SinusoidalEmbedding(const at::Tensor& t, int64_t dim);
@@ -83,6 +96,8 @@ class LayerBuilder {
   Conv2d TakeConv(const std::string& name, int64_t in, int64_t out, int64_t kernel, int64_t stride = 1,
                   int64_t padding = -1, Bias bias = Bias::kRequired);
   LayerNorm TakeLayerNorm(const std::string& name, int64_t width, double eps = 1e-5, Bias bias = Bias::kRequired);
+  /// `tensor` is the whole name of the scale ("norm.query_norm.scale").
+  RmsNorm TakeRmsNorm(const std::string& tensor, int64_t width, double eps = 1e-6);
   GroupNorm TakeGroupNorm(const std::string& name, int64_t channels, double eps = 1e-5);
   /// Notes an error found by the caller, with the file's name before it.
   void Fail(const std::string& what);

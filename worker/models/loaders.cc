@@ -64,6 +64,19 @@ StatusOr<engine::Model> BuildDiffusion(const WeightSource& diffusion, const Weig
   return model;
 }
 
+// The plain weights in a narrower type; encoded ones stay.
+WeightSource Rounded(const WeightSource& source, at::ScalarType type) {
+  WeightSource::Tensors tensors;
+  WeightSource::Extras extras;
+  for (const auto& [name, tensor] : source.tensors()) {
+    const engine::WeightExtras* extra = source.ExtrasOf(name);
+    if (extra != nullptr) extras.emplace(name, *extra);
+    const bool plain = extra == nullptr && tensor.is_floating_point();
+    tensors.emplace(name, plain && tensor.itemsize() > c10::elementSize(type) ? tensor.to(type) : tensor);
+  }
+  return WeightSource(source.file(), std::move(tensors), std::move(extras));
+}
+
 // The autoencoder's own names, from a file of its own or a checkpoint.
 WeightSource VaeWeights(const WeightSource& file) {
   for (const char* prefix : {"first_stage_model.", "vae."}) {
@@ -95,14 +108,18 @@ StatusOr<std::shared_ptr<const CheckpointParts>> LoadCheckpoint(const std::strin
       });
 }
 
-StatusOr<engine::Model> LoadDiffusion(const std::string& path, engine::Engine& engine) {
+StatusOr<engine::Model> LoadDiffusion(const std::string& path, engine::Engine& engine,
+                                      std::optional<at::ScalarType> weight_type) {
   using Loaded = std::shared_ptr<const engine::Model>;
-  ASSIGN_OR_RETURN(const Loaded model, engine.models().Get<engine::Model>(path, "diffusion", [&]() -> StatusOr<Loaded> {
+  const std::string part = weight_type ? Cat("diffusion ", c10::toString(*weight_type)) : "diffusion";
+  ASSIGN_OR_RETURN(const Loaded model, engine.models().Get<engine::Model>(path, part, [&]() -> StatusOr<Loaded> {
     return engine::Guard([&]() -> StatusOr<Loaded> {
       ASSIGN_OR_RETURN(const WeightSource file, WeightSource::Open(path));
-      const WeightSource prefixed = file.Prefixed(DiffusionPrefix(file));
-      ASSIGN_OR_RETURN(engine::Model built, BuildDiffusion(prefixed.tensors().empty() ? file : prefixed, file, engine));
-      ASSIGN_OR_RETURN(built.identity, engine::ModelCache::KeyOf(path, "diffusion"));
+      WeightSource diffusion = file.Prefixed(DiffusionPrefix(file));
+      if (diffusion.tensors().empty()) diffusion = file;
+      if (weight_type) diffusion = Rounded(diffusion, *weight_type);
+      ASSIGN_OR_RETURN(engine::Model built, BuildDiffusion(diffusion, file, engine));
+      ASSIGN_OR_RETURN(built.identity, engine::ModelCache::KeyOf(path, part));
       return Loaded(std::make_shared<engine::Model>(std::move(built)));
     });
   }));

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "common/tensorio/gguf.h"
@@ -18,7 +19,9 @@ StatusOr<std::shared_ptr<const CheckpointParts>> LoadCheckpoint(const std::strin
 
 /// A diffusion network alone (models/diffusion_models), with or without its prefix. Errors: as LoadCheckpoint. Thread:
 /// any.
-StatusOr<engine::Model> LoadDiffusion(const std::string& path, engine::Engine& engine = engine::TheEngine());
+/// weight_type: the weights are rounded to that type first (fp8 of UNETLoader), those that are no wider stay.
+StatusOr<engine::Model> LoadDiffusion(const std::string& path, engine::Engine& engine = engine::TheEngine(),
+                                      std::optional<at::ScalarType> weight_type = std::nullopt);
 
 /// The same from a GGUF file whose blocks are decoded in `precision`; LoadDiffusion takes half. Errors: as
 /// LoadCheckpoint; INVALID_ARGUMENT for a file of another format. Source: spec extras.md 3.3. Thread: any.

@@ -14,13 +14,14 @@ using engine::ModelCallInputs;
 // An empty picture in model space. Source: spec engine.md 4.11.
 constexpr double kGrey[] = {0.8223, -0.6876, 0.6364, 0.1380};
 
+}  // namespace
+
 const at::Tensor* TensorOf(const CondEntry& entry, const char* key) {
   const auto it = entry.tensors.find(key);
   return it == entry.tensors.end() || !it->second.defined() ? nullptr : &it->second;
 }
 
-// `t` [n,C,H,W] cut to the aspect of `like` about its centre, at its size, with as many items.
-at::Tensor Fitted(at::Tensor t, const at::Tensor& like) {
+at::Tensor FitLatent(at::Tensor t, const at::Tensor& like) {
   const int64_t height = like.size(-2), width = like.size(-1);
   if (t.size(-2) != height || t.size(-1) != width) {
     const double old_aspect = static_cast<double>(t.size(-1)) / static_cast<double>(t.size(-2));
@@ -40,8 +41,6 @@ at::Tensor Fitted(at::Tensor t, const at::Tensor& like) {
   if (t.size(0) != items) t = t.repeat({(items + t.size(0) - 1) / t.size(0), 1, 1, 1}).narrow(0, 0, items);
   return t;
 }
-
-}  // namespace
 
 double OptionOr(const CondEntry& entry, const char* key, double fallback) {
   const auto it = entry.options.find(key);
@@ -69,8 +68,8 @@ at::Tensor InpaintConcat(const CondEntry& entry, const CondRun& run) {
     if (m.dim() == 2) m = m.unsqueeze(0);
     if (m.dim() == 3) m = m.unsqueeze(1);
     if (m.size(1) > 1) m = m.mean(1, true);
-    m = Fitted(m, latent).round();
-    image = picture == nullptr ? latent : Fitted(run.latent_format.ProcessIn(picture->to(options)), latent);
+    m = FitLatent(m, latent).round();
+    image = picture == nullptr ? latent : FitLatent(run.latent_format.ProcessIn(picture->to(options)), latent);
   } else {
     image = at::tensor(at::ArrayRef<double>(kGrey), options).view({1, 4, 1, 1}).expand_as(latent);
   }
@@ -80,7 +79,7 @@ at::Tensor InpaintConcat(const CondEntry& entry, const CondRun& run) {
 at::Tensor EditConcat(const CondEntry& entry, const CondRun& run) {
   const at::Tensor* picture = TensorOf(entry, "concat_latent_image");
   if (picture == nullptr) return at::zeros_like(run.latent);
-  return Fitted(picture->to(run.latent.options()), run.latent);
+  return FitLatent(picture->to(run.latent.options()), run.latent);
 }
 
 StatusOr<engine::CondEncoder> WithConcat(int64_t in_channels, const std::string& file, engine::CondEncoder inner) {

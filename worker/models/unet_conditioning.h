@@ -13,6 +13,12 @@ StatusOr<at::Tensor> SizeVector(const engine::CondEntry& entry, const std::vecto
 /// A number among the entry's options, or `fallback`.
 double OptionOr(const engine::CondEntry& entry, const char* key, double fallback);
 
+/// The entry's tensor under `key`, or null.
+const at::Tensor* TensorOf(const engine::CondEntry& entry, const char* key);
+
+/// `t` [n,C,H,W] cut to the aspect of `like` about its centre, resized to its height and width, with as many items.
+at::Tensor FitLatent(at::Tensor t, const at::Tensor& like);
+
 /// What an inpainting network gets on its channels: the rounded mask (1 = to be changed) and the masked picture in
 /// model space, f32 [B,1+C,h,w]. From concat_mask and concat_latent_image, else from the run's mask and latent, else a
 /// mask of ones and a grey picture. Source: spec engine.md 4.11.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <limits>
 #include <optional>
 
 #include "common/base/limits.h"
@@ -11,7 +12,6 @@
 namespace atelier::text {
 namespace {
 
-constexpr size_t kChunk = 77;
 constexpr size_t kSplitGroup = 8;  // a group of that many tokens may be cut; a smaller one moves as a whole
 constexpr int kBracketDepthMax = 200;
 constexpr std::string_view kEmbedding = "embedding:";
@@ -204,16 +204,20 @@ StatusOr<std::vector<std::vector<Token>>> Tokenize(std::string_view prompt, cons
         piece = std::move(word.rest);
       }
       std::vector<Token> group;
-      for (const int64_t id : ClipEncode(piece)) group.push_back({id, {}, segment.weight, 0});
+      for (const int64_t id : options.encode != nullptr ? options.encode(piece) : ClipEncode(piece))
+        group.push_back({id, {}, segment.weight, 0});
       groups.push_back(std::move(group));
     }
   }
 
-  const Token start{kClipStart, {}, 1.0, 0}, end{kClipEnd, {}, 1.0, 0}, pad{options.pad, {}, 1.0, 0};
-  std::vector<std::vector<Token>> chunks{{start}};
+  const Token start{options.start, {}, 1.0, 0}, end{options.end, {}, 1.0, 0}, pad{options.pad, {}, 1.0, 0};
+  const size_t limit = options.chunk > 0 ? static_cast<size_t>(options.chunk) : std::numeric_limits<size_t>::max();
+  const std::vector<Token> empty = options.start >= 0 ? std::vector<Token>{start} : std::vector<Token>{};
+  std::vector<std::vector<Token>> chunks{empty};
   const auto close = [&] {
     chunks.back().push_back(end);
-    chunks.back().resize(kChunk, pad);
+    const size_t length = options.chunk > 0 ? limit : static_cast<size_t>(options.length_min);
+    if (chunks.back().size() < length) chunks.back().resize(length, pad);
   };
   for (size_t g = 0; g < groups.size(); ++g) {
     std::vector<Token>& group = groups[g];
@@ -221,7 +225,7 @@ StatusOr<std::vector<std::vector<Token>>> Tokenize(std::string_view prompt, cons
     const bool may_split = group.size() >= kSplitGroup;
     size_t from = 0;
     while (from < group.size()) {
-      const size_t room = kChunk - 1 - chunks.back().size();
+      const size_t room = limit - 1 - chunks.back().size();
       if (group.size() - from > room) {
         if (may_split) {
           chunks.back().insert(chunks.back().end(), group.begin() + static_cast<std::ptrdiff_t>(from),
@@ -229,7 +233,7 @@ StatusOr<std::vector<std::vector<Token>>> Tokenize(std::string_view prompt, cons
           from += room;
         }
         close();
-        chunks.push_back({start});
+        chunks.push_back(empty);
       } else {
         chunks.back().insert(chunks.back().end(), group.begin() + static_cast<std::ptrdiff_t>(from), group.end());
         from = group.size();

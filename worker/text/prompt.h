@@ -35,14 +35,19 @@ struct Token {
 /// damaged file.
 using EmbeddingLookup = std::function<StatusOr<at::Tensor>(const std::string& name)>;
 
-/// How an encoder wants its tokens.
+/// How an encoder wants its tokens. The defaults are CLIP's.
 struct TokenizerOptions {
-  int64_t pad = 49407;        // 0 for CLIP-G and CLIP-H
-  EmbeddingLookup embedding;  // null: no embeddings
+  int64_t pad = 49407;                                                     // 0 for CLIP-G, CLIP-H and T5
+  EmbeddingLookup embedding;                                               // null: no embeddings
+  std::function<std::vector<int64_t>(std::string_view)> encode = nullptr;  // null: ClipEncode
+  int64_t start = 49406;                                                   // -1: none
+  int64_t end = 49407;
+  int64_t chunk = 77;  // 0: one chunk of any length, padded to `length_min`
+  int64_t length_min = 0;
 };
 
-/// Chunks of exactly 77 tokens, at least one. A name that `embedding` does not know is dropped and added to `missing`
-/// (may be null). Errors: INVALID_ARGUMENT for "embedding:" without a name or a text beyond
+/// Chunks of exactly `chunk` tokens, at least one. A name that `embedding` does not know is dropped and added to
+/// `missing` (may be null). Errors: INVALID_ARGUMENT for "embedding:" without a name or a text beyond
 /// limits::kPromptTextBytesMax; those of the lookup. Thread: any.
 StatusOr<std::vector<std::vector<Token>>> Tokenize(std::string_view prompt, const TokenizerOptions& options,
                                                    std::vector<std::string>* missing = nullptr);

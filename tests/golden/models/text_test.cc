@@ -6,14 +6,14 @@
 #include "worker/models/loaders.h"
 #include "worker/text/embeddings.h"
 #include "worker/text/prompt.h"
+#include "worker/text/unigram.h"
 
 namespace atelier {
 namespace {
 
 // A chunk in the golden form: tokens, the last one repeated `tail_repeat_last` times more... checked position by
 // position.
-void CheckChunks(const std::string& prompt, const Json& want, int64_t pad, const std::string& key, int64_t width) {
-  text::TokenizerOptions options{pad, text::EmbeddingsIn({golden::Models() + "/embeddings"}, key, width)};
+void CheckChunks(const std::string& prompt, const Json& want, const text::TokenizerOptions& options) {
   auto chunks = text::Tokenize(prompt, options);
   INFO("prompt: " << prompt);
   if (want.is_object() && want.contains("error")) {
@@ -46,13 +46,81 @@ void CheckChunks(const std::string& prompt, const Json& want, int64_t pad, const
   }
 }
 
-TEST_CASE("every golden prompt is tokenised exactly") {
+void CheckChunks(const std::string& prompt, const Json& want, int64_t pad, const std::string& key, int64_t width) {
+  text::TokenizerOptions options;
+  options.pad = pad;
+  options.embedding = text::EmbeddingsIn({golden::Models() + "/embeddings"}, key, width);
+  CheckChunks(prompt, want, options);
+}
+
+Json Prompts(const std::string& name) {
   // One weight is written as Infinity, which JSON does not have.
-  std::string text = golden::ReadFile(golden::Root() + "/tokenizer/clip.json");
-  for (size_t at; (at = text.find(",Infinity,")) != std::string::npos;) text.replace(at, 10, ",\"inf\",");
+  std::string text = golden::ReadFile(golden::Root() + "/tokenizer/" + name);
+  for (const char* before : {",", ", "}) {
+    const std::string word = std::string(before) + "Infinity,";
+    for (size_t at; (at = text.find(word)) != std::string::npos;) text.replace(at, word.size(), ",\"inf\",");
+  }
   const auto parsed = ParseJson(text);
   REQUIRE(parsed.ok());
-  const Json& cases = *parsed;
+  return *parsed;
+}
+
+TEST_CASE("T5 tokenises every golden prompt exactly") {
+  const Json cases = Prompts("t5_qwen.json");
+  REQUIRE(cases.size() > 50);
+  for (const Json& item : cases) {
+    text::TokenizerOptions options;
+    options.pad = 0;
+    options.start = -1;
+    options.end = 1;
+    options.chunk = 0;
+    options.length_min = 256;
+    options.encode = [](std::string_view piece) { return text::UnigramTokenizer::T5().Encode(piece); };
+    CheckChunks(item["prompt"], item["t5xxl_flux_min256"], options);
+    options.length_min = 77;
+    CheckChunks(item["prompt"], item["t5xxl_sd3_min77"], options);
+  }
+}
+
+TEST_CASE("a sentencepiece model of a checkpoint encodes as stored, and without its table") {
+  auto file = engine::WeightSource::Open(golden::Models() + "/text_encoders/tiny_umt5.safetensors");
+  REQUIRE(file.ok());
+  const at::Tensor bytes = file->Find("spiece_model").contiguous();
+  const std::string_view text(reinterpret_cast<const char*>(bytes.const_data_ptr<uint8_t>()),
+                              static_cast<size_t>(bytes.numel()));
+  const auto read = text::UnigramTokenizer::ReadModel(text);
+  REQUIRE(read.ok());
+  const auto stored = text::UnigramTokenizer::Build(*read);
+  auto bare_model = *read;
+  bare_model.charsmap.clear();
+  const auto squeezed = text::UnigramTokenizer::Build(bare_model);
+  bare_model.remove_extra_whitespace = false;
+  const auto bare = text::UnigramTokenizer::Build(bare_model);
+  REQUIRE((stored.ok() && squeezed.ok() && bare.ok()));
+  const Json golden_ids = golden::ReadJson(golden::Root() + "/gguf/tokenizer_umt5.json");
+  for (const Json& item : golden_ids["cases"]) {
+    INFO(item["text"].get<std::string>());
+    const auto ids = [&](const text::UnigramTokenizer& tokenizer) {
+      std::vector<int64_t> out = tokenizer.Encode(item["text"].get<std::string>());
+      out.push_back(1);
+      return out;
+    };
+    CHECK(ids(**stored) == item["official"].get<std::vector<int64_t>>());
+    CHECK(ids(**squeezed) == item["rebuilt_remove_ws"].get<std::vector<int64_t>>());
+    CHECK(ids(**bare) == item["rebuilt_keep_ws"].get<std::vector<int64_t>>());
+  }
+  // Damaged bytes are refused or give some tokenizer, but never more.
+  for (size_t cut = 0; cut < text.size(); cut += 997) {
+    const auto part = text::UnigramTokenizer::ReadModel(text.substr(0, cut));
+    if (!part.ok()) continue;
+    const auto built = text::UnigramTokenizer::Build(*part);
+    if (built.ok()) (*built)->Encode("a caf\xc3\xa9 \xff\xfe");
+  }
+  CHECK(!text::UnigramTokenizer::ReadModel("\x0a\xff").ok());
+}
+
+TEST_CASE("every golden prompt is tokenised exactly") {
+  const Json cases = Prompts("clip.json");
   REQUIRE(cases.size() > 50);
   for (const Json& item : cases) {
     const std::string prompt = item["prompt"];
