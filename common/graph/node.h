@@ -297,6 +297,10 @@ class NodeSchema {
     spec.cheap = true;
     return *this;
   }
+  NodeSchema& KeepsHandles() {
+    spec.keeps_handles = true;
+    return *this;
+  }
   NodeSchema& PerReplica() {
     spec.per_replica = true;
     return *this;

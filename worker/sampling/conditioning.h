@@ -7,6 +7,7 @@
 #include <array>
 #include <cstdint>
 #include <limits>
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -14,6 +15,8 @@
 #include "worker/engine/types.h"
 
 namespace atelier::engine {
+
+class ControlRun;
 
 /// One conditioning entry made ready for a run: everything in latent units and on the sampling device.
 struct PreparedCond {
@@ -24,6 +27,8 @@ struct PreparedCond {
   double strength = 1.0, mask_strength = 1.0;
   double start_sigma = std::numeric_limits<double>::infinity();  // not used above this level
   double end_sigma = 0.0;                                        // nor below this one
+  std::shared_ptr<const AppliedControl> control;                 // may be null
+  std::shared_ptr<ControlRun> control_run;                       // of `control`, see PrepareControls()
 };
 using CondList = std::vector<PreparedCond>;
 
@@ -32,6 +37,11 @@ StatusOr<CondList> PrepareConds(const Conditioning& conditioning, const Model& m
 
 /// Gives each list a counterpart of every area that another list has, so that guidance compares like with like.
 void MatchAreas(std::vector<CondList>& lists);
+
+/// Makes the control networks of the lists ready for a run, each once, and gives those of the first list that ask for
+/// it to entries without area of the other lists, unless these have some of their own. Errors: INVALID_ARGUMENT when a
+/// control network does not fit the model. Source: spec engine.md 4.10 step 5.
+Status PrepareControls(std::vector<CondList>& lists, const Model& model);
 
 /// One network call: the denoised latent of x f32 [B,C,h,w] at `sigma`. May throw what torch throws.
 at::Tensor BatchedDenoise(const Model& model, const at::Tensor& x, float sigma, ModelCallInputs inputs);

@@ -72,6 +72,7 @@ StatusOr<at::Tensor> Run(const SampleRequest& request, NodeContext& ctx, at::Ten
   cond_run.kind = CondKind::kNegative;
   ASSIGN_OR_RETURN(lists[1], PrepareConds(request.negative, model, cond_run));
   MatchAreas(lists);
+  RETURN_IF_ERROR(PrepareControls(lists, model));
 
   at::Tensor negative;
   const RunHooks::Step guided_step = [&](const at::Tensor& x, double sigma) {

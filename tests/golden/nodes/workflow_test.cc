@@ -146,6 +146,7 @@ TEST_CASE("group conditioning") { RunGroup("conditioning"); }
 TEST_CASE("group inpaint") { RunGroup("inpaint"); }
 TEST_CASE("group model_patches") { RunGroup("model_patches"); }
 TEST_CASE("group lora") { RunGroup("lora"); }
+TEST_CASE("group controlnet") { RunGroup("controlnet"); }
 TEST_CASE("group t2i") { RunGroup("t2i"); }
 TEST_CASE("group img2img") { RunGroup("img2img"); }
 TEST_CASE("group ksampler_advanced") { RunGroup("ksampler_advanced"); }
