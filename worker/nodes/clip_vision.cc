@@ -101,6 +101,7 @@ struct unCLIPCheckpointLoader {
     ASSIGN_OR_RETURN(auto vision, models::LoadCheckpointVision(path));
     Clip clip;
     clip.encoder = parts->text_encoder;
+    clip.identity = parts->identity;
     return std::tuple(parts->diffusion, std::move(clip), Vae{parts->autoencoder}, ClipVision{std::move(vision)});
   }
 };
