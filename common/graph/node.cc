@@ -154,6 +154,10 @@ NodeDeclaration& NodeDeclaration::Cheap() {
   spec.cheap = true;
   return *this;
 }
+NodeDeclaration& NodeDeclaration::KeepsHandles() {
+  spec.keeps_handles = true;
+  return *this;
+}
 NodeDeclaration& NodeDeclaration::PerReplica() {
   spec.per_replica = true;
   return *this;

@@ -254,6 +254,7 @@ class NodeDeclaration {
   NodeDeclaration& OutputNode();
   NodeDeclaration& Internal();
   NodeDeclaration& Cheap();
+  NodeDeclaration& KeepsHandles();
   NodeDeclaration& PerReplica();
   NodeDeclaration& Gathers(std::string_view single_replica_if = "");
   NodeDeclaration& Tiles(TileSplit split);

@@ -140,6 +140,7 @@ Json ToJson(const NodeSpec& spec) {
   if (spec.output_node) j["output_node"] = true;
   if (spec.internal) j["internal"] = true;
   if (spec.cheap) j["cheap"] = true;
+  if (spec.keeps_handles) j["keeps_handles"] = true;
   if (spec.per_replica) j["per_replica"] = true;
   if (spec.gathers) j["gathers"] = true;
   if (!spec.single_replica_if.empty()) j["single_replica_if"] = spec.single_replica_if;
@@ -165,6 +166,7 @@ StatusOr<NodeSpec> NodeSpecFromJson(const Json& json) {
   r.Read("output_node", spec.output_node);
   r.Read("internal", spec.internal);
   r.Read("cheap", spec.cheap);
+  r.Read("keeps_handles", spec.keeps_handles);
   r.Read("per_replica", spec.per_replica);
   r.Read("gathers", spec.gathers);
   r.Read("single_replica_if", spec.single_replica_if);

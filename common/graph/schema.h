@@ -61,6 +61,7 @@ struct NodeSpec {
   bool internal = false;  // made by the planner only; not listed for users, refused in prompts
   // Directives that the planner reads:
   bool cheap = false;             // recomputed where it is needed rather than shipped as a blob
+  bool keeps_handles = false;     // its outputs of data types hold handles that it takes: they cross as these do
   bool per_replica = false;       // its value depends on the hidden input "replica_index"
   bool gathers = false;           // ends the replicated part: its gather inputs take one value a replica
   std::string single_replica_if;  // BOOLEAN input that, when true, asks for one replica

@@ -29,6 +29,7 @@ struct Node {
   bool gathers = false;       // ends the replicated part here (and is no pass-through)
   bool below_tiles = false;   // a tiled node stands upstream
   bool cheap_closed = false;  // cheap, as all above it
+  std::set<size_t> holding;   // outputs of data types that hold handles
   int gather_replicas = 1;
   int level = 0;  // cuts on the longest way from a source
 };
@@ -135,6 +136,7 @@ class Planner {
         node.cheap_closed &= source.cheap_closed;
         node.level = std::max(node.level, source.level + (source.spec->tiles ? 1 : 0));
       }
+      FindHolding(node);
       auto flag = node.inputs->find(node.spec->single_replica_if);
       node.gather_replicas = flag != node.inputs->end() && IsTrue(*flag) ? 1 : options_.replicas;
       node.gathers = node.spec->gathers && !node.below_tiles && node.gather_replicas > 1;
@@ -144,6 +146,22 @@ class Planner {
     }
     if (gathered) return;
     for (auto& [id, node] : nodes_) node.varies = false;  // only replica 0 runs: nothing to tell apart
+  }
+
+  // A value that holds a handle (a prompt with a control net) stays one on its way through nodes of its type.
+  void FindHolding(Node& node) const {
+    std::set<std::string> types;  // of the inputs that hold handles
+    for (const Link& link : node.links) {
+      const Node& source = nodes_.at(link.source);
+      if (!source.holding.contains(link.slot)) continue;
+      const std::string& wanted = node.spec->FindInput(link.input)->type;
+      types.insert(wanted == "*" ? source.spec->outputs[link.slot].type : wanted);
+    }
+    for (size_t i = 0; i < node.spec->outputs.size(); ++i) {
+      const std::string& type = node.spec->outputs[i].type;
+      const bool passes = types.contains(type) || (type == "*" && !types.empty());
+      if (IsDataType(type) && (node.spec->keeps_handles || passes)) node.holding.insert(i);
+    }
   }
 
   int Replica(const std::string& node) const { return nodes_.at(node).varies ? 0 : kShared; }
@@ -160,6 +178,7 @@ class Planner {
   }
 
   bool IsHandle(const Link& link, const Node& consumer) const {
+    if (nodes_.at(link.source).holding.contains(link.slot)) return true;
     return !CrossesAsData(catalog_, prompt_, link.source, link.slot, consumer.spec->FindInput(link.input)->type);
   }
 

@@ -34,12 +34,15 @@ struct Latent {
   std::optional<std::vector<int64_t>> batch_index;  // noise index of each item
 };
 
+struct AppliedControl;
+
 /// One entry of a CONDITIONING list. cond: f32 [1,T,D]. Tensors and plain options under the reference's key names
 /// (pooled_output, mask, ...; area, strength, start_percent, ...). Source: spec engine.md 4.1.
 struct CondEntry {
   at::Tensor cond;
   std::map<std::string, at::Tensor> tensors;
   Json options = Json::object();
+  std::shared_ptr<const AppliedControl> control = nullptr;  // the last one of a chain; entries may share it
 };
 struct Conditioning {
   std::vector<CondEntry> entries;
@@ -149,6 +152,50 @@ struct Model {
   std::string identity;                     // of file and patches, for caches; empty: unknown
   std::vector<Hook> hooks;                  // what nodes change about a run
   std::shared_ptr<const RunHooks> running;  // set within a run: made by `hooks`
+};
+
+class Autoencoder;
+
+/// What a control network is shown.
+struct ControlPicture {
+  at::Tensor pixels;                               // f32 [N,H,W,C], 0..1
+  at::Tensor mask;                                 // f32 [N,H,W], 1 = to be painted anew, or undefined (inpainting)
+  std::shared_ptr<const Autoencoder> autoencoder;  // for networks that look at latents; may be null
+  std::vector<int64_t> kinds;                      // what the picture shows, for networks of several kinds
+};
+
+/// A network that turns a picture into residuals for a diffusion network. Thread: one at a time.
+class ControlNetwork {
+ public:
+  virtual ~ControlNetwork() = default;
+  /// What is derived from the picture alone, for latents of height x width in `format`: tensors of N items each, made
+  /// once a run and size. Errors: INVALID_ARGUMENT when the picture or a part of it does not fit the network.
+  virtual StatusOr<std::vector<at::Tensor>> Prepare(const ControlPicture& picture, int64_t height, int64_t width,
+                                                    const LatentFormat& format) const = 0;
+  /// Residuals at strength 1. x: f32 [B,C,h,w] as the sampled network takes it, t: f32 [B] its timesteps; `prepared`
+  /// has B items; of `inputs` context, y, guidance and sigma are used. Throws torch's exceptions.
+  virtual ControlResiduals Residuals(const std::vector<at::Tensor>& prepared, const at::Tensor& x, const at::Tensor& t,
+                                     const ModelCallInputs& inputs) const = 0;
+  /// The network to use beside `model`, for those whose file completes a model's own weights; null: this one as it is.
+  /// Errors: INVALID_ARGUMENT when the model does not fit.
+  virtual StatusOr<std::shared_ptr<const ControlNetwork>> For(const Model&) const {
+    return std::shared_ptr<const ControlNetwork>();
+  }
+};
+
+/// A CONTROL_NET handle.
+struct ControlNet {
+  std::shared_ptr<const ControlNetwork> network;
+  std::vector<int64_t> kinds;  // ControlPicture::kinds of what it will be shown
+};
+
+/// A control network with its picture and settings, on top of those before it. Source: spec engine.md 8.2.
+struct AppliedControl {
+  ControlNet net;
+  ControlPicture picture;
+  double strength = 1.0, start_percent = 0.0, end_percent = 1.0;
+  bool to_uncond = false;  // also for the entries of other lists
+  std::shared_ptr<const AppliedControl> previous;
 };
 
 /// A prompt for each encoder of a set, by the encoder's key ("l", "g", "h", "t5xxl", ...).
@@ -265,6 +312,10 @@ struct SocketTraits<engine::Clip> {
 template <>
 struct SocketTraits<engine::Vae> {
   static constexpr std::string_view kName = "VAE";
+};
+template <>
+struct SocketTraits<engine::ControlNet> {
+  static constexpr std::string_view kName = "CONTROL_NET";
 };
 template <>
 struct SocketTraits<engine::UpscaleModel> {

@@ -26,6 +26,8 @@ const bool kConditioning = Register<engine::Conditioning>("CONDITIONING", [](con
   for (const engine::CondEntry& entry : conditioning.entries) {
     bytes += Bytes(entry.cond);
     for (const auto& [name, tensor] : entry.tensors) bytes += Bytes(tensor);
+    for (const engine::AppliedControl* c = entry.control.get(); c != nullptr; c = c->previous.get())
+      bytes += Bytes(c->picture.pixels) + Bytes(c->picture.mask);
   }
   return bytes;
 });

@@ -109,111 +109,85 @@ struct Upsample {
 using Layer = std::variant<Conv2d, ResBlock, SpatialTransformer, Downsample, Upsample>;
 using BlockLayers = std::vector<Layer>;
 
-class UNet final : public engine::DiffusionNetwork {
+// The input blocks, the middle and what makes the embedding.
+class Encoder final : public UNetEncoder {
  public:
-  UNet(bool attention_fp32, engine::Engine& engine)
-      : params_(engine.device(), engine::Part::kDiffusion, engine.residency()), attention_fp32_(attention_fp32) {}
+  UNetShape shape;
+  bool attention_fp32 = false;
+  Linear time_in, time_out, label_in, label_out;
+  std::vector<BlockLayers> input;
+  BlockLayers middle;
+  std::vector<int64_t> skips;  // channels after each input block
+  int64_t middle_width = 0;    // channels after the middle
 
-  Status Build(const engine::WeightSource& weights) {
-    LayerBuilder b(weights, params_);
-    shape_ = ShapeOfUNet(weights);
-    const int64_t mc = shape_.model_channels;
-    if (mc <= 0 || shape_.out_channels <= 0) {
-      b.Fail("this is no UNet: \"input_blocks.0.0.weight\" or \"out.2.weight\" is missing");
-      return b.status();
+  Encoder(LayerBuilder& b, bool fp32) : shape(ShapeOfUNet(b.weights())), attention_fp32(fp32) {
+    const int64_t mc = shape.model_channels;
+    if (mc <= 0) {
+      b.Fail("this is no UNet: \"input_blocks.0.0.weight\" is missing");
+      return;
     }
-    time_in_ = b.TakeLinear("time_embed.0", mc, mc * 4);
-    time_out_ = b.TakeLinear("time_embed.2", mc * 4, mc * 4);
-    if (shape_.vector_width > 0) {
-      label_in_ = b.TakeLinear("label_emb.0.0", shape_.vector_width, mc * 4);
-      label_out_ = b.TakeLinear("label_emb.0.2", mc * 4, mc * 4);
+    time_in = b.TakeLinear("time_embed.0", mc, mc * 4);
+    time_out = b.TakeLinear("time_embed.2", mc * 4, mc * 4);
+    if (shape.vector_width > 0) {
+      label_in = b.TakeLinear("label_emb.0.0", shape.vector_width, mc * 4);
+      label_out = b.TakeLinear("label_emb.0.2", mc * 4, mc * 4);
     }
-    std::vector<int64_t> skips;
-    int64_t channels = shape_.in_channels;
-    for (int64_t i = 0; weights.HasPrefix(Cat("input_blocks.", i, ".")) && b.status().ok(); ++i) {
-      input_.push_back(TakeBlock(b, Cat("input_blocks.", i, "."), channels));
+    int64_t channels = shape.in_channels;
+    for (int64_t i = 0; b.weights().HasPrefix(Cat("input_blocks.", i, ".")) && b.status().ok(); ++i) {
+      input.push_back(TakeBlock(b, Cat("input_blocks.", i, "."), channels));
       skips.push_back(channels);
     }
-    middle_ = TakeBlock(b, "middle_block.", channels);
-    for (int64_t i = 0; weights.HasPrefix(Cat("output_blocks.", i, ".")) && b.status().ok(); ++i) {
-      if (skips.empty()) {
-        b.Fail("it has more output blocks than input blocks");
-        break;
-      }
-      channels += skips.back();
-      skips.pop_back();
-      output_.push_back(TakeBlock(b, Cat("output_blocks.", i, "."), channels));
-    }
-    if (b.status().ok() && !skips.empty())
-      b.Fail(Cat("it has ", input_.size(), " input blocks but ", output_.size(), " output blocks"));
-    out_norm_ = b.TakeGroupNorm("out.0", channels);
-    out_conv_ = b.TakeConv("out.2", channels, shape_.out_channels, 3);
-    return b.status();
+    middle = TakeBlock(b, "middle_block.", channels);
+    middle_width = channels;
   }
 
-  at::Device device() const override { return params_.device(); }
+  const std::vector<int64_t>& block_channels() const override { return skips; }
+  int64_t middle_channels() const override { return middle_width; }
+  const UNetShape& unet_shape() const override { return shape; }
 
-  at::Tensor Forward(const at::Tensor& input, const at::Tensor& t,
-                     const engine::ModelCallInputs& inputs) const override {
-    params_.Load();
-    const auto options = at::TensorOptions(params_.device()).dtype(params_.compute());
-    at::Tensor x = inputs.c_concat.defined() ? at::cat({input, inputs.c_concat.to(input.device())}, 1) : input;
-    TORCH_CHECK(x.size(1) == shape_.in_channels, "the model takes ", shape_.in_channels, " latent channels, not ",
-                x.size(1));
-    TORCH_CHECK(inputs.context.defined() && inputs.context.size(2) == shape_.context_width,
-                "the model takes text conditioning of width ", shape_.context_width, ", not ",
-                inputs.context.defined() ? inputs.context.size(2) : 0);
-    TORCH_CHECK(inputs.y.defined() == (shape_.vector_width > 0), "the model takes a conditioning vector of width ",
-                shape_.vector_width);
-    // Convolutions on a GPU's tensor cores want channels last.
-    x = x.to(options);
-    if (params_.device().is_cuda()) x = x.contiguous(at::MemoryFormat::ChannelsLast);
-    const at::Tensor context = inputs.context.to(options);
-
+  // f32 [B] timesteps to the embedding before its activation.
+  at::Tensor Embedding(const at::Tensor& t, const at::Tensor& y, const at::TensorOptions& options) const {
     const at::Tensor sinusoid =
-        engine::SinusoidalEmbedding(t.to(params_.device()), shape_.model_channels).to(params_.compute());
-    at::Tensor embedding = time_out_(at::silu(time_in_(sinusoid)));
-    if (label_in_.weight != nullptr) embedding = embedding + label_out_(at::silu(label_in_(inputs.y.to(options))));
-    embedding = at::silu(embedding);  // every block starts with this
-
-    const NetworkHooks* hooks = inputs.hooks;
-    BlockCall call;
-    call.height = input.size(2);
-    call.width = input.size(3);
-    call.kinds = &inputs.kinds;
-    call.sigma = inputs.sigma;
-    std::vector<at::Tensor> skips;
-    for (size_t i = 0; i < input_.size(); ++i) {
-      call.number = static_cast<int64_t>(i);
-      x = Run(input_[i], std::move(x), embedding, context, nullptr, hooks, call);
-      AddControl(x, inputs.control != nullptr ? &inputs.control->input : nullptr, i);
-      if (hooks != nullptr)
-        for (const auto& hook : hooks->input_blocks) x = hook(x, call);
-      skips.push_back(x);
-      if (hooks != nullptr)
-        for (const auto& hook : hooks->input_blocks_after_skip) x = hook(x, call);
-    }
-    call.part = BlockCall::Part::kMiddle;
-    call.number = 0;
-    x = Run(middle_, std::move(x), embedding, context, nullptr, hooks, call);
-    if (inputs.control != nullptr && !inputs.control->middle.empty()) AddControl(x, &inputs.control->middle, 0);
-    call.part = BlockCall::Part::kOutput;
-    for (size_t i = 0; i < output_.size(); ++i) {
-      call.number = static_cast<int64_t>(i);
-      at::Tensor skip = std::move(skips.back());
-      skips.pop_back();
-      if (inputs.control != nullptr && i < inputs.control->output.size()) {
-        AddControl(skip, &inputs.control->output, inputs.control->output.size() - 1 - i);
-      }
-      if (hooks != nullptr)
-        for (const auto& hook : hooks->output_blocks) hook(x, skip, call);
-      x = Run(output_[i], at::cat({x, skip}, 1), embedding, context, skips.empty() ? nullptr : &skips.back(), hooks,
-              call);
-    }
-    return out_conv_(out_norm_.WithSilu(x)).to(at::kFloat);
+        engine::SinusoidalEmbedding(t.to(options.device()), shape.model_channels).to(options.dtype());
+    at::Tensor embedding = time_out(at::silu(time_in(sinusoid)));
+    if (label_in.weight != nullptr) embedding = embedding + label_out(at::silu(label_in(y.to(options))));
+    return embedding;
   }
 
- private:
+  // x [B,C,h,w] in `options`, checked against the shape.
+  at::Tensor CheckedInput(const at::Tensor& given, const engine::ModelCallInputs& inputs,
+                          const at::TensorOptions& options) const {
+    TORCH_CHECK(given.size(1) == shape.in_channels, "the model takes ", shape.in_channels, " latent channels, not ",
+                given.size(1));
+    TORCH_CHECK(inputs.context.defined() && inputs.context.size(2) == shape.context_width,
+                "the model takes text conditioning of width ", shape.context_width, ", not ",
+                inputs.context.defined() ? inputs.context.size(2) : 0);
+    TORCH_CHECK(inputs.y.defined() == (shape.vector_width > 0), "the model takes a conditioning vector of width ",
+                shape.vector_width);
+    // Convolutions on a GPU's tensor cores want channels last.
+    at::Tensor x = given.to(options);
+    return options.device().is_cuda() ? x.contiguous(at::MemoryFormat::ChannelsLast) : x;
+  }
+
+  std::vector<at::Tensor> Encode(const at::Tensor& given, const at::Tensor& t, const engine::ModelCallInputs& inputs,
+                                 const at::Tensor& embedding_offset, const at::Tensor& hint) const override {
+    const at::TensorOptions options = hint.options();
+    at::Tensor x = CheckedInput(given, inputs, options);
+    const at::Tensor context = inputs.context.to(options);
+    at::Tensor embedding = Embedding(t, inputs.y, options);
+    if (embedding_offset.defined()) embedding = embedding + embedding_offset;
+    embedding = at::silu(embedding);
+    BlockCall call;
+    std::vector<at::Tensor> results;
+    for (size_t i = 0; i < input.size(); ++i) {
+      x = Run(input[i], std::move(x), embedding, context, nullptr, nullptr, call);
+      if (i == 0) x = x + hint;
+      results.push_back(x);
+    }
+    results.push_back(Run(middle, std::move(x), embedding, context, nullptr, nullptr, call));
+    return results;
+  }
+
   static void AddControl(at::Tensor& x, const std::vector<at::Tensor>* residuals, size_t i) {
     if (residuals == nullptr || i >= residuals->size() || !(*residuals)[i].defined()) return;
     x = x + (*residuals)[i].to(x.options());
@@ -271,7 +245,7 @@ class UNet final : public engine::DiffusionNetwork {
     const int64_t out = b.weights().Dim(name + ".in_layers.2.weight", 0);
     block.in_norm = b.TakeGroupNorm(name + ".in_layers.0", channels);
     block.in_conv = b.TakeConv(name + ".in_layers.2", channels, out, 3);
-    block.embedding = b.TakeLinear(name + ".emb_layers.1", shape_.model_channels * 4, out);
+    block.embedding = b.TakeLinear(name + ".emb_layers.1", shape.model_channels * 4, out);
     block.out_norm = b.TakeGroupNorm(name + ".out_layers.0", out);
     block.out_conv = b.TakeConv(name + ".out_layers.3", out, out, 3);
     if (out != channels) {
@@ -288,7 +262,7 @@ class UNet final : public engine::DiffusionNetwork {
     t.norm = b.TakeGroupNorm(name + ".norm", channels, 1e-6);
     t.in = b.TakeLinear(name + ".proj_in", channels, inner);
     t.out = b.TakeLinear(name + ".proj_out", inner, channels);
-    const int64_t heads = shape_.linear_projection ? inner / 64 : 8;
+    const int64_t heads = shape.linear_projection ? inner / 64 : 8;
     if (heads == 0 || inner % heads != 0)
       b.Fail(Cat("\"", name, "\" has ", inner, " channels, which ", heads, " heads do not divide"));
     const int64_t depth = b.weights().CountBlocks(name + ".transformer_blocks.");
@@ -304,23 +278,101 @@ class UNet final : public engine::DiffusionNetwork {
                               b.TakeLinear(at + which + ".to_v", width, inner, Bias::kNone),
                               b.TakeLinear(at + which + ".to_out.0", inner, inner),
                               heads,
-                              attention_fp32_};
+                              attention_fp32};
       };
       block.self = attention("attn1", inner);
-      block.cross = attention("attn2", shape_.context_width);
+      block.cross = attention("attn2", shape.context_width);
       const int64_t hidden = b.weights().Dim(at + "ff.net.2.weight", 1);
       block.ff_in = b.TakeLinear(at + "ff.net.0.proj", inner, hidden * 2);
       block.ff_out = b.TakeLinear(at + "ff.net.2", hidden, inner);
     }
     return t;
   }
+};
 
+class UNet final : public engine::DiffusionNetwork {
+ public:
+  UNet(bool attention_fp32, engine::Engine& engine)
+      : params_(engine.device(), engine::Part::kDiffusion, engine.residency()), attention_fp32_(attention_fp32) {}
+
+  Status Build(const engine::WeightSource& weights) {
+    LayerBuilder b(weights, params_);
+    const int64_t out_channels = ShapeOfUNet(weights).out_channels;
+    if (out_channels <= 0) b.Fail("this is no UNet: \"out.2.weight\" is missing");
+    encoder_ = std::make_unique<Encoder>(b, attention_fp32_);
+    std::vector<int64_t> skips = encoder_->skips;
+    int64_t channels = encoder_->middle_width;
+    for (int64_t i = 0; weights.HasPrefix(Cat("output_blocks.", i, ".")) && b.status().ok(); ++i) {
+      if (skips.empty()) {
+        b.Fail("it has more output blocks than input blocks");
+        break;
+      }
+      channels += skips.back();
+      skips.pop_back();
+      output_.push_back(encoder_->TakeBlock(b, Cat("output_blocks.", i, "."), channels));
+    }
+    if (b.status().ok() && !skips.empty())
+      b.Fail(Cat("it has ", encoder_->input.size(), " input blocks but ", output_.size(), " output blocks"));
+    out_norm_ = b.TakeGroupNorm("out.0", channels);
+    out_conv_ = b.TakeConv("out.2", channels, out_channels, 3);
+    return b.status();
+  }
+
+  at::Device device() const override { return params_.device(); }
+
+  at::Tensor Forward(const at::Tensor& input, const at::Tensor& t,
+                     const engine::ModelCallInputs& inputs) const override {
+    params_.Load();
+    const auto options = at::TensorOptions(params_.device()).dtype(params_.compute());
+    const at::Tensor joined =
+        inputs.c_concat.defined() ? at::cat({input, inputs.c_concat.to(input.device())}, 1) : input;
+    at::Tensor x = encoder_->CheckedInput(joined, inputs, options);
+    const at::Tensor context = inputs.context.to(options);
+    const at::Tensor embedding = at::silu(encoder_->Embedding(t, inputs.y, options));  // every block starts with this
+
+    const NetworkHooks* hooks = inputs.hooks;
+    BlockCall call;
+    call.height = input.size(2);
+    call.width = input.size(3);
+    call.kinds = &inputs.kinds;
+    call.sigma = inputs.sigma;
+    std::vector<at::Tensor> skips;
+    for (size_t i = 0; i < encoder_->input.size(); ++i) {
+      call.number = static_cast<int64_t>(i);
+      x = Encoder::Run(encoder_->input[i], std::move(x), embedding, context, nullptr, hooks, call);
+      Encoder::AddControl(x, inputs.control != nullptr ? &inputs.control->input : nullptr, i);
+      if (hooks != nullptr)
+        for (const auto& hook : hooks->input_blocks) x = hook(x, call);
+      skips.push_back(x);
+      if (hooks != nullptr)
+        for (const auto& hook : hooks->input_blocks_after_skip) x = hook(x, call);
+    }
+    call.part = BlockCall::Part::kMiddle;
+    call.number = 0;
+    x = Encoder::Run(encoder_->middle, std::move(x), embedding, context, nullptr, hooks, call);
+    if (inputs.control != nullptr && !inputs.control->middle.empty())
+      Encoder::AddControl(x, &inputs.control->middle, 0);
+    call.part = BlockCall::Part::kOutput;
+    for (size_t i = 0; i < output_.size(); ++i) {
+      call.number = static_cast<int64_t>(i);
+      at::Tensor skip = std::move(skips.back());
+      skips.pop_back();
+      if (inputs.control != nullptr && i < inputs.control->output.size()) {
+        Encoder::AddControl(skip, &inputs.control->output, inputs.control->output.size() - 1 - i);
+      }
+      if (hooks != nullptr)
+        for (const auto& hook : hooks->output_blocks) hook(x, skip, call);
+      x = Encoder::Run(output_[i], at::cat({x, skip}, 1), embedding, context, skips.empty() ? nullptr : &skips.back(),
+                       hooks, call);
+    }
+    return out_conv_(out_norm_.WithSilu(x)).to(at::kFloat);
+  }
+
+ private:
   mutable engine::ParamSet params_;
   bool attention_fp32_;
-  UNetShape shape_;
-  Linear time_in_, time_out_, label_in_, label_out_;
-  std::vector<BlockLayers> input_, output_;
-  BlockLayers middle_;
+  std::unique_ptr<Encoder> encoder_;
+  std::vector<BlockLayers> output_;
   GroupNorm out_norm_;
   Conv2d out_conv_;
 };
@@ -338,6 +390,10 @@ UNetShape ShapeOfUNet(const engine::WeightSource& weights) {
     if (name.ends_with(".proj_in.weight")) shape.linear_projection = tensor.dim() == 2;
   }
   return shape;
+}
+
+std::unique_ptr<const UNetEncoder> TakeUNetEncoder(LayerBuilder& builder, bool attention_fp32) {
+  return std::make_unique<const Encoder>(builder, attention_fp32);
 }
 
 StatusOr<std::shared_ptr<const engine::DiffusionNetwork>> BuildUNet(const engine::WeightSource& weights,

@@ -1,8 +1,11 @@
 #include "worker/models/unet_conditioning.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "worker/engine/layers.h"
+#include "worker/sampling/model_sampling.h"
+#include "worker/sampling/noise.h"
 
 namespace atelier::models {
 namespace {
@@ -13,6 +16,8 @@ using engine::ModelCallInputs;
 
 // An empty picture in model space. Source: spec engine.md 4.11.
 constexpr double kGrey[] = {0.8223, -0.6876, 0.6364, 0.1380};
+
+constexpr const char* kUnclip = "unclip_conditioning";
 
 }  // namespace
 
@@ -49,10 +54,65 @@ double OptionOr(const CondEntry& entry, const char* key, double fallback) {
 
 StatusOr<at::Tensor> SizeVector(const CondEntry& entry, const std::vector<double>& values, const at::Device& device) {
   const at::Tensor* pooled = TensorOf(entry, "pooled_output");
+  ASSIGN_OR_RETURN(at::Tensor described, UnclipVector(entry, {}));
+  if (described.defined()) {
+    if (pooled != nullptr && described.size(1) < pooled->size(1))
+      return InvalidArgument("the pictures' descriptions have ", described.size(1), " numbers, the model takes ",
+                             pooled->size(1), "; use the vision encoder it was made for");
+    if (pooled != nullptr) described = described.narrow(1, 0, pooled->size(1));
+    pooled = &described;
+  }
   if (pooled == nullptr)
     return InvalidArgument("the conditioning has no pooled output, which this model needs; use its own text encoder");
   const at::Tensor embedded = engine::SinusoidalEmbedding(at::tensor(values, at::kFloat), 256).view({1, -1});
   return at::cat({pooled->to(at::kFloat), embedded.expand({pooled->size(0), -1})}, 1).to(device);
+}
+
+bool IsUnclip(const UNetShape& shape) {
+  return shape.linear_projection && shape.context_width == 1024 &&
+         (shape.vector_width == 1536 || shape.vector_width == 2048);
+}
+
+void AddUnclip(CondEntry& entry, const at::Tensor& image_embeds, double strength, double noise_augmentation) {
+  Json& list = entry.options[kUnclip];
+  if (!list.is_array()) list = Json::array();
+  entry.tensors[Cat(kUnclip, ".", list.size())] = image_embeds;
+  list.push_back(Json::array({strength, noise_augmentation}));
+}
+
+StatusOr<at::Tensor> UnclipVector(const CondEntry& entry, const UnclipNoise& noise) {
+  const auto it = entry.options.find(kUnclip);
+  if (it == entry.options.end() || !it->is_array() || it->empty()) return at::Tensor();
+  engine::DiscreteOptions schedule;
+  schedule.schedule = engine::BetaSchedule::kSquaredCosCapV2;
+  const auto levels = engine::ModelSampling::Discrete(engine::Prediction::kEps, schedule);
+  at::Generator generator = engine::MakeGenerator(at::kCPU, 0);
+  at::Tensor sum;
+  for (size_t i = 0; i < it->size(); ++i) {
+    const Json& settings = (*it)[i];
+    const at::Tensor* described = TensorOf(entry, Cat(kUnclip, ".", i).c_str());
+    if (described == nullptr || described->dim() != 2 || !settings.is_array() || settings.size() != 2 ||
+        !settings[0].is_number() || !settings[1].is_number())
+      return InvalidArgument("conditioning option \"", kUnclip, "\" is malformed");
+    if (noise.mean.defined() && noise.mean.numel() != described->size(1))
+      return InvalidArgument("the picture's description has ", described->size(1), " numbers, the model takes ",
+                             noise.mean.numel(), "; use the vision encoder of the checkpoint");
+    const auto level = static_cast<int64_t>(std::nearbyint(std::clamp(settings[1].get<double>(), 0.0, 1.0) * 999));
+    // The share of the signal that is left at a level: 1 / (1 + sigma^2).
+    const double sigma = levels->sigmas()[level].item<double>();
+    const double kept = 1.0 / (1.0 + sigma * sigma);
+    at::Tensor x = described->to(at::kFloat);
+    if (noise.mean.defined()) x = (x - noise.mean) / noise.deviation;
+    x = x * std::sqrt(kept) + engine::Randn(x.sizes(), generator, at::kCPU) * std::sqrt(1 - kept);
+    if (noise.mean.defined()) x = x * noise.deviation + noise.mean;
+    if (noise.level_width > 0) {
+      const at::Tensor at = at::full({x.size(0)}, static_cast<float>(level));
+      x = at::cat({x, engine::SinusoidalEmbedding(at, noise.level_width)}, 1);
+    }
+    x = x.sum(0, true) * settings[0].get<double>();
+    sum = sum.defined() ? sum + x : x;
+  }
+  return sum;
 }
 
 at::Tensor InpaintConcat(const CondEntry& entry, const CondRun& run) {

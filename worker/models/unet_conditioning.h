@@ -2,13 +2,31 @@
 #pragma once
 
 #include "worker/engine/types.h"
+#include "worker/models/unet.h"
 
 namespace atelier::models {
 
-/// [pooled_output | sinusoid of 256 for each of `values`] as f32 [B,A] on `device`. Errors: INVALID_ARGUMENT when the
-/// entry has no pooled_output. Source: spec engine.md 4.4.
+/// [pooled_output, or the descriptions of UnclipVector when there are some | sinusoid of 256 for each of `values`] as
+/// f32 [B,A] on `device`. Errors: INVALID_ARGUMENT when the entry has no pooled_output. Source: spec engine.md 4.4.
 StatusOr<at::Tensor> SizeVector(const engine::CondEntry& entry, const std::vector<double>& values,
                                 const at::Device& device);
+
+/// How an unCLIP model was taught to see vague descriptions of pictures.
+struct UnclipNoise {
+  at::Tensor mean, deviation;  // f32 [P] of the descriptions; undefined: 0 and 1
+  int64_t level_width = 0;     // of the noise level's embedding
+};
+
+/// Whether the shape is that of an unCLIP model of SD2, whose vector is a description and its noise level. Source: spec
+/// engine.md 4.2.
+bool IsUnclip(const UNetShape& shape);
+
+/// Adds a description f32 [B,P] to an entry, for UnclipVector. Source: spec engine.md 8.3.
+void AddUnclip(engine::CondEntry& entry, const at::Tensor& image_embeds, double strength, double noise_augmentation);
+
+/// [description with noise | sinusoid of its level] f32 [1,P+L], the sum over all descriptions times their strengths;
+/// undefined when the entry has none. Errors: INVALID_ARGUMENT when widths differ.
+StatusOr<at::Tensor> UnclipVector(const engine::CondEntry& entry, const UnclipNoise& noise);
 
 /// A number among the entry's options, or `fallback`.
 double OptionOr(const engine::CondEntry& entry, const char* key, double fallback);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "common/image/resize.h"
+#include "worker/nodes/tile_control.h"
 
 namespace atelier::nodes {
 namespace {
@@ -81,6 +82,8 @@ StatusOr<Conditioning> CropConditioning(const Conditioning& conditioning, const 
       RETURN_IF_ERROR(CropArea(entry, tile));
       RETURN_IF_ERROR(CropMasks(entry, tile));
     }
+    ControlCutter cutter({tile.crop}, tile.canvas_width, tile.canvas_height, tile.process_width, tile.process_height);
+    cutter.Cut(result);
     return result;
   });
 }

@@ -14,7 +14,8 @@ struct TileGeometry {
 };
 
 /// Areas become those of the crop (one that does not meet it is dropped, so the prompt applies everywhere), masks are
-/// cut and brought to the process size. Errors: INVALID_ARGUMENT for malformed options. Thread: any.
+/// cut and brought to the process size, and so are the pictures of control nets. Errors: INVALID_ARGUMENT for malformed
+/// options. Thread: any.
 StatusOr<Conditioning> CropConditioning(const Conditioning& conditioning, const TileGeometry& tile);
 
 }  // namespace atelier::nodes

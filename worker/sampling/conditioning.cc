@@ -4,6 +4,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "worker/sampling/control.h"
 #include "worker/sampling/hooks.h"
 #include "worker/sampling/model_sampling.h"
 
@@ -155,6 +156,7 @@ std::optional<Call> MakeCall(size_t list, const PreparedCond& cond, const at::Te
 }
 
 bool CanBatch(const Call& a, const Call& b) {
+  if (a.cond->control_run != b.cond->control_run) return false;
   if (a.x.sizes() != b.x.sizes()) return false;
   const at::Tensor &ca = a.cond->context, &cb = b.cond->context;
   if (ca.size(0) != cb.size(0) || ca.size(2) != cb.size(2)) return false;
@@ -205,6 +207,7 @@ StatusOr<CondList> PrepareConds(const Conditioning& conditioning, const Model& m
     if (model.encode_cond) {
       ASSIGN_OR_RETURN(cond.inputs, model.encode_cond(entry, run));
     }
+    cond.control = entry.control;
     list.push_back(std::move(cond));
   }
   return list;
@@ -293,8 +296,15 @@ std::vector<at::Tensor> EvaluateConds(const Model& model, const std::vector<cons
 
     std::vector<at::Tensor> xs;
     for (const Call& call : batch) xs.push_back(call.x);
+    const at::Tensor joined_x = at::cat(xs, 0);
+    ModelCallInputs inputs = Joined(batch);
+    ControlResiduals residuals;
+    if (ControlRun* control = batch.front().cond->control_run.get()) {
+      residuals = control->Evaluate(joined_x.to(at::kFloat), static_cast<float>(sigma), inputs);
+      inputs.control = &residuals;
+    }
     const std::vector<at::Tensor> outputs =
-        BatchedDenoise(model, at::cat(xs, 0), sigma, Joined(batch)).chunk(static_cast<int64_t>(batch.size()), 0);
+        BatchedDenoise(model, joined_x, sigma, std::move(inputs)).chunk(static_cast<int64_t>(batch.size()), 0);
     for (size_t i = 0; i < batch.size(); ++i) {
       const Call& call = batch[i];
       auto part = [&call](const at::Tensor& whole) {

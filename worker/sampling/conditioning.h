@@ -7,6 +7,7 @@
 #include <array>
 #include <cstdint>
 #include <limits>
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -14,6 +15,8 @@
 #include "worker/engine/types.h"
 
 namespace atelier::engine {
+
+class ControlRun;
 
 /// One conditioning entry made ready for a run: everything in latent units and on the sampling device.
 struct PreparedCond {
@@ -24,6 +27,8 @@ struct PreparedCond {
   double strength = 1.0, mask_strength = 1.0;
   double start_sigma = std::numeric_limits<double>::infinity();  // not used above this level
   double end_sigma = 0.0;                                        // nor below this one
+  std::shared_ptr<const AppliedControl> control;                 // may be null
+  std::shared_ptr<ControlRun> control_run;                       // of `control`, see PrepareControls()
 };
 using CondList = std::vector<PreparedCond>;
 
@@ -36,6 +41,11 @@ void MatchAreas(std::vector<CondList>& lists);
 /// One network call: the denoised latent of x [B,C,h,w] at `sigma`, in x's type (f32 or f64; the network itself works
 /// in f32). May throw what torch throws.
 at::Tensor BatchedDenoise(const Model& model, const at::Tensor& x, double sigma, ModelCallInputs inputs);
+/// Makes the control networks of the lists ready for a run, each once, and gives those of the first list that ask for
+/// it to entries without area of the other lists, unless these have some of their own. Errors: INVALID_ARGUMENT when a
+/// control network does not fit the model. Source: spec engine.md 4.10 step 5.
+Status PrepareControls(std::vector<CondList>& lists, const Model& model);
+
 
 /// Denoised predictions [B,C,h,w] of x's type of all lists at one level: regions weighted by mask and strength, 0 where
 /// nothing applies. Calls that fit together are one batch, the last list first; `lists` may hold null for one that is

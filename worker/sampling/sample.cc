@@ -76,6 +76,7 @@ StatusOr<at::Tensor> Run(const SampleRequest& request, NodeContext& ctx, at::Ten
     ASSIGN_OR_RETURN(lists[2 + i], PrepareConds(request.others[i], model, cond_run));
   }
   MatchAreas(lists);
+  RETURN_IF_ERROR(PrepareControls(lists, model));
 
   at::Tensor negative;
   const RunHooks::Step guided_step = [&](const at::Tensor& x, double sigma) {

@@ -153,6 +153,7 @@ TEST_CASE("group model_patches") { RunGroup("model_patches", {"easycache", "msd_
 TEST_CASE("group lora") { RunGroup("lora"); }
 TEST_CASE("group flux") { RunGroup("flux"); }
 TEST_CASE("group sd3") { RunGroup("sd3"); }
+TEST_CASE("group controlnet") { RunGroup("controlnet"); }
 TEST_CASE("group t2i") { RunGroup("t2i"); }
 TEST_CASE("group img2img") { RunGroup("img2img"); }
 TEST_CASE("group ksampler_advanced") { RunGroup("ksampler_advanced"); }

@@ -29,6 +29,15 @@ inline Catalog TestCatalog() {
   loader.inputs[0].folder = "checkpoints";
   catalog.Add(loader);
   catalog.Add(MakeSpec("Encode", {{"clip", "CLIP"}, {"text", "STRING"}}, {"CONDITIONING"}));
+  NodeSpec control_loader = MakeSpec("ControlLoader", {{"name", "COMBO"}}, {"CONTROL_NET"});
+  control_loader.inputs[0].folder = "controlnet";
+  catalog.Add(control_loader);
+  NodeSpec control =
+      MakeSpec("Control", {{"conditioning", "CONDITIONING"}, {"control_net", "CONTROL_NET"}, {"image", "IMAGE"}},
+               {"CONDITIONING"});
+  control.keeps_handles = true;
+  catalog.Add(control);
+  catalog.Add(MakeSpec("Area", {{"conditioning", "CONDITIONING"}}, {"CONDITIONING", "LATENT"}));
   NodeSpec empty = MakeSpec("Empty", {{"width", "INT"}}, {"LATENT"});
   empty.cheap = true;
   catalog.Add(empty);

@@ -96,6 +96,44 @@ TEST_CASE("planner: a tiled node becomes a stage whose canvas is the 8-bit form"
   CHECK(found);
 }
 
+// Puts a control net and a node of prompts behind it between the prompt "2" and its user.
+Json WithControl(Json prompt, const std::string& user) {
+  prompt["20"] = Node("ControlLoader", {{"name", "c.safetensors"}});
+  prompt["21"] = Node("Load", {{"image", "pose.png"}});
+  prompt["22"] = Node("Control", {{"conditioning", Link("2")}, {"control_net", Link("20")}, {"image", Link("21")}});
+  prompt["23"] = Node("Area", {{"conditioning", Link("22")}});
+  prompt[user]["inputs"]["positive"] = Link("23");
+  return prompt;
+}
+
+TEST_CASE("planner: a prompt that holds a control net is made anew in each tile, its picture and text once") {
+  const Plan plan = Must(MakePlan(WithControl(TiledPrompt(), "4"), {"5"}, TestCatalog(), {1, "exact"}));
+  REQUIRE(plan.stages.size() == 1);
+  const TaskSpec& tile = plan.stages[0].tile;
+  for (const char* id : {"1", "20", "22", "23"}) CHECK(tile.nodes.contains(id));
+  for (const char* id : {"2", "21"}) CHECK_FALSE(tile.nodes.contains(id));
+  CHECK(tile.needs.models.contains({"controlnet", "c.safetensors"}));
+  REQUIRE(plan.stages[0].bindings.size() == 1);  // the canvas alone comes from the stage
+  std::set<std::string> bound;
+  for (const Binding& binding : tile.bindings) bound.insert(Cat(binding.node, ".", binding.input));
+  CHECK(bound == std::set<std::string>{"22.conditioning", "22.image"});
+  for (const TaskSpec& task : plan.tasks) CHECK_FALSE(task.nodes.contains("22"));
+}
+
+TEST_CASE("planner: replicas make a prompt with a control net anew, and what comes of it crosses as data") {
+  Json prompt = WithControl(ReplicaPrompt(), "5");
+  prompt["5"]["inputs"]["latent"] = Link("23", 1);
+  const Plan plan = Must(MakePlan(prompt, {"8"}, TestCatalog(), {2, "exact"}));
+  for (int r = 0; r < 2; ++r) {
+    const TaskSpec* replica = FindTask(plan, Cat("replica-", r));
+    REQUIRE(replica != nullptr);
+    for (const char* id : {"20", "22", "23"}) CHECK(replica->nodes.contains(id));
+    std::set<std::string> bound;
+    for (const Binding& binding : replica->bindings) bound.insert(Cat(binding.node, ".", binding.input));
+    CHECK(bound == std::set<std::string>{"22.conditioning", "22.image", "5.latent"});
+  }
+}
+
 TEST_CASE("planner: a collector below a tiled node passes replica 0 through") {
   Json prompt = TiledPrompt();
   prompt["6"] = Node("Seed", {{"seed", 1}});

@@ -133,6 +133,8 @@ struct ConditioningCodec {
     Json json = Json::array();
     for (size_t i = 0; i < conditioning.entries.size(); ++i) {
       const CondEntry& entry = conditioning.entries[i];
+      if (entry.control != nullptr)
+        return Internal("entry ", i, " of a CONDITIONING holds a control net, which cannot cross between tasks");
       tensors.emplace(Cat(i, ".cond"), entry.cond);
       for (const auto& [key, tensor] : entry.tensors) {
         if (key == "cond") return InvalidArgument("a CONDITIONING entry has a tensor under the reserved key \"cond\"");

@@ -1,0 +1,286 @@
+// Control networks: loading and applying them. Source: spec engine.md 8.2.
+#include <map>
+
+#include "worker/models/control.h"
+#include "worker/nodes/support.h"
+
+namespace atelier::nodes {
+namespace {
+
+using engine::AppliedControl;
+using engine::ControlNet;
+
+struct ControlNetLoader {
+  std::string control_net_name;
+
+  static void Describe(NodeSchema<ControlNetLoader>& s) {
+    s.Name("Load ControlNet Model").Category("loaders");
+    s.Description("Loads a network that steers a model by a picture.");
+    s.Input<&ControlNetLoader::control_net_name>("control_net_name")
+        .FromFolder("controlnet")
+        .Tooltip("The file below controlnet.");
+    s.Output<ControlNet>("CONTROL_NET");
+  }
+  StatusOr<ControlNet> Run(NodeContext& ctx) const {
+    ASSIGN_OR_RETURN(const std::string path, ctx.ModelPath("controlnet", control_net_name));
+    ASSIGN_OR_RETURN(auto network, models::LoadControlNet(path));
+    return ControlNet{std::move(network), {}};
+  }
+};
+ATELIER_REGISTER_NODE(ControlNetLoader);
+
+struct DiffControlNetLoader {
+  Model model;
+  std::string control_net_name;
+
+  static void Describe(NodeSchema<DiffControlNetLoader>& s) {
+    s.Name("Load ControlNet Model (diff)").Category("loaders");
+    s.Description("Loads a control network that is stored as a difference from a model.");
+    s.Input<&DiffControlNetLoader::model>("model").Tooltip("The model that the file is a difference from.");
+    s.Input<&DiffControlNetLoader::control_net_name>("control_net_name")
+        .FromFolder("controlnet")
+        .Tooltip("The file below controlnet.");
+    s.Output<ControlNet>("CONTROL_NET");
+  }
+  StatusOr<ControlNet> Run(NodeContext& ctx) const {
+    ASSIGN_OR_RETURN(const std::string path, ctx.ModelPath("controlnet", control_net_name));
+    ASSIGN_OR_RETURN(auto network, models::LoadControlNet(path, &model));
+    return ControlNet{std::move(network), {}};
+  }
+};
+ATELIER_REGISTER_NODE(DiffControlNetLoader);
+
+// Puts a control on top of each entry's own; entries with the same one before share the new one, also among lists.
+class Applier {
+ public:
+  explicit Applier(AppliedControl control) : control_(std::move(control)) {}
+
+  Conditioning operator()(const Conditioning& conditioning) {
+    Conditioning result = conditioning;
+    for (CondEntry& entry : result.entries) {
+      std::shared_ptr<const AppliedControl>& made = made_[entry.control.get()];
+      if (made == nullptr) {
+        AppliedControl applied = control_;
+        applied.previous = entry.control;
+        made = std::make_shared<const AppliedControl>(std::move(applied));
+      }
+      entry.control = made;
+    }
+    return result;
+  }
+
+ private:
+  AppliedControl control_;
+  std::map<const AppliedControl*, std::shared_ptr<const AppliedControl>> made_;
+};
+
+struct ControlNetApply {
+  Conditioning conditioning;
+  ControlNet control_net;
+  Image image;
+  double strength = 1.0;
+
+  static void Describe(NodeSchema<ControlNetApply>& s) {
+    s.Name("Apply ControlNet (OLD)").Category("conditioning/controlnet").KeepsHandles();
+    s.Description("Steers the model by a picture, for the negative prompt as well.");
+    s.Input<&ControlNetApply::conditioning>("conditioning").Tooltip("The prompt to steer with.");
+    s.Input<&ControlNetApply::control_net>("control_net").Tooltip("The control network.");
+    s.Input<&ControlNetApply::image>("image").Tooltip("What the control network is shown.");
+    s.Input<&ControlNetApply::strength>("strength")
+        .Default(1.0)
+        .Range(0.0, 10.0)
+        .Step(0.01)
+        .Tooltip("How strongly it steers.");
+    s.Output<Conditioning>("CONDITIONING");
+  }
+  StatusOr<Conditioning> Run(NodeContext&) const {
+    if (strength == 0) return conditioning;
+    RETURN_IF_ERROR(CheckPixels("image", image));
+    AppliedControl applied;
+    applied.net = control_net;
+    applied.picture.pixels = image.pixels;
+    applied.strength = strength;
+    applied.to_uncond = true;
+    return Applier(std::move(applied))(conditioning);
+  }
+};
+ATELIER_REGISTER_NODE(ControlNetApply);
+
+using Both = std::tuple<Conditioning, Conditioning>;
+
+// What the nodes that take both lists have in common.
+StatusOr<Both> ApplyToBoth(const Conditioning& positive, const Conditioning& negative, AppliedControl applied) {
+  Applier apply(std::move(applied));
+  Conditioning first = apply(positive);
+  return Both{std::move(first), apply(negative)};
+}
+
+struct ControlNetApplyAdvanced {
+  using T = ControlNetApplyAdvanced;
+  Conditioning positive, negative;
+  ControlNet control_net;
+  Image image;
+  double strength = 1.0, start_percent = 0.0, end_percent = 1.0;
+  std::optional<Vae> vae;
+
+  static void Describe(NodeSchema<T>& s) {
+    s.Name("Apply ControlNet").Category("conditioning/controlnet").KeepsHandles();
+    s.Description("Steers the model by a picture during a part of the run.");
+    s.Input<&T::positive>("positive").Tooltip("What to aim at.");
+    s.Input<&T::negative>("negative").Tooltip("What to avoid.");
+    s.Input<&T::control_net>("control_net").Tooltip("The control network.");
+    s.Input<&T::image>("image").Tooltip("What the control network is shown.");
+    s.Input<&T::strength>("strength").Default(1.0).Range(0.0, 10.0).Step(0.01).Tooltip("How strongly it steers.");
+    s.Input<&T::start_percent>("start_percent")
+        .Default(0.0)
+        .Range(0.0, 1.0)
+        .Step(0.001)
+        .Tooltip("Where in the run it starts, 0 to 1.");
+    s.Input<&T::end_percent>("end_percent")
+        .Default(1.0)
+        .Range(0.0, 1.0)
+        .Step(0.001)
+        .Tooltip("Where in the run it ends, 0 to 1.");
+    s.Input<&T::vae>("vae").Tooltip("The autoencoder, for control networks that look at latents.");
+    s.Output<Conditioning>("positive");
+    s.Output<Conditioning>("negative");
+  }
+  StatusOr<Both> Run(NodeContext&) const {
+    if (strength == 0) return Both{positive, negative};
+    RETURN_IF_ERROR(CheckPixels("image", image));
+    AppliedControl applied;
+    applied.net = control_net;
+    applied.picture.pixels = image.pixels;
+    if (vae) applied.picture.autoencoder = vae->autoencoder;
+    applied.strength = strength;
+    applied.start_percent = start_percent;
+    applied.end_percent = end_percent;
+    return ApplyToBoth(positive, negative, std::move(applied));
+  }
+};
+ATELIER_REGISTER_NODE(ControlNetApplyAdvanced);
+
+struct ControlNetApplySD3 {
+  using T = ControlNetApplySD3;
+  Conditioning positive, negative;
+  ControlNet control_net;
+  Vae vae;
+  Image image;
+  double strength = 1.0, start_percent = 0.0, end_percent = 1.0;
+
+  static void Describe(NodeSchema<T>& s) {
+    s.Name("Apply Controlnet with VAE").Category("conditioning/controlnet").KeepsHandles();
+    s.Description("Steers the model by a picture that the control network sees as latents.");
+    s.Input<&T::positive>("positive").Tooltip("What to aim at.");
+    s.Input<&T::negative>("negative").Tooltip("What to avoid.");
+    s.Input<&T::control_net>("control_net").Tooltip("The control network.");
+    s.Input<&T::vae>("vae").Tooltip("The autoencoder, for control networks that look at latents.");
+    s.Input<&T::image>("image").Tooltip("What the control network is shown.");
+    s.Input<&T::strength>("strength").Default(1.0).Range(0.0, 10.0).Step(0.01).Tooltip("How strongly it steers.");
+    s.Input<&T::start_percent>("start_percent")
+        .Default(0.0)
+        .Range(0.0, 1.0)
+        .Step(0.001)
+        .Tooltip("Where in the run it starts, 0 to 1.");
+    s.Input<&T::end_percent>("end_percent")
+        .Default(1.0)
+        .Range(0.0, 1.0)
+        .Step(0.001)
+        .Tooltip("Where in the run it ends, 0 to 1.");
+    s.Output<Conditioning>("positive");
+    s.Output<Conditioning>("negative");
+  }
+  StatusOr<Both> Run(NodeContext& ctx) const {
+    return ControlNetApplyAdvanced{positive, negative, control_net, image, strength, start_percent, end_percent, vae}
+        .Run(ctx);
+  }
+};
+ATELIER_REGISTER_NODE(ControlNetApplySD3);
+
+struct ControlNetInpaintingAliMamaApply {
+  using T = ControlNetInpaintingAliMamaApply;
+  Conditioning positive, negative;
+  ControlNet control_net;
+  Vae vae;
+  Image image;
+  Mask mask;
+  double strength = 1.0, start_percent = 0.0, end_percent = 1.0;
+
+  static void Describe(NodeSchema<T>& s) {
+    s.Name("ControlNetInpaintingAliMamaApply").Category("conditioning/controlnet").KeepsHandles();
+    s.Description("Steers the model by a picture of which a part is to be painted anew.");
+    s.Input<&T::positive>("positive").Tooltip("What to aim at.");
+    s.Input<&T::negative>("negative").Tooltip("What to avoid.");
+    s.Input<&T::control_net>("control_net").Tooltip("The control network.");
+    s.Input<&T::vae>("vae").Tooltip("The autoencoder, for control networks that look at latents.");
+    s.Input<&T::image>("image").Tooltip("What the control network is shown.");
+    s.Input<&T::mask>("mask").Tooltip("1 where the picture is to be painted anew.");
+    s.Input<&T::strength>("strength").Default(1.0).Range(0.0, 10.0).Step(0.01).Tooltip("How strongly it steers.");
+    s.Input<&T::start_percent>("start_percent")
+        .Default(0.0)
+        .Range(0.0, 1.0)
+        .Step(0.001)
+        .Tooltip("Where in the run it starts, 0 to 1.");
+    s.Input<&T::end_percent>("end_percent")
+        .Default(1.0)
+        .Range(0.0, 1.0)
+        .Step(0.001)
+        .Tooltip("Where in the run it ends, 0 to 1.");
+    s.Output<Conditioning>("positive");
+    s.Output<Conditioning>("negative");
+  }
+  StatusOr<Both> Run(NodeContext&) const {
+    if (strength == 0) return Both{positive, negative};
+    RETURN_IF_ERROR(CheckPixels("image", image));
+    if (!mask.values.defined() || mask.values.dim() < 2 || mask.values.numel() == 0)
+      return InvalidArgument("mask is empty");
+    AppliedControl applied;
+    applied.net = control_net;
+    applied.picture.pixels = image.pixels;
+    applied.picture.mask = mask.values.reshape({-1, mask.values.size(-2), mask.values.size(-1)});
+    applied.picture.autoencoder = vae.autoencoder;
+    applied.strength = strength;
+    applied.start_percent = start_percent;
+    applied.end_percent = end_percent;
+    return ApplyToBoth(positive, negative, std::move(applied));
+  }
+};
+ATELIER_REGISTER_NODE(ControlNetInpaintingAliMamaApply);
+
+struct SetUnionControlNetType {
+  ControlNet control_net;
+  std::string type;
+
+  // The number of each kind in the networks of several kinds.
+  static const std::vector<std::pair<std::string, int64_t>>& Kinds() {
+    static const std::vector<std::pair<std::string, int64_t>> kinds = {{"openpose", 0},
+                                                                       {"depth", 1},
+                                                                       {"hed/pidi/scribble/ted", 2},
+                                                                       {"canny/lineart/anime_lineart/mlsd", 3},
+                                                                       {"normal", 4},
+                                                                       {"segment", 5},
+                                                                       {"tile", 6},
+                                                                       {"repaint", 7}};
+    return kinds;
+  }
+  static void Describe(NodeSchema<SetUnionControlNetType>& s) {
+    s.Name("SetUnionControlNetType").Category("conditioning/controlnet").Cheap();
+    s.Description("Tells a control network of several kinds what its picture shows.");
+    std::vector<std::string> names{"auto"};
+    for (const auto& [name, number] : Kinds()) names.push_back(name);
+    s.Input<&SetUnionControlNetType::control_net>("control_net").Tooltip("The control network.");
+    s.Input<&SetUnionControlNetType::type>("type").OneOf(names).Tooltip("What the picture shows.");
+    s.Output<ControlNet>("CONTROL_NET");
+  }
+  StatusOr<ControlNet> Run(NodeContext&) const {
+    ControlNet result = control_net;
+    result.kinds.clear();
+    for (const auto& [name, number] : Kinds())
+      if (name == type) result.kinds.push_back(number);
+    return result;
+  }
+};
+ATELIER_REGISTER_NODE(SetUnionControlNetType);
+
+}  // namespace
+}  // namespace atelier::nodes
