@@ -121,7 +121,7 @@ void Feather(at::Tensor& mult, const std::array<int64_t, 4>& area, int64_t heigh
   }
 }
 
-std::optional<Call> MakeCall(size_t list, const PreparedCond& cond, const at::Tensor& x, float sigma) {
+std::optional<Call> MakeCall(size_t list, const PreparedCond& cond, const at::Tensor& x, double sigma) {
   if (sigma > cond.start_sigma || sigma < cond.end_sigma) return std::nullopt;
   Call call;
   call.list = list;
@@ -221,10 +221,10 @@ void MatchAreas(std::vector<CondList>& lists) {
   }
 }
 
-at::Tensor BatchedDenoise(const Model& model, const at::Tensor& x, float sigma, ModelCallInputs inputs) {
+at::Tensor BatchedDenoise(const Model& model, const at::Tensor& x, double sigma, ModelCallInputs inputs) {
   const at::Tensor sigmas = at::full({x.size(0)}, sigma, x.options());
   const at::Tensor scaled = model.sampling->CalculateInput(sigmas, x);
-  inputs.sigma = sigma;
+  inputs.sigma = static_cast<float>(sigma);
   const NetworkHooks* hooks = model.running == nullptr ? nullptr : &model.running->network;
   inputs.hooks = hooks;
   NetworkHooks::Network forward = [&model](const at::Tensor& in, const at::Tensor& t, const ModelCallInputs& more) {
@@ -238,7 +238,7 @@ at::Tensor BatchedDenoise(const Model& model, const at::Tensor& x, float sigma, 
       };
     }
   }
-  const at::Tensor output = forward(scaled, model.sampling->Timestep(sigmas), inputs);
+  const at::Tensor output = forward(scaled.to(at::kFloat), model.sampling->Timestep(sigmas).to(at::kFloat), inputs);
   return model.sampling->CalculateDenoised(sigmas, output.to(at::kFloat), x);
 }
 
@@ -275,7 +275,7 @@ ModelCallInputs Joined(const std::vector<Call>& batch) {
 }  // namespace
 
 std::vector<at::Tensor> EvaluateConds(const Model& model, const std::vector<const CondList*>& lists,
-                                      const at::Tensor& x, float sigma) {
+                                      const at::Tensor& x, double sigma) {
   std::vector<at::Tensor> sums(lists.size()), counts(lists.size());
   std::vector<Call> due;
   for (size_t i = 0; i < lists.size(); ++i) {

@@ -33,14 +33,15 @@ StatusOr<CondList> PrepareConds(const Conditioning& conditioning, const Model& m
 /// Gives each list a counterpart of every area that another list has, so that guidance compares like with like.
 void MatchAreas(std::vector<CondList>& lists);
 
-/// One network call: the denoised latent of x f32 [B,C,h,w] at `sigma`. May throw what torch throws.
-at::Tensor BatchedDenoise(const Model& model, const at::Tensor& x, float sigma, ModelCallInputs inputs);
+/// One network call: the denoised latent of x [B,C,h,w] at `sigma`, in x's type (f32 or f64; the network itself works
+/// in f32). May throw what torch throws.
+at::Tensor BatchedDenoise(const Model& model, const at::Tensor& x, double sigma, ModelCallInputs inputs);
 
-/// Denoised predictions f32 [B,C,h,w] of all lists at one level: regions weighted by mask and strength, 0 where nothing
-/// applies. Calls that fit together are one batch, the last list first; `lists` may hold null for one that is not
-/// wanted, which gives an undefined tensor. List 0 is the positive one, the others count as negative. May throw what
-/// torch throws.
+/// Denoised predictions [B,C,h,w] of x's type of all lists at one level: regions weighted by mask and strength, 0 where
+/// nothing applies. Calls that fit together are one batch, the last list first; `lists` may hold null for one that is
+/// not wanted, which gives an undefined tensor. List 0 is the positive one, the others count as negative. May throw
+/// what torch throws.
 std::vector<at::Tensor> EvaluateConds(const Model& model, const std::vector<const CondList*>& lists,
-                                      const at::Tensor& x, float sigma);
+                                      const at::Tensor& x, double sigma);
 
 }  // namespace atelier::engine

@@ -75,19 +75,18 @@ StatusOr<at::Tensor> Run(const SampleRequest& request, NodeContext& ctx, at::Ten
 
   at::Tensor negative;
   const RunHooks::Step guided_step = [&](const at::Tensor& x, double sigma) {
-    const auto level = static_cast<float>(sigma);
     const std::vector<at::Tensor> parts =
-        EvaluateConds(model, {&lists[0], use_negative ? &lists[1] : nullptr}, x, level);
+        EvaluateConds(model, {&lists[0], use_negative ? &lists[1] : nullptr}, x, sigma);
     GuidanceCall call{model, x, sigma, request.cfg, parts[0], parts[1], use_negative, {}, &lists[0], &lists[1]};
     ApplyGuidance(call);
     negative = call.negative;
     return call.denoised;
   };
-  auto guided = [&](const at::Tensor& x, float sigma) {
+  auto guided = [&](const at::Tensor& x, double sigma) {
     const at::Tensor denoised = RunStep(model, x, sigma, guided_step);
     return Prediction0{denoised, negative};
   };
-  auto denoise = [&](const at::Tensor& x, float sigma) -> StatusOr<Prediction0> {
+  auto denoise = [&](const at::Tensor& x, double sigma) -> StatusOr<Prediction0> {
     if (ctx.cancelled()) return Cancelled("cancelled");
     if (!mask.defined()) return guided(x, sigma);
     const at::Tensor level = at::scalar_tensor(sigma, x.options());

@@ -22,7 +22,7 @@ SampleRun::SampleRun(at::Tensor start, std::vector<float> levels, const ModelSam
     if (sigma > 0) tree_low_ = std::min(tree_low_, sigma);
 }
 
-StatusOr<at::Tensor> SampleRun::Denoise(const at::Tensor& at_x, float sigma) {
+StatusOr<at::Tensor> SampleRun::Denoise(const at::Tensor& at_x, double sigma) {
   ASSIGN_OR_RETURN(Prediction0 prediction, denoiser_(at_x, sigma));
   negative_ = std::move(prediction.negative);
   return std::move(prediction.denoised);

@@ -28,7 +28,7 @@ struct Prediction0 {
 /// What a sampler works with. Arithmetic on levels is float32, as the reference's. Thread: one at a time.
 class SampleRun {
  public:
-  using Denoiser = std::function<StatusOr<Prediction0>(const at::Tensor& x, float sigma)>;
+  using Denoiser = std::function<StatusOr<Prediction0>(const at::Tensor& x, double sigma)>;
   using Reporter = std::function<Status(int64_t step, int64_t steps, const at::Tensor& x, const at::Tensor& denoised)>;
 
   /// start: f32 [B,...] in model space on the sampling device. levels: n+1 descending noise levels, n >= 1.
@@ -43,7 +43,7 @@ class SampleRun {
   bool flow() const { return sampling.flow(); }
 
   /// The denoised latent at `sigma`. Errors: the model's; CANCELLED.
-  StatusOr<at::Tensor> Denoise(const at::Tensor& at_x, float sigma);
+  StatusOr<at::Tensor> Denoise(const at::Tensor& at_x, double sigma);
   /// The negative list's prediction in the last Denoise() (samplers registered with needs_negative only).
   const at::Tensor& negative() const { return negative_; }
   /// Tells progress and preview of step `i`. Errors: CANCELLED.

@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "worker/sampling/sampler.h"
+#include "worker/sampling/samplers/makers.h"
 
 namespace atelier::engine {
 namespace {
@@ -80,4 +81,10 @@ struct Dpmpp2mCfgPp {
 ATELIER_REGISTER_SAMPLER("dpmpp_2m_cfg_pp", 16, Dpmpp2mCfgPp{}, SamplerTraits{.needs_negative = true});
 
 }  // namespace
+
+SamplerType EulerAncestralCfgPpSampler(double eta, double s_noise) {
+  return MakeSampler(EulerCfgPp{static_cast<float>(eta), static_cast<float>(s_noise)},
+                     SamplerTraits{.needs_negative = true});
+}
+
 }  // namespace atelier::engine

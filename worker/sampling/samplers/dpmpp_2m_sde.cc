@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "worker/sampling/sampler.h"
+#include "worker/sampling/samplers/makers.h"
 
 namespace atelier::engine {
 namespace {
@@ -46,4 +47,9 @@ ATELIER_REGISTER_SAMPLER("dpmpp_2m_sde_heun", 19, Dpmpp2mSde{.heun = true});
 ATELIER_REGISTER_SAMPLER("dpmpp_2m_sde_heun_gpu", 20, Dpmpp2mSde{.heun = true, .on_cpu = false});
 
 }  // namespace
+
+SamplerType Dpmpp2mSdeSampler(double eta, double s_noise, bool heun, bool noise_on_cpu) {
+  return MakeSampler(Dpmpp2mSde{static_cast<float>(eta), static_cast<float>(s_noise), heun, noise_on_cpu});
+}
+
 }  // namespace atelier::engine

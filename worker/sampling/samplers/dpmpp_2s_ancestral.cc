@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "worker/sampling/sampler.h"
+#include "worker/sampling/samplers/makers.h"
 
 namespace atelier::engine {
 namespace {
@@ -59,4 +60,9 @@ struct Dpmpp2sAncestral {
 ATELIER_REGISTER_SAMPLER("dpmpp_2s_ancestral", 11, Dpmpp2sAncestral{});
 
 }  // namespace
+
+SamplerType Dpmpp2sAncestralSampler(double eta, double s_noise) {
+  return MakeSampler(Dpmpp2sAncestral{static_cast<float>(eta), static_cast<float>(s_noise)});
+}
+
 }  // namespace atelier::engine

@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "worker/sampling/sampler.h"
+#include "worker/sampling/samplers/makers.h"
 
 namespace atelier::engine {
 namespace {
@@ -52,4 +53,9 @@ ATELIER_REGISTER_SAMPLER("dpmpp_3m_sde", 21, Dpmpp3mSde{});
 ATELIER_REGISTER_SAMPLER("dpmpp_3m_sde_gpu", 22, Dpmpp3mSde{.on_cpu = false});
 
 }  // namespace
+
+SamplerType Dpmpp3mSdeSampler(double eta, double s_noise, bool noise_on_cpu) {
+  return MakeSampler(Dpmpp3mSde{static_cast<float>(eta), static_cast<float>(s_noise), noise_on_cpu});
+}
+
 }  // namespace atelier::engine

@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "worker/sampling/sampler.h"
+#include "worker/sampling/samplers/makers.h"
 
 namespace atelier::engine {
 namespace {
@@ -44,4 +45,10 @@ ATELIER_REGISTER_SAMPLER("dpmpp_sde", 13, DpmppSde{});
 ATELIER_REGISTER_SAMPLER("dpmpp_sde_gpu", 14, DpmppSde{.on_cpu = false});
 
 }  // namespace
+
+SamplerType DpmppSdeSampler(double eta, double s_noise, double r, bool noise_on_cpu) {
+  return MakeSampler(
+      DpmppSde{static_cast<float>(eta), static_cast<float>(s_noise), static_cast<float>(r), noise_on_cpu});
+}
+
 }  // namespace atelier::engine

@@ -1,16 +1,19 @@
 // Extended reverse-time SDE solver, up to three stages. Source: spec engine.md 5.5.
 #include <cmath>
+#include <optional>
 
 #include "worker/sampling/sampler.h"
+#include "worker/sampling/samplers/makers.h"
 
 namespace atelier::engine {
 namespace {
 
 struct ErSde {
-  int max_stage = 3;
+  int64_t max_stage = 3;
   float s_noise = 1;
+  std::optional<double> power;  // the scale is v^power instead of the ER-SDE one
 
-  static double Scale(double v) { return v * (std::exp(std::pow(v, 0.3)) + 10.0); }
+  double Scale(double v) const { return power ? std::pow(v, *power) : v * (std::exp(std::pow(v, 0.3)) + 10.0); }
 
   StatusOr<at::Tensor> Sample(SampleRun& run) const {
     constexpr int kPoints = 200;
@@ -61,4 +64,16 @@ struct ErSde {
 ATELIER_REGISTER_SAMPLER("er_sde", 34, ErSde{});
 
 }  // namespace
+
+SamplerType ErSdeSampler(const std::string& solver, int64_t max_stage, double eta, double s_noise) {
+  ErSde sampler{max_stage, static_cast<float>(s_noise), std::nullopt};
+  if (solver == "ODE" || (solver == "Reverse-time SDE" && eta == 0)) {
+    sampler.s_noise = 0;
+    sampler.power = 1.0;
+  } else if (solver == "Reverse-time SDE") {
+    sampler.power = eta + 1;
+  }
+  return MakeSampler(sampler);
+}
+
 }  // namespace atelier::engine

@@ -1,5 +1,6 @@
 // Euler steps with fresh noise after each; flow models take the renoising form. Source: spec engine.md 5.5.
 #include "worker/sampling/sampler.h"
+#include "worker/sampling/samplers/makers.h"
 
 namespace atelier::engine {
 namespace {
@@ -37,4 +38,9 @@ struct EulerAncestral {
 ATELIER_REGISTER_SAMPLER("euler_ancestral", 2, EulerAncestral{});
 
 }  // namespace
+
+SamplerType EulerAncestralSampler(double eta, double s_noise) {
+  return MakeSampler(EulerAncestral{static_cast<float>(eta), static_cast<float>(s_noise)});
+}
+
 }  // namespace atelier::engine

@@ -3,6 +3,7 @@
 #include <deque>
 
 #include "worker/sampling/sampler.h"
+#include "worker/sampling/samplers/makers.h"
 
 namespace atelier::engine {
 namespace {
@@ -59,4 +60,7 @@ struct Lms {
 ATELIER_REGISTER_SAMPLER("lms", 8, Lms{});
 
 }  // namespace
+
+SamplerType LmsSampler(int64_t order) { return MakeSampler(Lms{static_cast<size_t>(order)}); }
+
 }  // namespace atelier::engine
