@@ -4,6 +4,7 @@
 #include <ATen/ATen.h>
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -14,16 +15,16 @@
 namespace atelier::engine {
 
 /// A registered schedule: f32 noise levels on the CPU, descending, n+1 values (some give more or fewer) ending in 0.
-/// steps >= 1.
+/// steps >= 1. Errors: INVALID_ARGUMENT for a number of steps that the schedule has no levels for.
 struct ScheduleType {
-  at::Tensor (*sigmas)(const ModelSampling& sampling, int64_t steps);
+  std::function<StatusOr<at::Tensor>(const ModelSampling& sampling, int64_t steps)> sigmas;
 };
 
 /// Names in the reference's order (a combo's choices). Thread: any, after main() started.
 std::vector<std::string> ScheduleNames();
 
 /// f32 levels of the named schedule; an unknown name means the first one, as in the reference. Errors: INVALID_ARGUMENT
-/// when steps is not in 1..1000001. Thread: any.
+/// when steps is not in 1..1000001, and the schedule's own. Thread: any.
 StatusOr<at::Tensor> ScheduleSigmas(const ModelSampling& sampling, const std::string& name, int64_t steps);
 
 /// `sigmas` with one 0 appended. Thread: any.
