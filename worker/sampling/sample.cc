@@ -41,7 +41,7 @@ StatusOr<at::Tensor> Run(const SampleRequest& request, NodeContext& ctx, at::Ten
   std::vector<float> sigmas(request.sigmas.data_ptr<float>(),
                             request.sigmas.data_ptr<float>() + request.sigmas.numel());
 
-  at::Tensor latent = request.latent.to(device, at::kFloat);
+  at::Tensor latent = request.latent.to(device, request.noise.scalar_type());
   const at::Tensor noise = request.noise.to(device);
   if (latent.count_nonzero().item<int64_t>() > 0) latent = format.ProcessIn(latent);
 
@@ -56,8 +56,8 @@ StatusOr<at::Tensor> Run(const SampleRequest& request, NodeContext& ctx, at::Ten
     }
   }
 
-  std::vector<CondList> lists(2);
-  CondRun cond_run{latent, noise, mask, CondKind::kPositive, format};
+  std::vector<CondList> lists(2 + request.others.size());
+  CondRun cond_run{latent.to(at::kFloat), noise.to(at::kFloat), mask, CondKind::kPositive, format};
   const HookRun hook_run{
       request.model, request.seed, request.noise, sigmas,
       [&](const Conditioning& conditioning, CondKind kind) -> StatusOr<std::shared_ptr<const CondList>> {
@@ -67,20 +67,32 @@ StatusOr<at::Tensor> Run(const SampleRequest& request, NodeContext& ctx, at::Ten
         return std::make_shared<const CondList>(std::move(list));
       }};
   ASSIGN_OR_RETURN(const Model model, WithHooks(request.model, hook_run));
-  const bool use_negative = request.sampler.traits.needs_negative || NeedsNegative(model, request.cfg);
+  const bool use_negative =
+      request.guide || request.sampler.traits.needs_negative || NeedsNegative(model, request.cfg);
   ASSIGN_OR_RETURN(lists[0], PrepareConds(request.positive, model, cond_run));
   cond_run.kind = CondKind::kNegative;
   ASSIGN_OR_RETURN(lists[1], PrepareConds(request.negative, model, cond_run));
+  for (size_t i = 0; i < request.others.size(); ++i) {
+    ASSIGN_OR_RETURN(lists[2 + i], PrepareConds(request.others[i], model, cond_run));
+  }
   MatchAreas(lists);
 
   at::Tensor negative;
   const RunHooks::Step guided_step = [&](const at::Tensor& x, double sigma) {
-    const std::vector<at::Tensor> parts =
-        EvaluateConds(model, {&lists[0], use_negative ? &lists[1] : nullptr}, x, sigma);
-    GuidanceCall call{model, x, sigma, request.cfg, parts[0], parts[1], use_negative, {}, &lists[0], &lists[1]};
-    ApplyGuidance(call);
-    negative = call.negative;
-    return call.denoised;
+    std::vector<const CondList*> wanted;
+    for (const CondList& list : lists) wanted.push_back(&list);
+    if (!use_negative) wanted[1] = nullptr;
+    const std::vector<at::Tensor> parts = EvaluateConds(model, wanted, x, sigma);
+    auto guide = [&](const at::Tensor& toward, const at::Tensor& from, double scale) {
+      GuidanceCall call{model, x, sigma, scale, toward, from, use_negative, {}, &lists[0], &lists[1]};
+      ApplyGuidance(call);
+      negative = call.negative;
+      return call.denoised;
+    };
+    if (!request.guide) return guide(parts[0], parts[1], request.cfg);
+    Prediction0 mixed = request.guide(x, parts, guide);
+    negative = mixed.negative;
+    return mixed.denoised;
   };
   auto guided = [&](const at::Tensor& x, double sigma) {
     const at::Tensor denoised = RunStep(model, x, sigma, guided_step);

@@ -6,21 +6,26 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "common/graph/node.h"
 #include "worker/engine/types.h"
+#include "worker/sampling/guider.h"
 #include "worker/sampling/sampler.h"
 
 namespace atelier::engine {
 
-/// What a run needs. positive and negative are the two lists of classifier-free guidance.
+/// What a run needs. positive and negative are the two lists of classifier-free guidance; with `guide` they and the
+/// others are what it mixes.
 struct SampleRequest {
   Model model;
   Conditioning positive, negative;
   double cfg = 1.0;
+  std::vector<Conditioning> others;
+  GuideFunction guide;
   SamplerType sampler;
   at::Tensor sigmas;      // f32 [n+1] on the CPU; empty: the latent is returned as it is
-  at::Tensor noise;       // f32 [B,C,h,w] on the CPU
+  at::Tensor noise;       // f32 [B,C,h,w] on the CPU, or f64: then the run is in f64
   at::Tensor latent;      // f32 [B,C,h,w] on the CPU, VAE units
   at::Tensor noise_mask;  // f32 of any resolution, 1 = to be changed, or undefined
   uint64_t seed = 0;      // of the sampler's own noise

@@ -94,14 +94,20 @@ bool NamesKnown(const Json& prompt) {
   for (const auto& [id, node] : prompt.items()) {
     const Json& inputs = node.at("inputs");
     if (inputs.contains("sampler_name") &&
+        node.at("class_type") != "ClownsharKSampler_Beta" &&
         Registry<engine::SamplerType>::Get().Find(inputs.at("sampler_name").get<std::string>()) == nullptr)
       return false;
   }
   return true;
 }
 
+<<<<<<< HEAD
 // `open`: cases that the engine does not agree with yet.
 void RunGroup(const std::string& group, const std::set<std::string>& open = {}) {
+=======
+// Cases of models that start with `waiting` are left out: their family is not built yet.
+void RunGroup(const std::string& group, const std::string& waiting = "") {
+>>>>>>> 301f715 (Custom sampling: guiders, noise, sampler and scheduler nodes, operations on noise levels; ClownsharKSampler)
   golden::UseGoldenModels();
   golden::Host host;
   Executor executor;
@@ -117,6 +123,8 @@ void RunGroup(const std::string& group, const std::set<std::string>& open = {}) 
       continue;
     }
     bool models_here = true;
+    for (const Json& model : c.at("models"))
+      models_here = models_here && (waiting.empty() || model.get<std::string>().rfind(waiting, 0) != 0);
     for (const Json& model : c.at("models"))
       models_here =
           models_here && (group != "upscale_model" || host.ModelPath("upscale_models", model.get<std::string>()).ok());
@@ -153,6 +161,8 @@ TEST_CASE("group ksampler_advanced") { RunGroup("ksampler_advanced"); }
 TEST_CASE("group vae") { RunGroup("vae"); }
 TEST_CASE("group samplers") { RunGroup("samplers"); }
 TEST_CASE("group samplers_sched") { RunGroup("samplers_sched"); }
+TEST_CASE("group sampler_custom") { RunGroup("sampler_custom"); }
+TEST_CASE("group res4lyf") { RunGroup("res4lyf", "tiny_wan"); }
 TEST_CASE("group upscale_model") { RunGroup("upscale_model"); }
 
 }  // namespace

@@ -41,9 +41,4 @@ struct SaSolverSettings {
 };
 SamplerType SaSolverSampler(const SaSolverSettings& settings);
 
-/// LCM that also enlarges the latent: by `ratio` in all, spread over the first `steps` steps (-1: all but the last).
-SamplerType LcmUpscaleSampler(double ratio, int64_t steps, const std::string& method);
-/// alternative: the form whose slope comes from the guided prediction's own x.
-SamplerType EulerCfgPpNodeSampler(bool alternative);
-
 }  // namespace atelier::engine

@@ -1,0 +1,130 @@
+// GUIDER values: how several conditionings lead one run. Source: spec engine.md 4.12.
+#include "worker/nodes/support.h"
+#include "worker/sampling/guider.h"
+
+namespace atelier::nodes {
+namespace {
+
+using engine::CfgFunction;
+using engine::Guider;
+using engine::Prediction0;
+
+struct BasicGuider {
+  Model model;
+  Conditioning conditioning;
+
+  static void Describe(NodeSchema<BasicGuider>& s) {
+    s.Name("BasicGuider")
+        .Category("sampling/custom_sampling/guiders")
+        .Description("Follows one conditioning, without a negative one.");
+    s.Input<&BasicGuider::model>("model");
+    s.Input<&BasicGuider::conditioning>("conditioning");
+    s.Output<Guider>("GUIDER");
+  }
+  StatusOr<Guider> Run(NodeContext&) const {
+    Guider guider;
+    guider.model = model;
+    guider.positive = conditioning;
+    return guider;
+  }
+};
+ATELIER_REGISTER_NODE(BasicGuider);
+
+struct CFGGuider {
+  Model model;
+  Conditioning positive, negative;
+  double cfg = 8.0;
+
+  static void Describe(NodeSchema<CFGGuider>& s) {
+    s.Name("CFGGuider").Category("sampling/custom_sampling/guiders").Description("Classifier-free guidance.");
+    s.Input<&CFGGuider::model>("model");
+    s.Input<&CFGGuider::positive>("positive");
+    s.Input<&CFGGuider::negative>("negative");
+    s.Input<&CFGGuider::cfg>("cfg").Default(8.0).Range(0.0, 100.0).Step(0.1);
+    s.Output<Guider>("GUIDER");
+  }
+  StatusOr<Guider> Run(NodeContext&) const {
+    Guider guider;
+    guider.model = model;
+    guider.positive = positive;
+    guider.negative = negative;
+    guider.cfg = cfg;
+    return guider;
+  }
+};
+ATELIER_REGISTER_NODE(CFGGuider);
+
+struct DualCFGGuider {
+  Model model;
+  Conditioning cond1, cond2, negative;
+  double cfg_conds = 8.0, cfg_cond2_negative = 8.0;
+  std::string style = "regular";
+
+  static void Describe(NodeSchema<DualCFGGuider>& s) {
+    s.Name("DualCFGGuider")
+        .Category("sampling/custom_sampling/guiders")
+        .Description("Guides from the negative to the second conditioning and from that to the first.");
+    s.Input<&DualCFGGuider::model>("model");
+    s.Input<&DualCFGGuider::cond1>("cond1");
+    s.Input<&DualCFGGuider::cond2>("cond2");
+    s.Input<&DualCFGGuider::negative>("negative");
+    s.Input<&DualCFGGuider::cfg_conds>("cfg_conds").Default(8.0).Range(0.0, 100.0).Step(0.1);
+    s.Input<&DualCFGGuider::cfg_cond2_negative>("cfg_cond2_negative").Default(8.0).Range(0.0, 100.0).Step(0.1);
+    s.Input<&DualCFGGuider::style>("style").OneOf({"regular", "nested"});
+    s.Output<Guider>("GUIDER");
+  }
+  StatusOr<Guider> Run(NodeContext&) const {
+    Guider guider;
+    guider.model = model;
+    guider.positive = cond1;
+    guider.negative = negative;
+    guider.others = {cond2};
+    guider.guide = [nested = style == "nested", first = cfg_conds, second = cfg_cond2_negative](
+                       const at::Tensor&, const std::vector<at::Tensor>& parts, const CfgFunction& cfg) {
+      const at::Tensor &one = parts[0], &none = parts[1], &two = parts[2];
+      if (nested) return Prediction0{cfg(two + (one - two) * first, none, second), none};
+      return Prediction0{cfg(two, none, second) + (one - two) * first, none};
+    };
+    return guider;
+  }
+};
+ATELIER_REGISTER_NODE(DualCFGGuider);
+
+struct PerpNegGuider {
+  Model model;
+  Conditioning positive, negative, empty_conditioning;
+  double cfg = 8.0, neg_scale = 1.0;
+
+  static void Describe(NodeSchema<PerpNegGuider>& s) {
+    s.Name("PerpNegGuider")
+        .Category("_for_testing")
+        .Description(
+            "Guidance that removes only what of the negative conditioning is at right angles to the positive.");
+    s.Input<&PerpNegGuider::model>("model");
+    s.Input<&PerpNegGuider::positive>("positive");
+    s.Input<&PerpNegGuider::negative>("negative");
+    s.Input<&PerpNegGuider::empty_conditioning>("empty_conditioning");
+    s.Input<&PerpNegGuider::cfg>("cfg").Default(8.0).Range(0.0, 100.0).Step(0.1);
+    s.Input<&PerpNegGuider::neg_scale>("neg_scale").Default(1.0).Range(0.0, 100.0).Step(0.01);
+    s.Output<Guider>("GUIDER");
+  }
+  StatusOr<Guider> Run(NodeContext&) const {
+    Guider guider;
+    guider.model = model;
+    guider.positive = positive;
+    guider.negative = negative;
+    guider.others = {empty_conditioning};
+    guider.guide = [scale = cfg, share = neg_scale](const at::Tensor&, const std::vector<at::Tensor>& parts,
+                                                    const CfgFunction& guided) {
+      const at::Tensor& empty = parts[2];
+      const at::Tensor toward = parts[0] - empty, away = parts[1] - empty;
+      const at::Tensor across = away - (away * toward).sum() / toward.norm().square() * toward;
+      return Prediction0{guided(empty + (toward - share * across), empty, scale), empty};
+    };
+    return guider;
+  }
+};
+ATELIER_REGISTER_NODE(PerpNegGuider);
+
+}  // namespace
+}  // namespace atelier::nodes
