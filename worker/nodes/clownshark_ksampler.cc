@@ -57,26 +57,37 @@ struct ClownsharKSampler_Beta {
     s.Input<&N::sampler_name>("sampler_name")
         .OneOf({"multistep/res_2m", "multistep/res_3m", "multistep/deis_2m", "multistep/deis_3m", "exponential/res_2s",
                 "exponential/res_3s", "exponential/res_5s", "exponential/res_6s", "linear/euler"})
-        .Default("multistep/res_2m");
-    s.Input<&N::scheduler>("scheduler").OneOf(engine::ScheduleNames()).Default("beta57");
-    s.Input<&N::steps>("steps").Default(30).Range(1, 10000);
+        .Default("multistep/res_2m")
+        .Tooltip("The algorithm.");
+    s.Input<&N::scheduler>("scheduler")
+        .OneOf(engine::ScheduleNames())
+        .Default("beta57")
+        .Tooltip("How the levels are spaced.");
+    s.Input<&N::steps>("steps").Default(30).Range(1, 10000).Tooltip("How many steps.");
     s.Input<&N::steps_to_run>("steps_to_run").Default(-1).Range(-1, 10000).Tooltip("-1: all.");
     s.Input<&N::denoise>("denoise")
         .Default(1.0)
         .Range(-10000, 10000)
         .Step(0.01)
         .Tooltip("Below 0: all levels are scaled by its size.");
-    s.Input<&N::cfg>("cfg").Default(5.5).Range(-100.0, 100.0).Step(0.01);
-    s.Input<&N::seed>("seed").Default(0).Range(0, UINT64_MAX).Seed();
-    s.Input<&N::sampler_mode>("sampler_mode").OneOf({"unsample", "standard", "resample"}).Default("standard");
+    s.Input<&N::cfg>("cfg")
+        .Default(5.5)
+        .Range(-100.0, 100.0)
+        .Step(0.01)
+        .Tooltip("How strongly to follow the positive conditioning; 1 ignores the negative one.");
+    s.Input<&N::seed>("seed").Default(0).Range(0, UINT64_MAX).Seed().Tooltip("Seed of the noise.");
+    s.Input<&N::sampler_mode>("sampler_mode")
+        .OneOf({"unsample", "standard", "resample"})
+        .Default("standard")
+        .Tooltip("Only standard is built.");
     s.Input<&N::bongmath>("bongmath").Default(true).Tooltip("Fits each step's start anew to its noised stages.");
-    s.Input<&N::model>("model");
-    s.Input<&N::positive>("positive");
-    s.Input<&N::negative>("negative");
-    s.Input<&N::latent_image>("latent_image");
-    s.Input<&N::sigmas>("sigmas");
-    s.Input<&N::guides>("guides").Type("GUIDES");
-    s.Input<&N::options>("options").Type("OPTIONS");
+    s.Input<&N::model>("model").Tooltip("The model to sample with.");
+    s.Input<&N::positive>("positive").Tooltip("What the result should show.");
+    s.Input<&N::negative>("negative").Tooltip("What the result should avoid.");
+    s.Input<&N::latent_image>("latent_image").Tooltip("The latent to start from.");
+    s.Input<&N::sigmas>("sigmas").Tooltip("The noise levels.");
+    s.Input<&N::guides>("guides").Type("GUIDES").Tooltip("Not built; leave it open.");
+    s.Input<&N::options>("options").Type("OPTIONS").Tooltip("Not built; leave it open.");
     s.Output<Latent>("output");
     s.Output<Latent>("denoised");
     s.Output<ClownsharkOptions>("options");

@@ -24,15 +24,23 @@ struct SamplerCustom {
     s.Name("SamplerCustom")
         .Category("sampling/custom_sampling")
         .Description("Samples a latent with a sampler and noise levels of one's own.");
-    s.Input<&SamplerCustom::model>("model");
+    s.Input<&SamplerCustom::model>("model").Tooltip("The model to sample with.");
     s.Input<&SamplerCustom::add_noise>("add_noise").Default(true).Tooltip("Off: the latent is noisy already.");
-    s.Input<&SamplerCustom::noise_seed>("noise_seed").Default(0).Range(0, UINT64_MAX).Seed();
-    s.Input<&SamplerCustom::cfg>("cfg").Default(8.0).Range(0.0, 100.0).Step(0.1);
-    s.Input<&SamplerCustom::positive>("positive");
-    s.Input<&SamplerCustom::negative>("negative");
-    s.Input<&SamplerCustom::sampler>("sampler");
-    s.Input<&SamplerCustom::sigmas>("sigmas");
-    s.Input<&SamplerCustom::latent_image>("latent_image");
+    s.Input<&SamplerCustom::noise_seed>("noise_seed")
+        .Default(0)
+        .Range(0, UINT64_MAX)
+        .Seed()
+        .Tooltip("Seed of the noise.");
+    s.Input<&SamplerCustom::cfg>("cfg")
+        .Default(8.0)
+        .Range(0.0, 100.0)
+        .Step(0.1)
+        .Tooltip("How strongly to follow the positive conditioning; 1 ignores the negative one.");
+    s.Input<&SamplerCustom::positive>("positive").Tooltip("What the result should show.");
+    s.Input<&SamplerCustom::negative>("negative").Tooltip("What the result should avoid.");
+    s.Input<&SamplerCustom::sampler>("sampler").Tooltip("How the run walks down the noise levels.");
+    s.Input<&SamplerCustom::sigmas>("sigmas").Tooltip("The noise levels.");
+    s.Input<&SamplerCustom::latent_image>("latent_image").Tooltip("The latent to start from.");
     s.Output<Latent>("output");
     s.Output<Latent>("denoised_output");
   }
@@ -61,11 +69,11 @@ struct SamplerCustomAdvanced {
     s.Name("SamplerCustomAdvanced")
         .Category("sampling/custom_sampling")
         .Description("Samples a latent with noise, guider, sampler and noise levels of one's own.");
-    s.Input<&SamplerCustomAdvanced::noise>("noise");
-    s.Input<&SamplerCustomAdvanced::guider>("guider");
-    s.Input<&SamplerCustomAdvanced::sampler>("sampler");
-    s.Input<&SamplerCustomAdvanced::sigmas>("sigmas");
-    s.Input<&SamplerCustomAdvanced::latent_image>("latent_image");
+    s.Input<&SamplerCustomAdvanced::noise>("noise").Tooltip("The noise that is added to the latent.");
+    s.Input<&SamplerCustomAdvanced::guider>("guider").Tooltip("The model and the conditionings that lead it.");
+    s.Input<&SamplerCustomAdvanced::sampler>("sampler").Tooltip("How the run walks down the noise levels.");
+    s.Input<&SamplerCustomAdvanced::sigmas>("sigmas").Tooltip("The noise levels.");
+    s.Input<&SamplerCustomAdvanced::latent_image>("latent_image").Tooltip("The latent to start from.");
     s.Output<Latent>("output");
     s.Output<Latent>("denoised_output");
   }

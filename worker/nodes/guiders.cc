@@ -17,8 +17,8 @@ struct BasicGuider {
     s.Name("BasicGuider")
         .Category("sampling/custom_sampling/guiders")
         .Description("Follows one conditioning, without a negative one.");
-    s.Input<&BasicGuider::model>("model");
-    s.Input<&BasicGuider::conditioning>("conditioning");
+    s.Input<&BasicGuider::model>("model").Tooltip("The model to sample with.");
+    s.Input<&BasicGuider::conditioning>("conditioning").Tooltip("What the result should show.");
     s.Output<Guider>("GUIDER");
   }
   StatusOr<Guider> Run(NodeContext&) const {
@@ -37,10 +37,14 @@ struct CFGGuider {
 
   static void Describe(NodeSchema<CFGGuider>& s) {
     s.Name("CFGGuider").Category("sampling/custom_sampling/guiders").Description("Classifier-free guidance.");
-    s.Input<&CFGGuider::model>("model");
-    s.Input<&CFGGuider::positive>("positive");
-    s.Input<&CFGGuider::negative>("negative");
-    s.Input<&CFGGuider::cfg>("cfg").Default(8.0).Range(0.0, 100.0).Step(0.1);
+    s.Input<&CFGGuider::model>("model").Tooltip("The model to sample with.");
+    s.Input<&CFGGuider::positive>("positive").Tooltip("What the result should show.");
+    s.Input<&CFGGuider::negative>("negative").Tooltip("What the result should avoid.");
+    s.Input<&CFGGuider::cfg>("cfg")
+        .Default(8.0)
+        .Range(0.0, 100.0)
+        .Step(0.1)
+        .Tooltip("How strongly to follow the positive conditioning; 1 ignores the negative one.");
     s.Output<Guider>("GUIDER");
   }
   StatusOr<Guider> Run(NodeContext&) const {
@@ -64,13 +68,23 @@ struct DualCFGGuider {
     s.Name("DualCFGGuider")
         .Category("sampling/custom_sampling/guiders")
         .Description("Guides from the negative to the second conditioning and from that to the first.");
-    s.Input<&DualCFGGuider::model>("model");
-    s.Input<&DualCFGGuider::cond1>("cond1");
-    s.Input<&DualCFGGuider::cond2>("cond2");
-    s.Input<&DualCFGGuider::negative>("negative");
-    s.Input<&DualCFGGuider::cfg_conds>("cfg_conds").Default(8.0).Range(0.0, 100.0).Step(0.1);
-    s.Input<&DualCFGGuider::cfg_cond2_negative>("cfg_cond2_negative").Default(8.0).Range(0.0, 100.0).Step(0.1);
-    s.Input<&DualCFGGuider::style>("style").OneOf({"regular", "nested"});
+    s.Input<&DualCFGGuider::model>("model").Tooltip("The model to sample with.");
+    s.Input<&DualCFGGuider::cond1>("cond1").Tooltip("What the result should show.");
+    s.Input<&DualCFGGuider::cond2>("cond2").Tooltip("What lies between the first and the negative one.");
+    s.Input<&DualCFGGuider::negative>("negative").Tooltip("What the result should avoid.");
+    s.Input<&DualCFGGuider::cfg_conds>("cfg_conds")
+        .Default(8.0)
+        .Range(0.0, 100.0)
+        .Step(0.1)
+        .Tooltip("Strength from the second conditioning to the first.");
+    s.Input<&DualCFGGuider::cfg_cond2_negative>("cfg_cond2_negative")
+        .Default(8.0)
+        .Range(0.0, 100.0)
+        .Step(0.1)
+        .Tooltip("Strength from the negative conditioning to the second.");
+    s.Input<&DualCFGGuider::style>("style")
+        .OneOf({"regular", "nested"})
+        .Tooltip("Nested: mixes the two before the negative is applied.");
     s.Output<Guider>("GUIDER");
   }
   StatusOr<Guider> Run(NodeContext&) const {
@@ -100,12 +114,20 @@ struct PerpNegGuider {
         .Category("_for_testing")
         .Description(
             "Guidance that removes only what of the negative conditioning is at right angles to the positive.");
-    s.Input<&PerpNegGuider::model>("model");
-    s.Input<&PerpNegGuider::positive>("positive");
-    s.Input<&PerpNegGuider::negative>("negative");
-    s.Input<&PerpNegGuider::empty_conditioning>("empty_conditioning");
-    s.Input<&PerpNegGuider::cfg>("cfg").Default(8.0).Range(0.0, 100.0).Step(0.1);
-    s.Input<&PerpNegGuider::neg_scale>("neg_scale").Default(1.0).Range(0.0, 100.0).Step(0.01);
+    s.Input<&PerpNegGuider::model>("model").Tooltip("The model to sample with.");
+    s.Input<&PerpNegGuider::positive>("positive").Tooltip("What the result should show.");
+    s.Input<&PerpNegGuider::negative>("negative").Tooltip("What the result should avoid.");
+    s.Input<&PerpNegGuider::empty_conditioning>("empty_conditioning").Tooltip("The conditioning of an empty prompt.");
+    s.Input<&PerpNegGuider::cfg>("cfg")
+        .Default(8.0)
+        .Range(0.0, 100.0)
+        .Step(0.1)
+        .Tooltip("How strongly to follow the positive conditioning; 1 ignores the negative one.");
+    s.Input<&PerpNegGuider::neg_scale>("neg_scale")
+        .Default(1.0)
+        .Range(0.0, 100.0)
+        .Step(0.01)
+        .Tooltip("Strength of the negative conditioning.");
     s.Output<Guider>("GUIDER");
   }
   StatusOr<Guider> Run(NodeContext&) const {

@@ -20,7 +20,11 @@ struct RandomNoise {
 
   static void Describe(NodeSchema<RandomNoise>& s) {
     s.Name("RandomNoise").Category("sampling/custom_sampling/noise").Description("Normal noise of a seed.");
-    s.Input<&RandomNoise::noise_seed>("noise_seed").Default(0).Range(0, UINT64_MAX).Seed();
+    s.Input<&RandomNoise::noise_seed>("noise_seed")
+        .Default(0)
+        .Range(0, UINT64_MAX)
+        .Seed()
+        .Tooltip("Seed of the noise.");
     s.Output<NoiseSource>("NOISE");
   }
   StatusOr<NoiseSource> Run(NodeContext&) const { return NoiseSource{noise_seed}; }
@@ -46,10 +50,10 @@ struct AddNoise {
     s.Name("AddNoise")
         .Category("_for_testing/custom_sampling/noise")
         .Description("Adds the noise that lies between the first and the last noise level.");
-    s.Input<&AddNoise::model>("model");
-    s.Input<&AddNoise::noise>("noise");
-    s.Input<&AddNoise::sigmas>("sigmas");
-    s.Input<&AddNoise::latent_image>("latent_image");
+    s.Input<&AddNoise::model>("model").Tooltip("The model to sample with.");
+    s.Input<&AddNoise::noise>("noise").Tooltip("The noise that is added to the latent.");
+    s.Input<&AddNoise::sigmas>("sigmas").Tooltip("The noise levels.");
+    s.Input<&AddNoise::latent_image>("latent_image").Tooltip("The latent to start from.");
     s.Output<Latent>("LATENT");
   }
   StatusOr<Latent> Run(NodeContext&) const {

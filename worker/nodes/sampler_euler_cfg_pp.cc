@@ -27,7 +27,7 @@ struct SamplerEulerCFGpp {
 
   static void Describe(NodeSchema<SamplerEulerCFGpp>& s) {
     s.Name("SamplerEulerCFG++").Category("_for_testing").Description("Euler steps of CFG++ in one of two forms.");
-    s.Input<&SamplerEulerCFGpp::version>("version").OneOf({"regular", "alternative"});
+    s.Input<&SamplerEulerCFGpp::version>("version").OneOf({"regular", "alternative"}).Tooltip("The form of the step.");
     s.Output<SamplerType>("SAMPLER");
   }
   StatusOr<SamplerType> Run(NodeContext&) const {

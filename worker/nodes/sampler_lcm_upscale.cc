@@ -53,7 +53,9 @@ struct SamplerLCMUpscale {
         .Default(-1)
         .Range(-1, 1000)
         .Tooltip("Steps that enlarge; -1: half of them.");
-    s.Input<&N::upscale_method>("upscale_method").OneOf({"bislerp", "nearest-exact", "bilinear", "area", "bicubic"});
+    s.Input<&N::upscale_method>("upscale_method")
+        .OneOf({"bislerp", "nearest-exact", "bilinear", "area", "bicubic"})
+        .Tooltip("How the latent is enlarged.");
     s.Output<SamplerType>("SAMPLER");
   }
   StatusOr<SamplerType> Run(NodeContext&) const {

@@ -19,7 +19,7 @@ struct KSamplerSelect {
 
   static void Describe(NodeSchema<KSamplerSelect>& s) {
     s.Name("KSamplerSelect").Category(kCategory).Description("A sampler by its name.");
-    s.Input<&KSamplerSelect::sampler_name>("sampler_name").OneOf(engine::SamplerNames());
+    s.Input<&KSamplerSelect::sampler_name>("sampler_name").OneOf(engine::SamplerNames()).Tooltip("The algorithm.");
     s.Output<SamplerType>("SAMPLER");
   }
   StatusOr<SamplerType> Run(NodeContext&) const { return engine::FindSampler(sampler_name); }
@@ -96,7 +96,9 @@ struct SamplerDPMPP_2M_SDE {
 
   static void Describe(NodeSchema<SamplerDPMPP_2M_SDE>& s) {
     s.Name("SamplerDPMPP_2M_SDE").Category(kCategory).Description("dpmpp_2m_sde with settings.");
-    s.Input<&SamplerDPMPP_2M_SDE::solver_type>("solver_type").OneOf({"midpoint", "heun"});
+    s.Input<&SamplerDPMPP_2M_SDE::solver_type>("solver_type")
+        .OneOf({"midpoint", "heun"})
+        .Tooltip("The form of the second-order part.");
     s.Input<&SamplerDPMPP_2M_SDE::eta>("eta").Default(1.0).Range(0.0, 100.0).Step(0.01).Tooltip(kEtaTooltip);
     s.Input<&SamplerDPMPP_2M_SDE::s_noise>("s_noise").Default(1.0).Range(0.0, 100.0).Step(0.01).Tooltip(kNoiseTooltip);
     s.Input<&SamplerDPMPP_2M_SDE::noise_device>("noise_device").OneOf({"gpu", "cpu"}).Tooltip(kDeviceTooltip);
@@ -156,13 +158,25 @@ struct SamplerDPMAdaptative {
   static void Describe(NodeSchema<SamplerDPMAdaptative>& s) {
     using N = SamplerDPMAdaptative;
     s.Name("SamplerDPMAdaptative").Category(kCategory).Description("dpm_adaptive with settings.");
-    s.Input<&N::order>("order").Default(3).Range(2, 3);
+    s.Input<&N::order>("order").Default(3).Range(2, 3).Tooltip("Order of the solver.");
     s.Input<&N::rtol>("rtol").Default(0.05).Range(0.0, 100.0).Step(0.01).Tooltip("Error allowed, relative.");
     s.Input<&N::atol>("atol").Default(0.0078).Range(0.0, 100.0).Step(0.01).Tooltip("Error allowed, absolute.");
     s.Input<&N::h_init>("h_init").Default(0.05).Range(0.0, 100.0).Step(0.01).Tooltip("First step in log sigma.");
-    s.Input<&N::pcoeff>("pcoeff").Default(0.0).Range(0.0, 100.0).Step(0.01);
-    s.Input<&N::icoeff>("icoeff").Default(1.0).Range(0.0, 100.0).Step(0.01);
-    s.Input<&N::dcoeff>("dcoeff").Default(0.0).Range(0.0, 100.0).Step(0.01);
+    s.Input<&N::pcoeff>("pcoeff")
+        .Default(0.0)
+        .Range(0.0, 100.0)
+        .Step(0.01)
+        .Tooltip("Gain of the step size on the present error.");
+    s.Input<&N::icoeff>("icoeff")
+        .Default(1.0)
+        .Range(0.0, 100.0)
+        .Step(0.01)
+        .Tooltip("Gain of the step size on the sum of errors.");
+    s.Input<&N::dcoeff>("dcoeff")
+        .Default(0.0)
+        .Range(0.0, 100.0)
+        .Step(0.01)
+        .Tooltip("Gain of the step size on the change of the error.");
     s.Input<&N::accept_safety>("accept_safety")
         .Default(0.81)
         .Range(0.0, 100.0)
@@ -187,7 +201,9 @@ struct SamplerER_SDE {
 
   static void Describe(NodeSchema<SamplerER_SDE>& s) {
     s.Name("SamplerER_SDE").Category(kCategory).Description("er_sde with settings.");
-    s.Input<&SamplerER_SDE::solver_type>("solver_type").OneOf({"ER-SDE", "Reverse-time SDE", "ODE"});
+    s.Input<&SamplerER_SDE::solver_type>("solver_type")
+        .OneOf({"ER-SDE", "Reverse-time SDE", "ODE"})
+        .Tooltip("The form of the second-order part.");
     s.Input<&SamplerER_SDE::max_stage>("max_stage").Default(3).Range(1, 3).Tooltip("Highest order.");
     s.Input<&SamplerER_SDE::eta>("eta")
         .Default(1.0)
@@ -210,13 +226,21 @@ struct SamplerSASolver {
   static void Describe(NodeSchema<SamplerSASolver>& s) {
     using N = SamplerSASolver;
     s.Name("SamplerSASolver").Category(kCategory).Description("sa_solver with settings.");
-    s.Input<&N::model>("model");
+    s.Input<&N::model>("model").Tooltip("The model to sample with.");
     s.Input<&N::eta>("eta").Default(1.0).Range(0.0, 10.0).Step(0.01).Tooltip(kEtaTooltip);
-    s.Input<&N::sde_start_percent>("sde_start_percent").Default(0.2).Range(0.0, 1.0).Step(0.001);
-    s.Input<&N::sde_end_percent>("sde_end_percent").Default(0.8).Range(0.0, 1.0).Step(0.001);
+    s.Input<&N::sde_start_percent>("sde_start_percent")
+        .Default(0.2)
+        .Range(0.0, 1.0)
+        .Step(0.001)
+        .Tooltip("Share of the run after which noise is added.");
+    s.Input<&N::sde_end_percent>("sde_end_percent")
+        .Default(0.8)
+        .Range(0.0, 1.0)
+        .Step(0.001)
+        .Tooltip("Share of the run after which no more is.");
     s.Input<&N::s_noise>("s_noise").Default(1.0).Range(0.0, 100.0).Step(0.01).Tooltip(kNoiseTooltip);
-    s.Input<&N::predictor_order>("predictor_order").Default(3).Range(1, 6);
-    s.Input<&N::corrector_order>("corrector_order").Default(4).Range(0, 6);
+    s.Input<&N::predictor_order>("predictor_order").Default(3).Range(1, 6).Tooltip("Order of the prediction.");
+    s.Input<&N::corrector_order>("corrector_order").Default(4).Range(0, 6).Tooltip("Order of the correction; 0: none.");
     s.Input<&N::use_pece>("use_pece").Default(false).Tooltip("Evaluates again after each correction.");
     s.Input<&N::simple_order_2>("simple_order_2").Default(false).Tooltip("Simpler coefficients at order 2.");
     s.Output<SamplerType>("SAMPLER");

@@ -33,10 +33,13 @@ struct BasicScheduler {
 
   static void Describe(NodeSchema<BasicScheduler>& s) {
     s.Name("BasicScheduler").Category(kCategory).Description("The noise levels that KSampler would use.");
-    s.Input<&BasicScheduler::model>("model");
-    s.Input<&BasicScheduler::scheduler>("scheduler").OneOf(engine::ScheduleNames());
-    s.Input<&BasicScheduler::steps>("steps").Default(20).Range(1, 10000);
-    s.Input<&BasicScheduler::denoise>("denoise").Default(1.0).Range(0.0, 1.0).Step(0.01);
+    s.Input<&BasicScheduler::model>("model").Tooltip("The model to sample with.");
+    s.Input<&BasicScheduler::scheduler>("scheduler")
+        .OneOf(engine::ScheduleNames())
+        .Tooltip("How the levels are spaced.");
+    s.Input<&BasicScheduler::steps>("steps").Default(20).Range(1, 10000).Tooltip("How many steps.");
+    s.Input<&BasicScheduler::denoise>("denoise").Default(1.0).Range(0.0, 1.0).Step(0.01).Tooltip(
+        "Below 1: the last steps of a schedule that is longer by as much.");
     s.Output<Sigmas>("SIGMAS");
   }
   StatusOr<Sigmas> Run(NodeContext&) const {
@@ -53,10 +56,18 @@ struct KarrasScheduler {
 
   static void Describe(NodeSchema<KarrasScheduler>& s) {
     s.Name("KarrasScheduler").Category(kCategory).Description("Levels evenly spaced in sigma^(1/rho).");
-    s.Input<&KarrasScheduler::steps>("steps").Default(20).Range(1, 10000);
-    s.Input<&KarrasScheduler::sigma_max>("sigma_max").Default(kSigmaMax).Range(0.0, 5000.0).Step(0.01);
-    s.Input<&KarrasScheduler::sigma_min>("sigma_min").Default(kSigmaMin).Range(0.0, 5000.0).Step(0.01);
-    s.Input<&KarrasScheduler::rho>("rho").Default(7.0).Range(0.0, 100.0).Step(0.01);
+    s.Input<&KarrasScheduler::steps>("steps").Default(20).Range(1, 10000).Tooltip("How many steps.");
+    s.Input<&KarrasScheduler::sigma_max>("sigma_max")
+        .Default(kSigmaMax)
+        .Range(0.0, 5000.0)
+        .Step(0.01)
+        .Tooltip("The first level.");
+    s.Input<&KarrasScheduler::sigma_min>("sigma_min")
+        .Default(kSigmaMin)
+        .Range(0.0, 5000.0)
+        .Step(0.01)
+        .Tooltip("The last level above 0.");
+    s.Input<&KarrasScheduler::rho>("rho").Default(7.0).Range(0.0, 100.0).Step(0.01).Tooltip("Exponent of the spacing.");
     s.Output<Sigmas>("SIGMAS");
   }
   StatusOr<Sigmas> Run(NodeContext&) const {
@@ -76,9 +87,17 @@ struct ExponentialScheduler {
 
   static void Describe(NodeSchema<ExponentialScheduler>& s) {
     s.Name("ExponentialScheduler").Category(kCategory).Description("Levels evenly spaced in log sigma.");
-    s.Input<&ExponentialScheduler::steps>("steps").Default(20).Range(1, 10000);
-    s.Input<&ExponentialScheduler::sigma_max>("sigma_max").Default(kSigmaMax).Range(0.0, 5000.0).Step(0.01);
-    s.Input<&ExponentialScheduler::sigma_min>("sigma_min").Default(kSigmaMin).Range(0.0, 5000.0).Step(0.01);
+    s.Input<&ExponentialScheduler::steps>("steps").Default(20).Range(1, 10000).Tooltip("How many steps.");
+    s.Input<&ExponentialScheduler::sigma_max>("sigma_max")
+        .Default(kSigmaMax)
+        .Range(0.0, 5000.0)
+        .Step(0.01)
+        .Tooltip("The first level.");
+    s.Input<&ExponentialScheduler::sigma_min>("sigma_min")
+        .Default(kSigmaMin)
+        .Range(0.0, 5000.0)
+        .Step(0.01)
+        .Tooltip("The last level above 0.");
     s.Output<Sigmas>("SIGMAS");
   }
   StatusOr<Sigmas> Run(NodeContext&) const {
@@ -101,10 +120,14 @@ struct PolyexponentialScheduler {
     s.Name("PolyexponentialScheduler")
         .Category(kCategory)
         .Description("Levels whose log falls by a power of the step.");
-    s.Input<&N::steps>("steps").Default(20).Range(1, 10000);
-    s.Input<&N::sigma_max>("sigma_max").Default(kSigmaMax).Range(0.0, 5000.0).Step(0.01);
-    s.Input<&N::sigma_min>("sigma_min").Default(kSigmaMin).Range(0.0, 5000.0).Step(0.01);
-    s.Input<&N::rho>("rho").Default(1.0).Range(0.0, 100.0).Step(0.01);
+    s.Input<&N::steps>("steps").Default(20).Range(1, 10000).Tooltip("How many steps.");
+    s.Input<&N::sigma_max>("sigma_max").Default(kSigmaMax).Range(0.0, 5000.0).Step(0.01).Tooltip("The first level.");
+    s.Input<&N::sigma_min>("sigma_min")
+        .Default(kSigmaMin)
+        .Range(0.0, 5000.0)
+        .Step(0.01)
+        .Tooltip("The last level above 0.");
+    s.Input<&N::rho>("rho").Default(1.0).Range(0.0, 100.0).Step(0.01).Tooltip("Exponent of the spacing.");
     s.Output<Sigmas>("SIGMAS");
   }
   StatusOr<Sigmas> Run(NodeContext&) const {
@@ -125,9 +148,17 @@ struct LaplaceScheduler {
 
   static void Describe(NodeSchema<LaplaceScheduler>& s) {
     s.Name("LaplaceScheduler").Category(kCategory).Description("Levels at the quantiles of a Laplace distribution.");
-    s.Input<&LaplaceScheduler::steps>("steps").Default(20).Range(1, 10000);
-    s.Input<&LaplaceScheduler::sigma_max>("sigma_max").Default(kSigmaMax).Range(0.0, 5000.0).Step(0.01);
-    s.Input<&LaplaceScheduler::sigma_min>("sigma_min").Default(kSigmaMin).Range(0.0, 5000.0).Step(0.01);
+    s.Input<&LaplaceScheduler::steps>("steps").Default(20).Range(1, 10000).Tooltip("How many steps.");
+    s.Input<&LaplaceScheduler::sigma_max>("sigma_max")
+        .Default(kSigmaMax)
+        .Range(0.0, 5000.0)
+        .Step(0.01)
+        .Tooltip("The first level.");
+    s.Input<&LaplaceScheduler::sigma_min>("sigma_min")
+        .Default(kSigmaMin)
+        .Range(0.0, 5000.0)
+        .Step(0.01)
+        .Tooltip("The last level above 0.");
     s.Input<&LaplaceScheduler::mu>("mu").Default(0.0).Range(-10.0, 10.0).Step(0.1).Tooltip("Log of the middle level.");
     s.Input<&LaplaceScheduler::beta>("beta").Default(0.5).Range(0.0, 10.0).Step(0.1).Tooltip("Spread.");
     s.Output<Sigmas>("SIGMAS");
@@ -150,10 +181,19 @@ struct VPScheduler {
 
   static void Describe(NodeSchema<VPScheduler>& s) {
     s.Name("VPScheduler").Category(kCategory).Description("Levels of a variance-preserving process.");
-    s.Input<&VPScheduler::steps>("steps").Default(20).Range(1, 10000);
-    s.Input<&VPScheduler::beta_d>("beta_d").Default(19.9).Range(0.0, 5000.0).Step(0.01);
-    s.Input<&VPScheduler::beta_min>("beta_min").Default(0.1).Range(0.0, 5000.0).Step(0.01);
-    s.Input<&VPScheduler::eps_s>("eps_s").Default(0.001).Range(0.0, 1.0).Step(0.0001);
+    s.Input<&VPScheduler::steps>("steps").Default(20).Range(1, 10000).Tooltip("How many steps.");
+    s.Input<&VPScheduler::beta_d>("beta_d")
+        .Default(19.9)
+        .Range(0.0, 5000.0)
+        .Step(0.01)
+        .Tooltip("Growth of the process.");
+    s.Input<&VPScheduler::beta_min>("beta_min")
+        .Default(0.1)
+        .Range(0.0, 5000.0)
+        .Step(0.01)
+        .Tooltip("Start of the process.");
+    s.Input<&VPScheduler::eps_s>("eps_s").Default(0.001).Range(0.0, 1.0).Step(0.0001).Tooltip(
+        "Time of the last level.");
     s.Output<Sigmas>("SIGMAS");
   }
   StatusOr<Sigmas> Run(NodeContext&) const {
@@ -173,9 +213,10 @@ struct SDTurboScheduler {
 
   static void Describe(NodeSchema<SDTurboScheduler>& s) {
     s.Name("SDTurboScheduler").Category(kCategory).Description("Every hundredth timestep, for distilled models.");
-    s.Input<&SDTurboScheduler::model>("model");
-    s.Input<&SDTurboScheduler::steps>("steps").Default(1).Range(1, 10);
-    s.Input<&SDTurboScheduler::denoise>("denoise").Default(1.0).Range(0.0, 1.0).Step(0.01);
+    s.Input<&SDTurboScheduler::model>("model").Tooltip("The model to sample with.");
+    s.Input<&SDTurboScheduler::steps>("steps").Default(1).Range(1, 10).Tooltip("How many steps.");
+    s.Input<&SDTurboScheduler::denoise>("denoise").Default(1.0).Range(0.0, 1.0).Step(0.01).Tooltip(
+        "Share of the steps that is kept, counted from the end.");
     s.Output<Sigmas>("SIGMAS");
   }
   StatusOr<Sigmas> Run(NodeContext&) const {
@@ -199,10 +240,12 @@ struct BetaSamplingScheduler {
 
   static void Describe(NodeSchema<BetaSamplingScheduler>& s) {
     s.Name("BetaSamplingScheduler").Category(kCategory).Description("Levels at the quantiles of a beta distribution.");
-    s.Input<&BetaSamplingScheduler::model>("model");
-    s.Input<&BetaSamplingScheduler::steps>("steps").Default(20).Range(1, 10000);
-    s.Input<&BetaSamplingScheduler::alpha>("alpha").Default(0.6).Range(0.0, 50.0).Step(0.01);
-    s.Input<&BetaSamplingScheduler::beta>("beta").Default(0.6).Range(0.0, 50.0).Step(0.01);
+    s.Input<&BetaSamplingScheduler::model>("model").Tooltip("The model to sample with.");
+    s.Input<&BetaSamplingScheduler::steps>("steps").Default(20).Range(1, 10000).Tooltip("How many steps.");
+    s.Input<&BetaSamplingScheduler::alpha>("alpha").Default(0.6).Range(0.0, 50.0).Step(0.01).Tooltip(
+        "First exponent of the distribution.");
+    s.Input<&BetaSamplingScheduler::beta>("beta").Default(0.6).Range(0.0, 50.0).Step(0.01).Tooltip(
+        "Second exponent of the distribution.");
     s.Output<Sigmas>("SIGMAS");
   }
   StatusOr<Sigmas> Run(NodeContext&) const {

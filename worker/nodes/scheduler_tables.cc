@@ -50,9 +50,10 @@ struct AlignYourStepsScheduler {
     s.Name("AlignYourStepsScheduler")
         .Category("sampling/custom_sampling/schedulers")
         .Description("Levels fitted to a family of models for runs of few steps.");
-    s.Input<&N::model_type>("model_type").OneOf({"SD1", "SDXL", "SVD"});
-    s.Input<&N::steps>("steps").Default(10).Range(1, 10000);
-    s.Input<&N::denoise>("denoise").Default(1.0).Range(0.0, 1.0).Step(0.01);
+    s.Input<&N::model_type>("model_type").OneOf({"SD1", "SDXL", "SVD"}).Tooltip("The family that the levels are for.");
+    s.Input<&N::steps>("steps").Default(10).Range(1, 10000).Tooltip("How many steps.");
+    s.Input<&N::denoise>("denoise").Default(1.0).Range(0.0, 1.0).Step(0.01).Tooltip(
+        "Share of the steps that is kept, counted from the end.");
     s.Output<Sigmas>("SIGMAS");
   }
   StatusOr<Sigmas> Run(NodeContext&) const {
@@ -80,9 +81,12 @@ struct OptimalStepsScheduler {
     s.Name("OptimalStepsScheduler")
         .Category("sampling/custom_sampling/schedulers")
         .Description("Levels fitted to a flow model for runs of few steps.");
-    s.Input<&N::model_type>("model_type").OneOf({"FLUX", "Wan", "Chroma"});
-    s.Input<&N::steps>("steps").Default(20).Range(3, 1000);
-    s.Input<&N::denoise>("denoise").Default(1.0).Range(0.0, 1.0).Step(0.01);
+    s.Input<&N::model_type>("model_type")
+        .OneOf({"FLUX", "Wan", "Chroma"})
+        .Tooltip("The family that the levels are for.");
+    s.Input<&N::steps>("steps").Default(20).Range(3, 1000).Tooltip("How many steps.");
+    s.Input<&N::denoise>("denoise").Default(1.0).Range(0.0, 1.0).Step(0.01).Tooltip(
+        "Share of the steps that is kept, counted from the end.");
     s.Output<Sigmas>("SIGMAS");
   }
   StatusOr<Sigmas> Run(NodeContext&) const {

@@ -32,8 +32,8 @@ struct SplitSigmas {
 
   static void Describe(NodeSchema<SplitSigmas>& s) {
     s.Name("SplitSigmas").Category(kCategory).Description("Splits noise levels after a number of steps.");
-    s.Input<&SplitSigmas::sigmas>("sigmas");
-    s.Input<&SplitSigmas::step>("step").Default(0).Range(0, 10000);
+    s.Input<&SplitSigmas::sigmas>("sigmas").Tooltip("The noise levels.");
+    s.Input<&SplitSigmas::step>("step").Default(0).Range(0, 10000).Tooltip("Steps of the first part.");
     s.Output<Sigmas>("high_sigmas");
     s.Output<Sigmas>("low_sigmas");
   }
@@ -53,8 +53,9 @@ struct SplitSigmasDenoise {
     s.Name("SplitSigmasDenoise")
         .Category(kCategory)
         .Description("Splits noise levels so that a share of the steps is last.");
-    s.Input<&SplitSigmasDenoise::sigmas>("sigmas");
-    s.Input<&SplitSigmasDenoise::denoise>("denoise").Default(1.0).Range(0.0, 1.0).Step(0.01);
+    s.Input<&SplitSigmasDenoise::sigmas>("sigmas").Tooltip("The noise levels.");
+    s.Input<&SplitSigmasDenoise::denoise>("denoise").Default(1.0).Range(0.0, 1.0).Step(0.01).Tooltip(
+        "Share of the steps that is kept, counted from the end.");
     s.Output<Sigmas>("high_sigmas");
     s.Output<Sigmas>("low_sigmas");
   }
@@ -74,7 +75,7 @@ struct FlipSigmas {
 
   static void Describe(NodeSchema<FlipSigmas>& s) {
     s.Name("FlipSigmas").Category(kCategory).Description("Turns noise levels around, to add noise step by step.");
-    s.Input<&FlipSigmas::sigmas>("sigmas");
+    s.Input<&FlipSigmas::sigmas>("sigmas").Tooltip("The noise levels.");
     s.Output<Sigmas>("SIGMAS");
   }
   StatusOr<Sigmas> Run(NodeContext&) const {
@@ -94,8 +95,8 @@ struct SetFirstSigma {
 
   static void Describe(NodeSchema<SetFirstSigma>& s) {
     s.Name("SetFirstSigma").Category(kCategory).Description("Replaces the first noise level.");
-    s.Input<&SetFirstSigma::sigmas>("sigmas");
-    s.Input<&SetFirstSigma::sigma>("sigma").Default(136.0).Range(0.0, 20000.0).Step(0.001);
+    s.Input<&SetFirstSigma::sigmas>("sigmas").Tooltip("The noise levels.");
+    s.Input<&SetFirstSigma::sigma>("sigma").Default(136.0).Range(0.0, 20000.0).Step(0.001).Tooltip("The new level.");
     s.Output<Sigmas>("SIGMAS");
   }
   StatusOr<Sigmas> Run(NodeContext&) const {
@@ -121,7 +122,7 @@ struct ExtendIntermediateSigmas {
     s.Name("ExtendIntermediateSigmas")
         .Category(kCategory)
         .Description("Puts more noise levels between the given ones.");
-    s.Input<&N::sigmas>("sigmas");
+    s.Input<&N::sigmas>("sigmas").Tooltip("The noise levels.");
     s.Input<&N::steps>("steps").Default(2).Range(1, 100).Tooltip("How many steps are made of each.");
     s.Input<&N::start_at_sigma>("start_at_sigma")
         .Default(-1.0)
@@ -133,7 +134,9 @@ struct ExtendIntermediateSigmas {
         .Range(0.0, 20000.0)
         .Step(0.01)
         .Tooltip("Only levels down to this one.");
-    s.Input<&N::spacing>("spacing").OneOf({"linear", "cosine", "sine"});
+    s.Input<&N::spacing>("spacing")
+        .OneOf({"linear", "cosine", "sine"})
+        .Tooltip("How the new levels lie between the old.");
     s.Output<Sigmas>("SIGMAS");
   }
   StatusOr<Sigmas> Run(NodeContext&) const {
@@ -168,8 +171,12 @@ struct SamplingPercentToSigma {
   static void Describe(NodeSchema<SamplingPercentToSigma>& s) {
     using N = SamplingPercentToSigma;
     s.Name("SamplingPercentToSigma").Category(kCategory).Description("The noise level after a share of a full run.");
-    s.Input<&N::model>("model");
-    s.Input<&N::sampling_percent>("sampling_percent").Default(0.0).Range(0.0, 1.0).Step(0.0001);
+    s.Input<&N::model>("model").Tooltip("The model to sample with.");
+    s.Input<&N::sampling_percent>("sampling_percent")
+        .Default(0.0)
+        .Range(0.0, 1.0)
+        .Step(0.0001)
+        .Tooltip("Share of a full run.");
     s.Input<&N::return_actual_sigma>("return_actual_sigma")
         .Default(false)
         .Tooltip("At 0 and 1 the model's own limits, not the values that stand for always and never.");
