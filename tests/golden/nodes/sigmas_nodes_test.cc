@@ -30,6 +30,7 @@ std::shared_ptr<const engine::ModelSampling> SamplingOf(const std::string& table
   const Json json = golden::ReadJson(golden::Root() + "/sigmas/" + table + ".json");
   if (json.at("kind") == "ModelSamplingDiscreteFlow")
     return engine::ModelSampling::DiscreteFlow(json.at("settings").at("shift"));
+  if (json.at("kind") == "ModelSamplingFlux") return engine::ModelSampling::Flux(json.at("settings").at("shift"));
   REQUIRE(json.at("kind") == "ModelSamplingDiscrete");
   return engine::ModelSampling::Discrete(engine::Prediction::kEps);
 }
@@ -43,12 +44,16 @@ double Difference(const Value& got, const Json& want) {
   } else {
     values = {got.literal().get<double>()};
   }
-  const std::vector<double> wanted =
-      want.is_array() ? want.get<std::vector<double>>() : std::vector<double>{want.get<double>()};
+  std::vector<double> wanted;
+  for (const Json& v : want.is_array() ? want : Json::array({want}))
+    wanted.push_back(v.is_string() ? std::nan("") : v.get<double>());
   if (values.size() != wanted.size()) return INFINITY;
   double worst = 0;
-  for (size_t i = 0; i < values.size(); ++i)
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (std::isnan(values[i]) != std::isnan(wanted[i])) return INFINITY;
+    if (std::isnan(wanted[i])) continue;
     worst = std::max(worst, std::fabs(values[i] - wanted[i]) / std::max(std::fabs(wanted[i]), 1e-6));
+  }
   return worst;
 }
 
