@@ -67,8 +67,7 @@ StatusOr<at::Tensor> Run(const SampleRequest& request, NodeContext& ctx, at::Ten
         return std::make_shared<const CondList>(std::move(list));
       }};
   ASSIGN_OR_RETURN(const Model model, WithHooks(request.model, hook_run));
-  const bool use_negative =
-      request.guide || request.sampler.traits.needs_negative || NeedsNegative(model, request.cfg);
+  const bool use_negative = request.guide || request.sampler.traits.needs_negative || NeedsNegative(model, request.cfg);
   ASSIGN_OR_RETURN(lists[0], PrepareConds(request.positive, model, cond_run));
   cond_run.kind = CondKind::kNegative;
   ASSIGN_OR_RETURN(lists[1], PrepareConds(request.negative, model, cond_run));
