@@ -179,6 +179,9 @@ std::vector<Setting<ClusterConfig>> MakeRootSettings() {
       "Order of tiled upscales. exact: the same picture as one GPU doing tile after tile; independent: all tiles "
       "at once, each from the untouched picture.",
       {"exact", "independent"}));
+  s.push_back(ChoiceSetting<C>("scheduling.compat", In(&C::scheduling, &S::compat),
+                               "documented: inputs that the reference ignores (seam_fix_denoise) have their effect.",
+                               {"reference", "documented"}));
 
   s.push_back(BytesSetting<C>("limits.json_bytes_max", In(&C::limits, &L::json_bytes_max), "Size of a workflow.", 1024,
                               int64_t{1} << 30));

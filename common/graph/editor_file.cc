@@ -250,7 +250,8 @@ class Reader {
       if (layout.by_name && saved != nullptr && saved->is_object()) {
         if (const Json* named = Member(*saved, widget.name.c_str())) value = *named;
       } else if (widget.in_values && next < list.size()) {
-        value = *list[next++];
+        const Json& held = *list[next++];
+        if (!widget.newer || held.is_string() == (widget.type == "COMBO" || widget.type == "STRING")) value = held;
       }
       if (widget.name == "sampler_name" && value && value->is_string() &&
           value->get_ref<const std::string&>().rfind("sample_", 0) == 0)

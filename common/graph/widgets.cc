@@ -191,6 +191,7 @@ void WidgetTable::Merge(const Catalog& catalog) {
     });
     if (extends) {
       declared.title = known.title;
+      for (WidgetSpec& widget : declared.widgets) widget.newer = known.FindWidget(widget.name) == nullptr;
       known = std::move(declared);
       continue;
     }

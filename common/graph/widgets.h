@@ -26,6 +26,7 @@ struct WidgetSpec {
   Json min, max, step;  // of numbers; null: none
   bool in_prompt = true;
   bool in_values = true;  // takes a place in widgets_values
+  bool newer = false;     // the reference has none: what a file holds here may be of a widget that is gone
   Serializer serializer = Serializer::kNone;
 };
 

@@ -1,7 +1,9 @@
-// Tile geometry of UltimateSDUpscaleDistributed: grid, crops, masks, order, and who must wait for whom. Pure.
-// Source: spec distributed.md 3.1-3.5; design.md section 5 ("Tiles").
+// Tile geometry of the Ultimate SD Upscale nodes: grid, seam passes, crops, masks, order, and who must wait for whom.
+// Pure. Source: spec distributed.md 3.1-3.5, 3.14-3.18; design.md section 5 ("Tiles").
 #pragma once
 
+#include <array>
+#include <string_view>
 #include <vector>
 
 #include "common/base/status.h"
@@ -9,23 +11,58 @@
 
 namespace atelier {
 
+enum class RedrawMode {
+  kLinear,  // row by row
+  kChess,   // all tiles with even row + column first
+  kNone,    // no tiles, only the seam passes
+};
+enum class SeamFix { kNone, kBandPass, kHalfTile, kHalfTileIntersections };
+
+/// Their names in the nodes' inputs, in the order of the enums.
+inline constexpr std::array<const char*, 3> kRedrawModes = {"Linear", "Chess", "None"};
+inline constexpr std::array<const char*, 4> kSeamFixes = {"None", "Band Pass", "Half Tile",
+                                                          "Half Tile + Intersections"};
+/// Errors: INVALID_ARGUMENT for another name. Thread: any.
+StatusOr<RedrawMode> ParseRedrawMode(std::string_view name);
+StatusOr<SeamFix> ParseSeamFix(std::string_view name);
+
 struct TileSettings {
-  int tile_width = 512;  // pixels; rounded to a multiple of 8, half to even
+  int tile_width = 512;  // pixels
   int tile_height = 512;
   int padding = 32;           // pixels of context around a tile
   int mask_blur = 8;          // sigma of the mask's blur, pixels
   bool force_uniform = true;  // all tiles are redrawn at one size
-  bool chess = false;         // order: all tiles with even row + column first; else row by row
+  RedrawMode mode = RedrawMode::kLinear;
+  bool round_tiles = true;  // tile sizes are first rounded to multiples of 8, half to even
+  SeamFix seam_fix = SeamFix::kNone;
+  int seam_width = 64;  // of the bands, pixels
+  int seam_blur = 8;    // sigma; of the half tiles
+  int seam_padding = 16;
+  int batch = 1;  // tiles of one sampling run; the seam passes are always alone
+};
+
+/// What a mask looks like before its blur.
+enum class MaskShape {
+  kRectangle,     // the tile itself, white
+  kBandColumn,    // black, white in the middle, black from left to right
+  kBandRow,       // the same from top to bottom
+  kHalfRow,       // two linear gradients from top to bottom
+  kHalfColumn,    // the same from left to right
+  kIntersection,  // a radial gradient, white in the middle
 };
 
 /// One redraw of a part of the canvas. All boxes are canvas pixels.
 struct Tile {
-  int index = 0;          // row * columns + column, whatever the order
-  Box mark;               // white part of the mask before its blur
+  int index = 0;          // of a tile row * columns + column, whatever the order; seam passes follow
+  Box mark;               // bounding box of the mask before its blur
   Box crop;               // extraction box E: what is cut, redrawn and pasted
   int process_width = 0;  // size at which the crop is redrawn; another size than the crop's: Lanczos both ways
   int process_height = 0;
   Box written;  // part of `crop` where the mask may be non-zero: all that pasting can change
+  MaskShape shape = MaskShape::kRectangle;
+  Box placed;     // where the mask's picture lies; it may leave the canvas
+  int blur = 0;   // sigma of the mask's blur
+  int phase = 0;  // 0: the redraw, then 1, 2, 3 for each kind of seam pass
 };
 
 struct TilePlan {
@@ -34,13 +71,14 @@ struct TilePlan {
   TileSettings settings;  // tile sizes rounded
   int columns = 0;
   int rows = 0;
-  std::vector<Tile> tiles;  // by index
-  std::vector<int> order;   // indices of tiles in the order one GPU draws them
+  std::vector<Tile> tiles;              // by index
+  std::vector<std::vector<int>> steps;  // indices of the tiles of each sampling run, in the order one GPU draws them
 };
 
-/// The plan of a canvas. Errors: INVALID_ARGUMENT (tile size < 8 after rounding or > 16384, padding or blur negative or
-/// too large, canvas not an image), RESOURCE_EXHAUSTED (more than limits::kTilesMax tiles, process size or canvas
-/// beyond limits::kImagePixelsMax). Thread: any.
+/// The plan of a canvas. Passes whose mask is empty are left out, as nothing could change. Errors: INVALID_ARGUMENT
+/// (tile size < 8 after rounding or > 16384, padding or blur negative or too large, a band of no width, a batch of
+/// tiles of different sizes, canvas not an image), RESOURCE_EXHAUSTED (more than limits::kTilesMax tiles, process size
+/// or canvas beyond limits::kImagePixelsMax). Thread: any.
 StatusOr<TilePlan> MakeTilePlan(int canvas_width, int canvas_height, const TileSettings& settings);
 
 /// A mark box padded, shrunk by its far pixel where the border allows, and grown to the process size's aspect (uniform)
@@ -49,6 +87,10 @@ StatusOr<TilePlan> MakeTilePlan(int canvas_width, int canvas_height, const TileS
 /// empty, positive process sizes. Source: spec distributed.md 3.3 steps 2 to 6. Thread: any.
 Box CropBox(const Box& mark, int canvas_width, int canvas_height, int padding, bool uniform, int process_width,
             int process_height, int* width, int* height);
+
+/// The picture of a seam mask at width x height, before its blur (L). REQUIRES: not kRectangle. Errors: Resize's.
+/// Source: spec distributed.md 3.16. Thread: any.
+StatusOr<ImageU8> SeamPicture(MaskShape shape, int width, int height);
 
 /// The blurred mask of `tile` inside tile.crop (L, the crop's size): the bytes that drawing and blurring a mask of the
 /// whole canvas gives there. Errors: RESOURCE_EXHAUSTED. Thread: any.
@@ -62,17 +104,21 @@ StatusOr<ImageU8> CutTile(const TilePlan& plan, const Tile& tile, const ImageU8&
 /// Errors: INVALID_ARGUMENT when canvas or channels do not fit. Thread: one writer a canvas.
 Status BlendTile(const TilePlan& plan, const Tile& tile, const ImageU8& redrawn, ImageU8* canvas);
 
-/// Who waits for whom so that any schedule gives the canvas of the loop "cut, redraw, paste" in plan.order. Lists hold
-/// tile indices, are sorted by order, and name only tiles earlier in the order.
-struct TileGraph {
-  std::vector<std::vector<int>> cut_after;           // [t]: pasted before t is cut: what they write meets t's crop
-  std::vector<std::vector<int>> paste_after_cut_of;  // [t]: cut before t is pasted: t writes into their crop
-  std::vector<std::vector<int>> paste_after;         // [t]: pasted before t is pasted: both write the same pixels
+enum class TileOrder {
+  kExact,        // the canvas of the loop "cut, redraw, paste" over the steps
+  kIndependent,  // every step is cut from the canvas as it was when its phase began
 };
 
-/// The graph of a plan. *exact* order obeys all three lists; *independent* order (all tiles read the untouched canvas)
-/// cuts every tile first and then obeys paste_after. Errors: RESOURCE_EXHAUSTED when tiles overlap so much that there
-/// are more than limits::kTileLinksMax links. Thread: any.
-StatusOr<TileGraph> MakeTileGraph(const TilePlan& plan);
+/// Who waits for whom so that any schedule gives the same canvas. Lists hold numbers of steps, sorted. In kExact order
+/// they name earlier steps only.
+struct TileGraph {
+  std::vector<std::vector<int>> cut_after;           // [s]: pasted before s is cut: s has to see what they write
+  std::vector<std::vector<int>> paste_after_cut_of;  // [s]: cut before s is pasted: they must not see what s writes
+  std::vector<std::vector<int>> paste_after;         // [s]: pasted before s is pasted: both write the same pixels
+};
+
+/// The graph of a plan's steps. Errors: RESOURCE_EXHAUSTED when tiles overlap so much that there are more than
+/// limits::kTileLinksMax links. Thread: any.
+StatusOr<TileGraph> MakeTileGraph(const TilePlan& plan, TileOrder order);
 
 }  // namespace atelier

@@ -78,14 +78,6 @@ StatusOr<Canvas> Canvas::FromBlob(std::string_view blob, int64_t pixels_max, int
   return canvas;
 }
 
-Status Canvas::ResizeTo(int width, int height) {
-  for (ImageU8& image : images_) {
-    if (image.width == width && image.height == height) continue;
-    ASSIGN_OR_RETURN(image, Resize(image, width, height, ResizeFilter::kLanczos));
-  }
-  return OkStatus();
-}
-
 StatusOr<std::string> Canvas::Cut(const Box& box) const {
   if (box.empty() || box.x1 < 0 || box.y1 < 0 || box.x2 > width() || box.y2 > height()) {
     return InvalidArgument("the box [", box.x1, ",", box.x2, ") x [", box.y1, ",", box.y2,
@@ -103,24 +95,31 @@ StatusOr<std::string> Canvas::Cut(const Box& box) const {
   return MakeBlob(batch(), box.height(), box.width(), pixels);
 }
 
-Status Canvas::Paste(const TilePlan& plan, const Tile& tile, std::string_view redrawn) {
+Status Canvas::Paste(const TilePlan& plan, const std::vector<int>& step, std::string_view redrawn) {
+  const int first = step.empty() ? 0 : step.front();
   if (plan.canvas_width != width() || plan.canvas_height != height()) {
-    return InvalidArgument("tile ", tile.index, " is planned for a canvas of ", plan.canvas_width, "x",
-                           plan.canvas_height, ", and this one has ", width(), "x", height());
+    return InvalidArgument("tile ", first, " is planned for a canvas of ", plan.canvas_width, "x", plan.canvas_height,
+                           ", and this one has ", width(), "x", height());
   }
   StatusOr<Canvas> tiles = FromBlob(redrawn);
-  if (!tiles.ok()) return Annotate(tiles.status(), Cat("tile ", tile.index));
-  if (tiles->batch() != batch()) {
-    return InvalidArgument("tile ", tile.index, " came back with ", tiles->batch(), " images; expected ", batch());
+  if (!tiles.ok()) return Annotate(tiles.status(), Cat("tile ", first));
+  if (tiles->images_.size() != images_.size() * step.size()) {
+    return InvalidArgument("tile ", first, " came back with ", tiles->batch(), " images; expected ",
+                           images_.size() * step.size());
   }
-  ASSIGN_OR_RETURN(const ImageU8 mask, MakeTileMask(plan, tile));
-  for (ImageU8& image : tiles->images_) {
-    if (image.width == tile.crop.width() && image.height == tile.crop.height()) continue;
-    ASSIGN_OR_RETURN(image, Resize(image, tile.crop.width(), tile.crop.height(), ResizeFilter::kLanczos));
-  }
-  for (size_t i = 0; i < images_.size(); ++i) {
-    // Only the first can fail: sizes are equal for all, so the canvas is changed as a whole or not at all.
-    RETURN_IF_ERROR(PasteTile(tiles->images_[i], mask, tile.crop, &images_[i]));
+  for (size_t t = 0; t < step.size(); ++t) {
+    const Tile& tile = plan.tiles.at(static_cast<size_t>(step[t]));
+    ASSIGN_OR_RETURN(const ImageU8 mask, MakeTileMask(plan, tile));
+    std::vector<ImageU8> fitted;
+    for (size_t i = 0; i < images_.size(); ++i) {
+      ImageU8& image = tiles->images_[i * step.size() + t];
+      if (image.width != tile.crop.width() || image.height != tile.crop.height()) {
+        ASSIGN_OR_RETURN(image, Resize(image, tile.crop.width(), tile.crop.height(), ResizeFilter::kLanczos));
+      }
+      fitted.push_back(std::move(image));
+    }
+    // Only the first can fail: sizes are equal for all.
+    for (size_t i = 0; i < images_.size(); ++i) RETURN_IF_ERROR(PasteTile(fitted[i], mask, tile.crop, &images_[i]));
   }
   return OkStatus();
 }

@@ -28,17 +28,15 @@ class Canvas {
   int height() const { return images_.front().height; }
   const std::vector<ImageU8>& images() const { return images_; }
 
-  /// Brings every image to width x height with Lanczos. Errors: those of Resize.
-  Status ResizeTo(int width, int height);
-
   /// The part in `box` of every image as an IMAGE blob, U8 [B,h,w,3]. Errors: INVALID_ARGUMENT (box empty or outside).
   StatusOr<std::string> Cut(const Box& box) const;
 
-  /// Blends one tile of `plan` into every image: `redrawn` is an IMAGE blob [B,h,w,C], brought to the size of tile.crop
-  /// with Lanczos when it has another, pasted through the tile's blurred mask. Takes memory for one tile and its mask.
-  /// On an error the canvas is unchanged. Errors: those of FromBlob for `redrawn`, INVALID_ARGUMENT when plan or batch
-  /// size do not fit.
-  Status Paste(const TilePlan& plan, const Tile& tile, std::string_view redrawn);
+  /// Blends one step of `plan` into every image: `redrawn` is an IMAGE blob [B*T,h,w,C] with the T tiles of the step
+  /// for the first image, then those for the second..., each brought to the size of its crop with Lanczos when it has
+  /// another and pasted through its blurred mask. Takes memory for the step and a mask. On an error nothing of the
+  /// failing tile is on the canvas. Errors: those of FromBlob for `redrawn`, INVALID_ARGUMENT when plan or batch size
+  /// do not fit.
+  Status Paste(const TilePlan& plan, const std::vector<int>& step, std::string_view redrawn);
 
   /// The whole batch as an IMAGE blob, U8 [B,H,W,3].
   std::string ToBlob() const;

@@ -68,6 +68,7 @@ Effects Control::AddJob(NewJob made, int64_t now_ms) {
   job.sequence = next_sequence_++;
   job.plan.replicas = made.plan.replicas;
   job.plan.tiles = made.plan.tiles;
+  job.plan.compat = made.plan.compat;
   job.inputs = std::move(made.inputs);
   job.output_order = std::move(made.output_order);
   job.accepted_ms = now_ms;
@@ -194,7 +195,7 @@ bool Control::BindingsDone(const Job& job, const std::vector<Binding>& bindings)
 }
 
 void Control::SetReady(Job& job, Task& task) {
-  if (!task.stage.empty() && job.stages.at(task.stage).tiles[static_cast<size_t>(task.tile)].crop.hash.empty()) {
+  if (!task.stage.empty() && job.stages.at(task.stage).tiles[static_cast<size_t>(task.tile)].crops.empty()) {
     task.state = TaskState::kWaiting;  // TileCut makes it ready
     return;
   }
@@ -214,16 +215,24 @@ void Control::Advance(Job& job, Effects& out, int64_t) {
   for (auto& [id, stage] : job.stages) {
     all_done &= stage.state == Stage::State::kDone;
     if (stage.state != Stage::State::kWaiting || !BindingsDone(job, stage.spec.bindings) ||
-        !BindingsDone(job, stage.spec.tile.bindings))
+        !BindingsDone(job, stage.spec.tile.bindings) || !BindingsDone(job, stage.spec.measures))
       continue;
-    effect::OpenCanvas open{
-        job.id, id, job.plan.tiles, stage.spec.split, {}, stage.spec.tile.nodes.at(stage.spec.node).at("inputs"), {}};
+    effect::OpenCanvas open{job.id,
+                            id,
+                            job.plan.tiles,
+                            job.plan.compat == "documented",
+                            stage.spec.split,
+                            {},
+                            stage.spec.tile.nodes.at(stage.spec.node).at("inputs"),
+                            {}};
     for (const Binding& binding : stage.spec.bindings) {
       if (binding.input == stage.spec.split.image_input)
         open.image = ResultOf(job, binding.sources[0]);
       else
         open.linked.emplace_back(binding.input, ResultOf(job, binding.sources[0]));
     }
+    for (const Binding& binding : stage.spec.measures)
+      open.linked.emplace_back(binding.input, ResultOf(job, binding.sources[0]));
     stage.state = Stage::State::kOpening;
     out.push_back(std::move(open));
   }
@@ -285,7 +294,8 @@ Effects Control::CanvasOpened(const std::string& job_id, const std::string& stag
     task.spec.label = Cat("tile ", t + 1, "/", count, " of node ", stage.spec.node);
     for (const auto& [name, value] : tile.hidden.items()) task.spec.nodes[stage.spec.node]["inputs"][name] = value;
     for (const Binding& binding : stage.spec.bindings)
-      if (binding.input != stage.spec.split.image_input) task.spec.bindings.push_back(binding);
+      if (binding.input != stage.spec.split.image_input && !tile.hidden.contains(binding.input))
+        task.spec.bindings.push_back(binding);
     task.stage = stage_id;
     task.tile = static_cast<int>(t);
     task.place = job.task_order.size();
@@ -345,13 +355,14 @@ void Control::CheckTiles(Job& job, Stage& stage, std::deque<int> check, Effects&
   }
 }
 
-Effects Control::TileCut(const std::string& job_id, const std::string& stage_id, int tile, Blob crop, int64_t now_ms) {
+Effects Control::TileCut(const std::string& job_id, const std::string& stage_id, int tile, std::vector<Blob> crops,
+                         int64_t now_ms) {
   Effects out;
   auto it = jobs_.find(job_id);
   if (it == jobs_.end() || it->second.ended()) return out;
   Stage& stage = it->second.stages.at(stage_id);
   Stage::Tile& cut = stage.tiles.at(static_cast<size_t>(tile));
-  cut.crop = std::move(crop);
+  cut.crops = std::move(crops);
   Task& task = it->second.tasks.at(cut.task);
   if (task.state == TaskState::kWaiting) SetReady(it->second, task);
   Schedule(out, now_ms);

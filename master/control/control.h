@@ -83,14 +83,14 @@ bool HasLive(const Task& task);
 /// Attempt numbers of one epoch before they would meet the next one's: 16 million.
 inline constexpr int kEpochShift = 24;
 
-/// The dependency graph of one canvas's tiles; made by common/image/tiles.h from the canvas size and the node's
-/// settings.
+/// The dependency graph of one canvas's steps (tiles, or batches of tiles that are redrawn together); made by
+/// common/image/tiles.h from the canvas size and the node's settings.
 struct StageGraph {
   struct Tile {
     Json hidden;                       // crop and process geometry for the tile node
-    std::vector<int> cut_after;        // earlier tiles that must be pasted first
-    std::vector<int> paste_after_cut;  // earlier tiles that must be cut before this one is pasted
-    std::vector<int> paste_after;      // earlier tiles that must be pasted first
+    std::vector<int> cut_after;        // must be pasted before this one is cut
+    std::vector<int> paste_after_cut;  // must be cut before this one is pasted
+    std::vector<int> paste_after;      // must be pasted before this one is pasted
   };
   std::vector<Tile> tiles;
 };
@@ -99,7 +99,7 @@ struct Stage {
   enum class State { kWaiting, kOpening, kRunning, kClosing, kDone };
   struct Tile {
     bool cut_asked = false, paste_asked = false;  // in this order the canvas's one thread does them
-    Blob crop;                                    // once cut
+    std::vector<Blob> crops;                      // once cut, one of each tile
     std::string task;
   };
   StageSpec spec;
@@ -186,7 +186,7 @@ class Control {
   Effects TaskReturned(const std::string& worker, const std::string& task, uint64_t attempt, int64_t now_ms);
 
   Effects CanvasOpened(const std::string& job, const std::string& stage, StageGraph graph, int64_t now_ms);
-  Effects TileCut(const std::string& job, const std::string& stage, int tile, Blob crop, int64_t now_ms);
+  Effects TileCut(const std::string& job, const std::string& stage, int tile, std::vector<Blob> crops, int64_t now_ms);
   Effects TilePasted(const std::string& job, const std::string& stage, int tile, int64_t now_ms);
   Effects CanvasClosed(const std::string& job, const std::string& stage, Blob result, int64_t now_ms);
   /// Work on the master itself failed: canvas, blobs or outputs.

@@ -54,15 +54,16 @@ struct RecordAccepted {
 };
 struct OpenCanvas {
   std::string job, stage;
-  std::string order;  // "exact" or "independent"
+  std::string order;        // "exact" or "independent"
+  bool documented = false;  // Plan::compat
   TileSplit split;
   Blob image;
   Json settings;                                     // the tiled node's literal inputs, by name
-  std::vector<std::pair<std::string, Blob>> linked;  // those that are values of other tasks
+  std::vector<std::pair<std::string, Blob>> linked;  // those that are values of other tasks, and the measures of a base
 };
 struct CutTile {
   std::string job, stage;
-  int tile = 0;
+  int tile = 0;  // number of the step
 };
 struct PasteTile {
   std::string job, stage;

@@ -106,8 +106,8 @@ void Control::Lease(Job& job, Task& task, const std::string& id, Worker& worker,
   }
   if (!task.stage.empty()) {
     const Stage& stage = job.stages.at(task.stage);
-    lease.bindings.push_back(
-        {stage.spec.node, stage.spec.split.image_input, {stage.tiles[static_cast<size_t>(task.tile)].crop}, false});
+    const std::vector<Blob>& crops = stage.tiles[static_cast<size_t>(task.tile)].crops;
+    lease.bindings.push_back({stage.spec.node, stage.spec.crop_input, crops, crops.size() > 1});
   }
   for (const std::string& name : task.spec.input_files) {
     auto input = job.inputs.find(name);

@@ -4,12 +4,12 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <limits>
 
 #include "common/files/files.h"
 #include "common/rpc/protocol.h"
 #include "common/tensorio/safetensors.h"
+#include "master/control/tile_stage.h"
 #include "master/planner/planner.h"
 
 namespace atelier {
@@ -52,35 +52,6 @@ StatusOr<Json> LiteralOf(BlobStore& blobs, const Blob& blob) {
   auto json = view.metadata().find("json");
   if (json == view.metadata().end()) return InvalidArgument("a linked setting is no plain value");
   return ParseJson(json->second);
-}
-
-int IntOf(const Json& value, int fallback) {
-  if (value.is_number()) return static_cast<int>(std::clamp(value.get<double>(), -1e9, 1e9));
-  return fallback;
-}
-
-// What the reducer needs of a tile plan.
-StatusOr<StageGraph> GraphOf(const TilePlan& plan, const std::string& order) {
-  StageGraph graph;
-  graph.tiles.resize(plan.tiles.size());
-  ASSIGN_OR_RETURN(const TileGraph links, MakeTileGraph(plan));
-  for (size_t t = 0; t < plan.tiles.size(); ++t) {
-    const Tile& tile = plan.tiles[t];
-    StageGraph::Tile& out = graph.tiles[t];
-    out.hidden = {{"process_width", tile.process_width},
-                  {"process_height", tile.process_height},
-                  {"crop_x1", tile.crop.x1},
-                  {"crop_y1", tile.crop.y1},
-                  {"crop_x2", tile.crop.x2},
-                  {"crop_y2", tile.crop.y2},
-                  {"canvas_width", plan.canvas_width},
-                  {"canvas_height", plan.canvas_height}};
-    out.paste_after = links.paste_after[t];
-    if (order == "independent") continue;
-    out.cut_after = links.cut_after[t];
-    out.paste_after_cut = links.paste_after_cut_of[t];
-  }
-  return graph;
 }
 
 }  // namespace
@@ -158,10 +129,10 @@ Status Core::Recover() {
     std::vector<std::string> output_nodes;
     if (settings.ok() && settings->contains("outputs"))
       for (const Json& node : (*settings)["outputs"]) output_nodes.push_back(node.get<std::string>());
-    StatusOr<Plan> plan =
-        settings.ok() && settings->contains("graph")
-            ? MakePlan((*settings)["graph"], output_nodes, *catalog_, {job.job.replicas, job.job.tiles})
-            : StatusOr<Plan>(DataLoss("its stored settings are damaged"));
+    StatusOr<Plan> plan = settings.ok() && settings->contains("graph")
+                              ? MakePlan((*settings)["graph"], output_nodes, *catalog_,
+                                         {job.job.replicas, job.job.tiles, settings->value("compat", "reference")})
+                              : StatusOr<Plan>(DataLoss("its stored settings are damaged"));
     if (!plan.ok()) {
       EndJob(id, "failed", Cat("cannot go on after the restart: ", Message(plan.status())));
       continue;
@@ -203,7 +174,7 @@ void Core::CollectGarbage() {
   for (const auto& [id, job] : control_->jobs())
     for (const auto& [stage_id, stage] : job.stages)
       for (const Stage::Tile& tile : stage.tiles)
-        if (!tile.crop.hash.empty()) live->insert(tile.crop.hash);
+        for (const Blob& crop : tile.crops) live->insert(crop.hash);
   pixels_.Post([this, live = std::move(*live)] {
     auto collected = blobs_->Collect(live, kGarbageAgeSeconds);
     if (collected.ok() && collected->blobs > 0)
@@ -326,36 +297,15 @@ void Core::Carry(const effect::OpenCanvas& open) {
     auto work = [&]() -> StatusOr<StageGraph> {
       Json settings = open.settings;
       for (const auto& [name, blob] : open.linked) {
-        const std::set<std::string> geometry{"tile_width", "tile_height",         open.split.padding_input,
-                                             "mask_blur",  "force_uniform_tiles", "mode_type"};
-        if (!geometry.contains(name)) continue;
+        if (!IsTileSetting(name, open.split)) continue;
         ASSIGN_OR_RETURN(settings[name], LiteralOf(*blobs_, blob));
       }
       ASSIGN_OR_RETURN(const std::string image, blobs_->ReadAll(open.image.hash));
       ASSIGN_OR_RETURN(Canvas canvas, Canvas::FromBlob(image, options_.config.limits.image_pixels_max));
-      // Python's round: half to even.
-      const auto rounded = [multiple = static_cast<double>(open.split.canvas_multiple)](int size) {
-        return std::max(static_cast<int>(multiple), static_cast<int>(multiple * std::nearbyint(size / multiple)));
-      };
-      if (open.split.canvas_multiple > 1)
-        RETURN_IF_ERROR(canvas.ResizeTo(rounded(canvas.width()), rounded(canvas.height())));
-      TileSettings tiles;
-      auto number = [&](const char* name, int fallback) {
-        auto it = settings.find(name);
-        return it == settings.end() ? fallback : IntOf(*it, fallback);
-      };
-      tiles.tile_width = number("tile_width", tiles.tile_width);
-      tiles.tile_height = number("tile_height", tiles.tile_height);
-      tiles.padding = number(open.split.padding_input.c_str(), tiles.padding);
-      tiles.mask_blur = number("mask_blur", tiles.mask_blur);
-      auto uniform = settings.find("force_uniform_tiles");
-      auto mode = settings.find("mode_type");
-      tiles.chess = mode != settings.end() && *mode == "Chess";
-      tiles.force_uniform = uniform == settings.end() || !uniform->is_boolean() || uniform->get<bool>();
-      ASSIGN_OR_RETURN(TilePlan plan, MakeTilePlan(canvas.width(), canvas.height(), tiles));
-      ASSIGN_OR_RETURN(StageGraph graph, GraphOf(plan, open.order));
-      canvases_[{open.job, open.stage}] = {open.order, std::make_unique<Canvas>(std::move(canvas)), std::move(plan)};
-      return graph;
+      ASSIGN_OR_RETURN(TileStage stage, PlanTileStage(settings, open.split, open.order, open.documented, canvas.width(),
+                                                      canvas.height()));
+      canvases_[{open.job, open.stage}] = {std::make_unique<Canvas>(std::move(canvas)), std::move(stage.plan)};
+      return std::move(stage.graph);
     };
     StatusOr<StageGraph> graph = work();
     queue_.Post([this, open, graph = std::move(graph)]() mutable {
@@ -371,15 +321,19 @@ void Core::Carry(const effect::CutTile& cut) {
   pixels_.Post([this, cut] {
     auto it = canvases_.find({cut.job, cut.stage});
     if (it == canvases_.end()) return;
-    auto work = [&]() -> StatusOr<Blob> {
-      ASSIGN_OR_RETURN(const std::string crop,
-                       it->second.canvas->Cut(it->second.plan.tiles.at(static_cast<size_t>(cut.tile)).crop));
-      return blobs_->Put(crop);
+    auto work = [&]() -> StatusOr<std::vector<Blob>> {
+      const TilePlan& plan = it->second.plan;
+      std::vector<Blob> crops;
+      for (const int tile : plan.steps.at(static_cast<size_t>(cut.tile))) {
+        ASSIGN_OR_RETURN(const std::string crop, it->second.canvas->Cut(plan.tiles.at(static_cast<size_t>(tile)).crop));
+        ASSIGN_OR_RETURN(crops.emplace_back(), blobs_->Put(crop));
+      }
+      return crops;
     };
-    StatusOr<Blob> crop = work();
-    queue_.Post([this, cut, crop = std::move(crop)] {
-      Apply(crop.ok() ? control_->TileCut(cut.job, cut.stage, cut.tile, *crop, NowMs())
-                      : control_->JobBroke(cut.job, Cat("tile ", cut.tile, ": ", Message(crop.status())), NowMs()));
+    StatusOr<std::vector<Blob>> crops = work();
+    queue_.Post([this, cut, crops = std::move(crops)]() mutable {
+      Apply(crops.ok() ? control_->TileCut(cut.job, cut.stage, cut.tile, std::move(*crops), NowMs())
+                       : control_->JobBroke(cut.job, Cat("tile ", cut.tile, ": ", Message(crops.status())), NowMs()));
     });
   });
 }
@@ -390,8 +344,8 @@ void Core::Carry(const effect::PasteTile& paste) {
     if (it == canvases_.end()) return;
     auto work = [&]() -> Status {
       ASSIGN_OR_RETURN(const std::string pixels, blobs_->ReadAll(paste.pixels.hash));
-      const Tile& tile = it->second.plan.tiles.at(static_cast<size_t>(paste.tile));
-      return it->second.canvas->Paste(it->second.plan, tile, pixels);
+      const TilePlan& plan = it->second.plan;
+      return it->second.canvas->Paste(plan, plan.steps.at(static_cast<size_t>(paste.tile)), pixels);
     };
     Status pasted = work();
     if (pasted.ok()) return;

@@ -83,7 +83,6 @@ class Core {
   };
   // A canvas at work; canvas thread only.
   struct CanvasWork {
-    std::string order;
     std::unique_ptr<Canvas> canvas;
     TilePlan plan;
   };

@@ -129,7 +129,8 @@ StatusOr<Core::Prepared> Core::Prepare(const v1::SubmitRequest& request, bool st
                            options_.config.limits.replicas_max);
   out.replicas = static_cast<int>(request.replicas());
   if (out.replicas == 0) queue_.Run([&] { out.replicas = ConfiguredReplicas(); });
-  ASSIGN_OR_RETURN(out.plan, MakePlan(out.prompt, out.outputs, *known, {out.replicas, out.tiles}));
+  ASSIGN_OR_RETURN(out.plan, MakePlan(out.prompt, out.outputs, *known,
+                                      {out.replicas, out.tiles, options_.config.scheduling.compat}));
   auto too_large = [](const TaskSpec& task) {
     return DumpJson(task.nodes).size() > static_cast<size_t>(limits::kMessageBytesMax);
   };
@@ -175,6 +176,7 @@ StatusOr<v1::SubmitReply> Core::Submit(const v1::SubmitRequest& request) {
   Json settings{{"outputs", prepared.outputs},
                 {"submitter", request.submitter()},
                 {"priority", request.priority()},
+                {"compat", prepared.plan.compat},
                 {"graph", prepared.prompt}};
   JobRecord record;
   record.id = id;

@@ -61,6 +61,9 @@ class Planner {
       : prompt_(prompt), catalog_(catalog), options_(options) {}
 
   StatusOr<Plan> Make(const std::vector<std::string>& outputs) {
+    if (options_.compat != "reference" && options_.compat != "documented")
+      return InvalidArgument("compat: \"", options_.compat, "\" is neither \"reference\" nor \"documented\"");
+    RETURN_IF_ERROR(SplitBases());
     if (options_.replicas < 1 || options_.replicas > limits::kReplicasMax)
       return InvalidArgument("replicas: ", options_.replicas, " is outside 1..", limits::kReplicasMax);
     if (options_.tiles != "exact" && options_.tiles != "independent")
@@ -73,6 +76,42 @@ class Planner {
   }
 
  private:
+  // Gives each tiled node whose canvas is made first a node of its own for that, which takes over the inputs it knows:
+  // of the type of the tile node with "Canvas" behind, whose outputs are the canvas and the width and height before.
+  Status SplitBases() {
+    std::vector<std::string> ids;
+    for (const auto& [id, node] : prompt_.items()) ids.push_back(id);
+    for (const std::string& id : ids) {
+      Json& node = prompt_[id];
+      if (!node.is_object() || !node.contains("class_type") || !node["class_type"].is_string()) continue;
+      const NodeSpec* spec = catalog_.Find(node["class_type"].get<std::string>());
+      if (spec == nullptr || !spec->tiles || spec->tiles->canvas_multiple <= 1) continue;
+      const std::string type = Cat(spec->tiles->tile_node, "Canvas");
+      const NodeSpec* base = catalog_.Find(type);
+      if (base == nullptr)
+        return InvalidArgument("node \"", id, "\": no worker offers the type \"", type, "\"; see `atelier nodes`");
+      std::string base_id = Cat(id, ".base");
+      while (prompt_.contains(base_id)) base_id += "'";
+      Json inputs = Json::object(), rest = Json::object();
+      for (const auto& [name, value] : node.value("inputs", Json::object()).items())
+        (base->FindInput(name) != nullptr ? inputs : rest)[name] = value;
+      rest[spec->tiles->image_input] = Json::array({base_id, 0});
+      node["inputs"] = std::move(rest);
+      prompt_[base_id] = {{"class_type", base->type}, {"inputs", std::move(inputs)}};
+      base_of_[id] = base_id;
+    }
+    return OkStatus();
+  }
+
+  // The tile node's name for its crops.
+  std::string CropInput(const TileSplit& split) const {
+    const NodeSpec* tile = catalog_.Find(split.tile_node);
+    if (tile == nullptr || tile->FindInput(split.image_input) != nullptr) return split.image_input;
+    for (const InputSpec& input : tile->inputs)
+      if (input.type == "IMAGE") return input.name;
+    return split.image_input;
+  }
+
   // Reads the ancestors of the outputs and puts them in topological order, without recursion.
   Status ReadNodes(const std::vector<std::string>& outputs) {
     std::vector<std::pair<std::string, size_t>> stack;
@@ -253,6 +292,7 @@ class Planner {
     stage.label = Cat("tiles of node ", instance.node);
     stage.node = instance.node;
     stage.split = split;
+    stage.crop_input = CropInput(split);
     Json inputs = Json::object();
     for (const InputSpec& input : node.spec->inputs) {
       auto value = node.inputs->find(input.name);
@@ -274,6 +314,9 @@ class Planner {
       const bool is_image = link.input == split.image_input;
       Binding binding{instance.node, link.input, {Want(source, link.slot, is_image ? "u8" : "")}, false};
       (is_image ? image : stage.bindings).push_back(std::move(binding));
+      if (!is_image || !base_of_.contains(instance.node)) continue;
+      stage.measures.push_back({instance.node, "init_width", {Want(source, 1, "")}, false});
+      stage.measures.push_back({instance.node, "init_height", {Want(source, 2, "")}, false});
     }
     stage.bindings.insert(stage.bindings.begin(), image.begin(), image.end());
     stage.tile.nodes[instance.node] = {{"class_type", split.tile_node}, {"inputs", std::move(inputs)}};
@@ -286,6 +329,7 @@ class Planner {
     Plan plan;
     plan.replicas = options_.replicas;
     plan.tiles = options_.tiles;
+    plan.compat = options_.compat;
     for (const std::string& output : outputs)
       groups_[Home({output, Replica(output)})].task.output_nodes.push_back(output);
     for (auto& [key, stage] : stages_) {
@@ -314,7 +358,8 @@ class Planner {
     return plan;
   }
 
-  const Json& prompt_;
+  Json prompt_;  // with the bases of tiled nodes as nodes of their own
+  std::map<std::string, std::string> base_of_;
   const Catalog& catalog_;
   const PlanOptions& options_;
   std::map<std::string, Node> nodes_;
@@ -346,13 +391,15 @@ bool CrossesAsData(const Catalog& catalog, const Json& prompt, const std::string
 }
 
 std::string Plan::Digest() const {
-  Json json{{"replicas", replicas}, {"tiles", tiles}};
+  Json json{{"replicas", replicas}, {"tiles", tiles}, {"compat", compat}};
   for (const TaskSpec& task : tasks) json["tasks"].push_back(ToJson(task));
   for (const StageSpec& stage : stages) {
     Json one = ToJson(stage.tile);
     one["stage"] = stage.id;
     for (const Binding& b : stage.bindings)
       one["from"].push_back(Json::array({b.input, b.sources[0].task, b.sources[0].output}));
+    for (const Binding& b : stage.measures)
+      one["measures"].push_back(Json::array({b.input, b.sources[0].task, b.sources[0].output}));
     json["stages"].push_back(std::move(one));
   }
   return Sha256Hex(DumpJson(json));
@@ -380,7 +427,7 @@ std::string ExplainPlan(const Plan& plan) {
     describe(task, {});
   }
   for (const StageSpec& stage : plan.stages) {
-    text += Cat("  stage ", stage.id, " (", stage.label, ", one task a tile)\n");
+    text += Cat("  stage ", stage.id, " (", stage.label, ", one task a step)\n");
     describe(stage.tile, stage.bindings);
   }
   return text;

@@ -11,8 +11,9 @@
 namespace atelier {
 
 struct PlanOptions {
-  int replicas = 1;             // >= 1
-  std::string tiles = "exact";  // or "independent"
+  int replicas = 1;                  // >= 1
+  std::string tiles = "exact";       // or "independent"
+  std::string compat = "reference";  // or "documented": settings that the reference ignores have their effect
 };
 
 /// Cuts a validated prompt (API form, defaults filled in or not) into tasks. `outputs`: the output nodes to run, in the

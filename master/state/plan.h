@@ -55,19 +55,22 @@ struct TaskSpec {
   Requirements needs;
 };
 
-/// A tiled node: the master cuts crops of the canvas, each tile is a task, the pasted canvas is the result.
+/// A tiled node: the master cuts crops of the canvas, each step is a task, the pasted canvas is the result.
 struct StageSpec {
   std::string id;
   std::string label;
   std::string node;  // the tiled node's id
   TileSplit split;
-  TaskSpec tile;  // what every tile has in common: handle chain, literal inputs, bindings but for the crop
+  std::string crop_input;  // the tile node's name for the crops
+  TaskSpec tile;           // what every tile has in common: handle chain, literal inputs, bindings but for the crop
   std::vector<Binding> bindings;  // the tiled node's own linked data inputs, the image first
+  std::vector<Binding> measures;  // what the master alone reads: "init_width" and "init_height" of a base
 };
 
 struct Plan {
   int replicas = 1;
-  std::string tiles;  // "exact" or "independent"
+  std::string tiles;   // "exact" or "independent"
+  std::string compat;  // "reference" or "documented"
   std::vector<TaskSpec> tasks;
   std::vector<StageSpec> stages;
   /// Hash over everything above: a restart continues a job only under the same plan.

@@ -43,6 +43,35 @@ TEST_CASE("1, 2 and 3 workers make the same bytes") {
   CHECK(HashesWith(3) == one);
 }
 
+// Chess order with all seam passes, in both orders.
+std::vector<std::string> SeamHashesWith(int workers) {
+  Cluster cluster(Fake());
+  for (int i = 1; i <= workers; ++i) cluster.StartWorker("w" + std::to_string(i));
+  std::vector<std::string> jobs, hashes;
+  for (const char* order : {"exact", "independent"}) {
+    Json prompt = TilePrompt(5);
+    prompt["2"]["inputs"]["mode_type"] = "Chess";
+    prompt["2"]["inputs"]["seam_fix_mode"] = "Half Tile + Intersections";
+    jobs.push_back(cluster.Submit(prompt, 0, order));
+    prompt["2"]["inputs"]["order"] = order;  // the node's own wish goes before the job's
+    jobs.push_back(cluster.Submit(prompt, 0, "exact"));
+  }
+  for (const std::string& job : jobs) {
+    const v1::Job ended = cluster.WaitJob(job);
+    CHECK(ended.tasks_total() >= 9 + 6 + 6 + 4);
+    hashes.push_back(cluster.OutputHash(ended));
+  }
+  CHECK(hashes[0] == hashes[1]);
+  CHECK(hashes[2] == hashes[3]);
+  return hashes;
+}
+
+TEST_CASE("seam passes: 1 and 3 workers make the same bytes") {
+  const std::vector<std::string> one = SeamHashesWith(1);
+  CHECK(one[0] != one[2]);  // the orders are different pictures
+  CHECK(SeamHashesWith(3) == one);
+}
+
 TEST_CASE("a worker that joins late takes part and changes nothing") {
   Cluster cluster(Fake());
   cluster.StartWorker("early");

@@ -89,6 +89,49 @@ TEST_CASE("real worker: 1, 2 and 3 make the same bytes") {
   CHECK(HashesWith(3) == Undisturbed());
 }
 
+// A plain workflow of the original pack, two pictures enlarged and redrawn with every kind of seam pass.
+Json EnlargePrompt() {
+  Json prompt = RedrawPrompt();
+  prompt["4"]["inputs"] = {{"width", 80}, {"height", 64}, {"batch_size", 2}, {"color", 0x7070B0}};
+  prompt["5"]["class_type"] = "UltimateSDUpscaleCustomSample";
+  Json& inputs = prompt["5"]["inputs"];
+  const Json image = inputs["upscaled_image"];
+  inputs["image"] = image;
+  inputs.erase("upscaled_image");
+  inputs.erase("padding");
+  inputs.update({{"upscale_by", 2.0},
+                 {"steps", 2},
+                 {"mode_type", "Chess"},
+                 {"tile_width", 64},
+                 {"tile_height", 64},
+                 {"tile_padding", 16},
+                 {"seam_fix_mode", "Half Tile + Intersections"},
+                 {"seam_fix_denoise", 1.0},
+                 {"seam_fix_width", 64},
+                 {"seam_fix_mask_blur", 8},
+                 {"seam_fix_padding", 16},
+                 {"batch_size", 1}});
+  return prompt;
+}
+
+TEST_CASE("real worker: a plain enlargement with seam passes is spread, 1 and 3 make the same bytes") {
+  const auto hashes = [](size_t workers) {
+    Cluster cluster(Real(DemoModels()));
+    for (size_t i = 1; i <= workers; ++i) StartAttached(cluster, "w" + std::to_string(i));
+    std::vector<std::string> all;
+    for (const std::string& order : Orders()) {
+      const v1::Job ended = WaitOnce(cluster, cluster.Submit(EnlargePrompt(), 0, order));
+      CHECK(ended.tasks_total() >= 6 + 3 + 4 + 2);
+      CHECK(Workers(ended).size() >= std::min<size_t>(workers, 2));
+      all.push_back(cluster.OutputHash(ended));
+    }
+    return all;
+  };
+  const std::vector<std::string> one = hashes(1);
+  CHECK(one[0] != one[1]);
+  CHECK(hashes(3) == one);
+}
+
 TEST_CASE("real worker: one killed in the middle of a tile") {
   const std::vector<std::string> expected = Undisturbed();
   Cluster cluster(Real(DemoModels()));

@@ -11,6 +11,7 @@ struct UpscaleInputs {
   int64_t steps = 2, delay_ms = 0;
   int64_t tile_width = 512, tile_height = 512, padding = 32, mask_blur = 8;
   bool force_uniform_tiles = true, tiled_decode = false;
+  std::string mode_type = "Linear", seam_fix_mode = "None", order = "of the job";
 
   template <typename N>
   static void Describe(NodeSchema<N>& s) {
@@ -26,6 +27,11 @@ struct UpscaleInputs {
     s.template Input<&N::mask_blur>("mask_blur").Default(8).Range(0, 256);
     s.template Input<&N::force_uniform_tiles>("force_uniform_tiles").Default(true);
     s.template Input<&N::tiled_decode>("tiled_decode").Default(false);
+    s.template Input<&N::mode_type>("mode_type").OneOf({"Linear", "Chess", "None"}).Optional();
+    s.template Input<&N::seam_fix_mode>("seam_fix_mode")
+        .OneOf({"None", "Band Pass", "Half Tile", "Half Tile + Intersections"})
+        .Optional();
+    s.template Input<&N::order>("order").OneOf({"of the job", "exact", "independent"}).Optional();
   }
 };
 
@@ -43,19 +49,18 @@ ATELIER_REGISTER_NODE_AS(FakeUpscale, "UltimateSDUpscaleDistributed");
 
 // One tile: each byte becomes a function of itself, its neighbour, the seed and the place of the crop.
 struct FakeUpscaleTile : UpscaleInputs {
-  int64_t crop_x1 = 0, crop_y1 = 0;
+  std::string crops;
   static void Describe(NodeSchema<FakeUpscaleTile>& s) {
     UpscaleInputs::Describe(s);
     s.Internal();
-    s.Input<&FakeUpscaleTile::crop_x1>("crop_x1").Default(0).Hidden();
-    s.Input<&FakeUpscaleTile::crop_y1>("crop_y1").Default(0).Hidden();
+    s.Input<&FakeUpscaleTile::crops>("crops").Hidden();
     s.Output<FakeImage>("IMAGE");
   }
   StatusOr<FakeImage> Run(NodeContext& ctx) const {
     RETURN_IF_ERROR(FakeWork(ctx, delay_ms, steps));
     FakeImage image = upscaled_image;
-    uint64_t state =
-        Mix(Mix(seed, model ? model->hash : 0), Mix(static_cast<uint64_t>(crop_x1), static_cast<uint64_t>(crop_y1)));
+    uint64_t state = Mix(seed, model ? model->hash : 0);
+    for (const char c : crops) state = Mix(state, static_cast<uint64_t>(static_cast<unsigned char>(c)));
     uint8_t before = 0;
     for (uint8_t& byte : image.data) {
       state = Mix(state, byte);

@@ -1,6 +1,7 @@
 #include "worker/nodes/tile_conditioning.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "common/image/resize.h"
 
@@ -20,25 +21,33 @@ Status CropArea(CondEntry& entry, const TileGeometry& tile) {
     const Json& part = (*it)[i + (percentage ? 1 : 0)];
     if (!part.is_number())
       return InvalidArgument("conditioning option \"area\" is ", it->dump(), ", expected four numbers");
-    const auto side = static_cast<double>(i % 2 ? tile.canvas_width : tile.canvas_height);
-    area[i] = std::clamp(part.get<double>() * (percentage ? side : static_cast<double>(kAreaUnit)), -1e8, 1e8);
+    const auto side = static_cast<double>(i % 2 ? tile.init_width : tile.init_height);
+    area[i] = std::clamp(part.get<double>() * (percentage ? side : static_cast<double>(kAreaUnit)), -1e6, 1e6);
   }
-  const Box box{static_cast<int>(area[3]), static_cast<int>(area[2]), static_cast<int>(area[3] + area[1]),
-                static_cast<int>(area[2] + area[0])};
-  const Box common = Intersect(box, tile.crop);
+  const auto x = [&tile](double v) {
+    return v * static_cast<double>(tile.canvas_width) / static_cast<double>(tile.init_width);
+  };
+  const auto y = [&tile](double v) {
+    return v * static_cast<double>(tile.canvas_height) / static_cast<double>(tile.init_height);
+  };
+  const auto pixel = [](double v) { return static_cast<int>(std::clamp(v, -1e8, 1e8)); };
+  const Box box{pixel(std::floor(x(area[3]))), pixel(std::floor(y(area[2]))), pixel(std::ceil(x(area[3] + area[1]))),
+                pixel(std::ceil(y(area[2] + area[0])))};
+  const Box& crop = tile.crops.front();
+  const Box common = Intersect(box, crop);
   if (common.empty()) {
     entry.options.erase("area");
     entry.options.erase("strength");
     return OkStatus();
   }
   entry.options["area"] = Json::array({common.height() / kAreaUnit, common.width() / kAreaUnit,
-                                       (common.y1 - tile.crop.y1) / kAreaUnit, (common.x1 - tile.crop.x1) / kAreaUnit});
+                                       (common.y1 - crop.y1) / kAreaUnit, (common.x1 - crop.x1) / kAreaUnit});
   return OkStatus();
 }
 
 StatusOr<ImageU8> CropMask(const ImageU8& mask, const TileGeometry& tile) {
   ASSIGN_OR_RETURN(const ImageU8 canvas, Resize(mask, tile.canvas_width, tile.canvas_height, ResizeFilter::kBicubic));
-  ASSIGN_OR_RETURN(const ImageU8 crop, Crop(canvas, tile.crop));
+  ASSIGN_OR_RETURN(const ImageU8 crop, Crop(canvas, tile.crops.front()));
   const auto pw = static_cast<double>(tile.process_width), ph = static_cast<double>(tile.process_height);
   const double ratio = std::min(pw / crop.width, ph / crop.height);
   const int64_t width = std::max<int64_t>(1, RoundHalfEven(crop.width * ratio));

@@ -151,6 +151,8 @@ TEST_CASE("group t2i") { RunGroup("t2i"); }
 TEST_CASE("group img2img") { RunGroup("img2img"); }
 TEST_CASE("group ksampler_advanced") { RunGroup("ksampler_advanced"); }
 TEST_CASE("group vae") { RunGroup("vae"); }
+TEST_CASE("group usdu") { RunGroup("usdu"); }
+TEST_CASE("group usdu_distributed") { RunGroup("usdu_distributed"); }
 TEST_CASE("group samplers") { RunGroup("samplers"); }
 TEST_CASE("group samplers_sched") { RunGroup("samplers_sched"); }
 TEST_CASE("group upscale_model") { RunGroup("upscale_model"); }

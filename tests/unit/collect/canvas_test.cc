@@ -80,12 +80,12 @@ TEST_CASE("tiles pasted in order make what blending the whole picture makes") {
   REQUIRE(canvas.ok());
   std::vector<ImageU8> expected = canvas->images();
   uint32_t seed = 1;
-  for (const int index : plan->order) {
-    const Tile& tile = plan->tiles[static_cast<size_t>(index)];
+  for (const std::vector<int>& step : plan->steps) {
+    const Tile& tile = plan->tiles[static_cast<size_t>(step.front())];
     const int64_t w = tile.process_width, h = tile.process_height;
     const size_t bytes = static_cast<size_t>(w * h * 3);
     const std::string redrawn = Noise(2 * bytes, ++seed);
-    REQUIRE(canvas->Paste(*plan, tile, Blob(DType::kU8, {2, h, w, 3}, redrawn)).ok());
+    REQUIRE(canvas->Paste(*plan, step, Blob(DType::kU8, {2, h, w, 3}, redrawn)).ok());
     for (size_t i = 0; i < 2; ++i) {
       ImageU8 one = MakeImage(w, h, 3).value();
       std::memcpy(one.data.data(), redrawn.data() + i * bytes, bytes);
@@ -100,13 +100,12 @@ TEST_CASE("a tile that does not fit leaves the canvas as it is") {
   const auto plan = MakeTilePlan(64, 64, {.tile_width = 32, .tile_height = 32, .padding = 8, .mask_blur = 0});
   auto canvas = Canvas::FromBlob(Blob(DType::kU8, {1, 64, 64, 3}, Noise(64 * 64 * 3, 7)));
   const std::vector<ImageU8> before = canvas->images();
-  const Tile& tile = plan->tiles[0];
-  const auto code = [&](const std::string& blob) { return canvas->Paste(*plan, tile, blob).code(); };
+  const auto code = [&](const std::string& blob) { return canvas->Paste(*plan, {0}, blob).code(); };
   CHECK(code(Blob(DType::kU8, {2, 8, 8, 3}, Noise(2 * 8 * 8 * 3, 1))) == StatusCode::kInvalidArgument);
   CHECK(code(Blob(DType::kU8, {1, 8, 8, 1}, Noise(8 * 8, 1))) == StatusCode::kInvalidArgument);
   CHECK(code("not a blob at all") != StatusCode::kOk);
   const auto other = MakeTilePlan(128, 64, {.tile_width = 32, .tile_height = 32});
-  CHECK(canvas->Paste(*other, other->tiles[0], Blob(DType::kU8, {1, 8, 8, 3}, Noise(8 * 8 * 3, 1))).code() ==
+  CHECK(canvas->Paste(*other, {0}, Blob(DType::kU8, {1, 8, 8, 3}, Noise(8 * 8 * 3, 1))).code() ==
         StatusCode::kInvalidArgument);
   CHECK(canvas->images() == before);
   CHECK(code(Blob(DType::kU8, {1, 8, 8, 3}, Noise(8 * 8 * 3, 1))) == StatusCode::kOk);  // resized

@@ -139,7 +139,7 @@ class World {
         pixels_.push_back([this, c = *cut] {
           FakeCanvas& canvas = canvases_[c.stage];
           const size_t t = static_cast<size_t>(c.tile);
-          Carry(control_->TileCut(c.job, c.stage, c.tile, Named(canvas.cells[t] + "|" + canvas.cells[t + 1]), now_));
+          Carry(control_->TileCut(c.job, c.stage, c.tile, {Named(canvas.cells[t] + "|" + canvas.cells[t + 1])}, now_));
         });
       } else if (auto* paste = std::get_if<effect::PasteTile>(&any)) {
         pixels_.push_back([this, p = *paste] {

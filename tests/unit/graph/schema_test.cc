@@ -35,7 +35,7 @@ NodeSpec Sampler() {
   mask.required = false;
   spec.inputs.push_back(mask);
   spec.outputs = {{"LATENT", "LATENT"}};
-  spec.tiles = TileSplit{"Tile", "mask"};
+  spec.tiles = TileSplit{.tile_node = "Tile", .image_input = "mask"};
   return spec;
 }
 

@@ -6,12 +6,14 @@
 
 #include "common/base/limits.h"
 #include "common/image/blur.h"
+#include "common/image/composite.h"
 
 namespace atelier {
 namespace {
 
 TilePlan Plan(int width, int height, int tw, int th, int padding, bool uniform, int blur = 8, bool chess = false) {
-  const auto plan = MakeTilePlan(width, height, {tw, th, padding, blur, uniform, chess});
+  const auto plan =
+      MakeTilePlan(width, height, {tw, th, padding, blur, uniform, chess ? RedrawMode::kChess : RedrawMode::kLinear});
   INFO(Message(plan.status()));
   REQUIRE(plan.ok());
   return *plan;
@@ -139,19 +141,19 @@ TEST_CASE("tile sizes round half to even multiples of 8") {
        std::vector<std::pair<int, int>>{{64, 64}, {67, 64}, {68, 64}, {69, 72}, {76, 80}, {84, 80}}) {
     CHECK(Plan(200, 200, size, 64, 0, true).settings.tile_width == rounded);
   }
-  CHECK(MakeTilePlan(64, 64, {4, 64, 0, 0, true, false}).status().code() == StatusCode::kInvalidArgument);
+  CHECK(MakeTilePlan(64, 64, {4, 64, 0, 0, true}).status().code() == StatusCode::kInvalidArgument);
 }
 
 TEST_CASE("plans refuse what is beyond the limits") {
-  CHECK(MakeTilePlan(16384, 16384, {8, 8, 0, 0, true, false}).status().code() == StatusCode::kResourceExhausted);
+  CHECK(MakeTilePlan(16384, 16384, {8, 8, 0, 0, true}).status().code() == StatusCode::kResourceExhausted);
   CHECK(MakeTilePlan(1 << 20, 1 << 20, {}).status().code() == StatusCode::kResourceExhausted);
   CHECK(MakeTilePlan(0, 64, {}).status().code() == StatusCode::kInvalidArgument);
-  CHECK(MakeTilePlan(64, 64, {0, 64, 0, 0, true, false}).status().code() == StatusCode::kInvalidArgument);
-  CHECK(MakeTilePlan(64, 64, {64, 64, -1, 0, true, false}).status().code() == StatusCode::kInvalidArgument);
-  CHECK(MakeTilePlan(64, 64, {64, 64, 0, -1, true, false}).status().code() == StatusCode::kInvalidArgument);
-  CHECK(MakeTilePlan(64, 64, {1 << 30, 64, 0, 0, true, false}).status().code() == StatusCode::kInvalidArgument);
+  CHECK(MakeTilePlan(64, 64, {0, 64, 0, 0, true}).status().code() == StatusCode::kInvalidArgument);
+  CHECK(MakeTilePlan(64, 64, {64, 64, -1, 0, true}).status().code() == StatusCode::kInvalidArgument);
+  CHECK(MakeTilePlan(64, 64, {64, 64, 0, -1, true}).status().code() == StatusCode::kInvalidArgument);
+  CHECK(MakeTilePlan(64, 64, {1 << 30, 64, 0, 0, true}).status().code() == StatusCode::kInvalidArgument);
   const TilePlan dense = Plan(2000, 2000, 8, 8, 400, false);
-  CHECK(MakeTileGraph(dense).status().code() == StatusCode::kResourceExhausted);
+  CHECK(MakeTileGraph(dense, TileOrder::kExact).status().code() == StatusCode::kResourceExhausted);
   ImageU8 small = *MakeImage(10, 10, 3);
   const TilePlan plan = Plan(64, 64, 64, 64, 0, true);
   CHECK(!CutTile(plan, plan.tiles[0], small).ok());
@@ -185,15 +187,123 @@ TEST_CASE("a tile's mask equals the mask of the whole canvas") {
   }
 }
 
-// Stands for a sampler: every output pixel depends on all of the crop, on the tile and on the place.
-ImageU8 Redraw(const Tile& tile, ImageU8 crop) {
-  uint32_t state = 2166136261U + static_cast<uint32_t>(tile.index);
-  for (const uint8_t v : crop.data) state = (state ^ v) * 16777619U;
-  for (uint8_t& v : crop.data) {
-    state = state * 1664525U + 1013904223U;
-    v = static_cast<uint8_t>(v / 2 + (state >> 25));
+// A plan with seam passes and batches too.
+TilePlan RichPlan(std::mt19937* random) {
+  const auto pick = [random](int low, int high) { return std::uniform_int_distribution<int>(low, high)(*random); };
+  TileSettings settings;
+  settings.tile_width = pick(16, 64);
+  settings.tile_height = pick(16, 64);
+  settings.padding = pick(0, 3) * 8;
+  settings.mask_blur = pick(0, 3) == 0 ? 0 : pick(1, 20);
+  settings.force_uniform = pick(0, 2) != 0;
+  settings.mode = static_cast<RedrawMode>(pick(0, 2));
+  settings.round_tiles = pick(0, 1) == 1;
+  settings.seam_fix = static_cast<SeamFix>(pick(0, 3));
+  settings.seam_width = pick(8, 40);
+  settings.seam_blur = pick(0, 1) * pick(1, 12);
+  settings.seam_padding = pick(0, 24);
+  settings.batch = settings.force_uniform ? pick(1, 3) : 1;
+  const auto plan = MakeTilePlan(pick(8, 100), pick(8, 100), settings);
+  INFO(Message(plan.status()));
+  REQUIRE(plan.ok());
+  return *plan;
+}
+
+TEST_CASE("a seam's mask equals the mask of the whole canvas") {
+  std::mt19937 random(17);
+  int seams = 0;
+  for (int round = 0; round < 60; ++round) {
+    const TilePlan plan = RichPlan(&random);
+    for (const Tile& tile : plan.tiles) {
+      if (tile.shape == MaskShape::kRectangle) continue;
+      ++seams;
+      ImageU8 full = *MakeImage(plan.canvas_width, plan.canvas_height, 1);
+      const ImageU8 picture = *SeamPicture(tile.shape, tile.placed.width(), tile.placed.height());
+      REQUIRE(Paste(picture, tile.placed.x1, tile.placed.y1, &full).ok());
+      REQUIRE(BoundingBox(full) == tile.mark);
+      const ImageU8 mask = *MakeTileMask(plan, tile);
+      REQUIRE(mask == *Crop(*GaussianBlur(full, tile.blur), tile.crop));
+      Box box = BoundingBox(mask);
+      if (box.empty()) continue;
+      box = {box.x1 + tile.crop.x1, box.y1 + tile.crop.y1, box.x2 + tile.crop.x1, box.y2 + tile.crop.y1};
+      REQUIRE(Intersect(box, tile.written) == box);
+    }
   }
-  return crop;
+  CHECK(seams > 100);
+}
+
+// Source: spec distributed.md 3.16, 3.18.
+TEST_CASE("seam passes are those of the reference") {
+  TileSettings settings;
+  settings.mode = RedrawMode::kNone;
+  settings.seam_fix = SeamFix::kBandPass;
+  const TilePlan bands = *MakeTilePlan(1024, 1024, settings);
+  REQUIRE(bands.tiles.size() == 2);
+  CHECK(bands.tiles[0].mark == Box{480, 0, 544, 1024});
+  CheckTile(bands, 0, {463, 0, 559, 1024}, 96, 1024);
+  CHECK(bands.tiles[1].mark == Box{0, 480, 1024, 544});
+  const ImageU8 band = *SeamPicture(MaskShape::kBandColumn, 64, 1024);
+  for (int x = 0; x < 32; ++x) {
+    CHECK(static_cast<int>(band.at(x, 500)) == 4 + 8 * x);
+    CHECK(band.at(63 - x, 3) == band.at(x, 3));
+  }
+  settings.seam_fix = SeamFix::kHalfTileIntersections;
+  const TilePlan plan = *MakeTilePlan(1024, 1024, settings);
+  REQUIRE(plan.tiles.size() == 5);
+  CHECK(plan.tiles[0].mark == Box{0, 257, 512, 767});
+  CheckTile(plan, 0, {0, 241, 541, 782}, 512, 512);
+  CHECK(plan.tiles[2].mark == Box{257, 0, 767, 512});
+  CheckTile(plan, 2, {241, 0, 782, 541}, 512, 512);
+  CHECK(plan.tiles[4].mark == Box{256, 256, 768, 768});
+  CheckTile(plan, 4, {256, 256, 767, 767}, 512, 512);
+  const ImageU8 half = *SeamPicture(MaskShape::kHalfRow, 512, 512);
+  for (int y = 0; y < 256; ++y) {
+    CHECK(static_cast<int>(half.at(5, y)) == y);
+    CHECK(static_cast<int>(half.at(5, 511 - y)) == y);
+  }
+  // Passes of a grid of 3x2: (rows - 1) * columns + rows * (columns - 1), and (rows - 1) * (columns - 1).
+  CHECK(MakeTilePlan(1536, 1024, settings)->tiles.size() == 3 + 4 + 2);
+}
+
+TEST_CASE("batches are groups of tiles in their order, of one colour") {
+  TileSettings settings;
+  settings.tile_width = settings.tile_height = 64;
+  settings.batch = 2;
+  const std::vector<std::vector<int>> linear = {{0, 1}, {2, 3}, {4, 5}, {6, 7}, {8}};
+  CHECK(MakeTilePlan(192, 192, settings)->steps == linear);
+  settings.mode = RedrawMode::kChess;
+  const std::vector<std::vector<int>> chess = {{0, 2}, {4, 6}, {8}, {1, 3}, {5, 7}};
+  CHECK(MakeTilePlan(192, 192, settings)->steps == chess);
+  settings.force_uniform = false;
+  CHECK(MakeTilePlan(192, 192, settings).status().code() == StatusCode::kInvalidArgument);
+  settings.batch = 1;
+  settings.seam_fix = SeamFix::kBandPass;
+  settings.seam_width = 0;
+  CHECK(MakeTilePlan(192, 192, settings).status().code() == StatusCode::kInvalidArgument);
+}
+
+// Stands for a sampler: every output pixel depends on all crops of the step and on the tile.
+std::vector<ImageU8> Redraw(const TilePlan& plan, size_t step, const ImageU8& canvas) {
+  std::vector<ImageU8> crops;
+  uint32_t state = 2166136261U + static_cast<uint32_t>(step);
+  for (const int t : plan.steps[step]) {
+    crops.push_back(*CutTile(plan, plan.tiles[static_cast<size_t>(t)], canvas));
+    for (const uint8_t v : crops.back().data) state = (state ^ v) * 16777619U;
+  }
+  for (ImageU8& crop : crops) {
+    for (uint8_t& v : crop.data) {
+      state = state * 1664525U + 1013904223U;
+      v = static_cast<uint8_t>(v / 2 + (state >> 25));
+    }
+  }
+  return crops;
+}
+
+void Blend(const TilePlan& plan, size_t step, const std::vector<ImageU8>& redrawn, ImageU8* canvas) {
+  for (size_t i = 0; i < redrawn.size(); ++i) {
+    const Tile& tile = plan.tiles[static_cast<size_t>(plan.steps[step][i])];
+    REQUIRE(BlendTile(plan, tile, redrawn[i], canvas).ok());
+  }
 }
 
 ImageU8 RandomCanvas(const TilePlan& plan, std::mt19937* random) {
@@ -202,92 +312,90 @@ ImageU8 RandomCanvas(const TilePlan& plan, std::mt19937* random) {
   return canvas;
 }
 
-bool AllIn(const std::vector<int>& tiles, const std::vector<bool>& done) {
-  return std::all_of(tiles.begin(), tiles.end(), [&done](int t) { return done[static_cast<size_t>(t)]; });
+bool AllIn(const std::vector<int>& steps, const std::vector<bool>& done) {
+  return std::all_of(steps.begin(), steps.end(), [&done](int s) { return done[static_cast<size_t>(s)]; });
 }
 
-// Runs cuts and pastes in a random order that the lists allow; tiles are redrawn at once after their cut.
-ImageU8 RunShuffled(const TilePlan& plan, const TileGraph& graph, ImageU8 canvas, bool exact, std::mt19937* random) {
-  const size_t count = plan.tiles.size();
+// Runs cuts and pastes in a random order that the lists allow; steps are redrawn at once after their cut.
+ImageU8 RunShuffled(const TilePlan& plan, const TileGraph& graph, ImageU8 canvas, std::mt19937* random) {
+  const size_t count = plan.steps.size();
   std::vector<bool> cut(count);
   std::vector<bool> pasted(count);
-  std::vector<ImageU8> redrawn(count);
-  if (!exact) {
-    for (const Tile& tile : plan.tiles) {
-      redrawn[static_cast<size_t>(tile.index)] = Redraw(tile, *CutTile(plan, tile, canvas));
-    }
-    cut.assign(count, true);
-  }
+  std::vector<std::vector<ImageU8>> redrawn(count);
   for (;;) {
-    std::vector<std::pair<size_t, bool>> ready;  // tile, whether to paste
-    for (size_t t = 0; t < count; ++t) {
-      if (!cut[t] && AllIn(graph.cut_after[t], pasted)) ready.emplace_back(t, false);
-      if (cut[t] && !pasted[t] && AllIn(graph.paste_after[t], pasted) &&
-          (!exact || AllIn(graph.paste_after_cut_of[t], cut))) {
-        ready.emplace_back(t, true);
-      }
+    std::vector<std::pair<size_t, bool>> ready;  // step, whether to paste
+    for (size_t s = 0; s < count; ++s) {
+      if (!cut[s] && AllIn(graph.cut_after[s], pasted)) ready.emplace_back(s, false);
+      if (cut[s] && !pasted[s] && AllIn(graph.paste_after[s], pasted) && AllIn(graph.paste_after_cut_of[s], cut))
+        ready.emplace_back(s, true);
     }
     if (ready.empty()) break;
-    const auto [t, paste] = ready[(*random)() % ready.size()];
+    const auto [s, paste] = ready[(*random)() % ready.size()];
     if (paste) {
-      REQUIRE(BlendTile(plan, plan.tiles[t], redrawn[t], &canvas).ok());
-      pasted[t] = true;
+      Blend(plan, s, redrawn[s], &canvas);
+      pasted[s] = true;
     } else {
-      redrawn[t] = Redraw(plan.tiles[t], *CutTile(plan, plan.tiles[t], canvas));
-      cut[t] = true;
+      redrawn[s] = Redraw(plan, s, canvas);
+      cut[s] = true;
     }
   }
   REQUIRE(std::all_of(pasted.begin(), pasted.end(), [](bool v) { return v; }));  // nothing waits for ever
   return canvas;
 }
 
+int PhaseOf(const TilePlan& plan, size_t step) {
+  return plan.tiles[static_cast<size_t>(plan.steps[step].front())].phase;
+}
+
 TEST_CASE("any schedule that obeys the graph gives the canvas of the plain loop") {
   std::mt19937 random(11);
   size_t links = 0;
-  for (int round = 0; round < 40; ++round) {
-    const TilePlan plan = RandomPlan(&random, round % 2 == 1);
-    const auto graph = MakeTileGraph(plan);
-    REQUIRE(graph.ok());
+  size_t seams = 0;
+  for (int round = 0; round < 45; ++round) {
+    const TilePlan plan = round % 3 == 0 ? RandomPlan(&random, round % 2 == 1) : RichPlan(&random);
     const ImageU8 start = RandomCanvas(plan, &random);
     ImageU8 exact = start;
-    for (const int t : plan.order) {
-      const Tile& tile = plan.tiles[static_cast<size_t>(t)];
-      REQUIRE(BlendTile(plan, tile, Redraw(tile, *CutTile(plan, tile, exact)), &exact).ok());
-    }
+    for (size_t s = 0; s < plan.steps.size(); ++s) Blend(plan, s, Redraw(plan, s, exact), &exact);
     ImageU8 independent = start;
-    for (const int t : plan.order) {
-      const Tile& tile = plan.tiles[static_cast<size_t>(t)];
-      REQUIRE(BlendTile(plan, tile, Redraw(tile, *CutTile(plan, tile, start)), &independent).ok());
+    ImageU8 seen = start;  // by the steps of one phase
+    for (size_t s = 0; s < plan.steps.size(); ++s) {
+      if (s > 0 && PhaseOf(plan, s) != PhaseOf(plan, s - 1)) seen = independent;
+      Blend(plan, s, Redraw(plan, s, seen), &independent);
     }
-    for (int shuffle = 0; shuffle < 3; ++shuffle) {
-      REQUIRE(RunShuffled(plan, *graph, start, true, &random) == exact);
-      REQUIRE(RunShuffled(plan, *graph, start, false, &random) == independent);
+    const TileGraph graph = *MakeTileGraph(plan, TileOrder::kExact);
+    const TileGraph loose = *MakeTileGraph(plan, TileOrder::kIndependent);
+    for (int shuffle = 0; shuffle < 2; ++shuffle) {
+      REQUIRE(RunShuffled(plan, graph, start, &random) == exact);
+      REQUIRE(RunShuffled(plan, loose, start, &random) == independent);
     }
-    for (const auto& list : graph->paste_after_cut_of) links += list.size();
+    for (const auto& list : graph.paste_after_cut_of) links += list.size();
+    for (const Tile& tile : plan.tiles) seams += tile.phase > 0 ? 1 : 0;
   }
   CHECK(links > 100);
+  CHECK(seams > 100);
 }
 
-TEST_CASE("the graph lists exactly the overlaps, earlier tiles only") {
+TEST_CASE("the graph lists exactly the overlaps, earlier steps only") {
   std::mt19937 random(13);
   for (int round = 0; round < 30; ++round) {
-    const TilePlan plan = RandomPlan(&random, round % 2 == 0);
-    const TileGraph graph = *MakeTileGraph(plan);
-    REQUIRE(plan.order.size() == plan.tiles.size());
-    for (size_t i = 0; i < plan.order.size(); ++i) {
+    TilePlan plan = RichPlan(&random);
+    while (plan.settings.batch > 1) plan = RichPlan(&random);
+    const TileGraph graph = *MakeTileGraph(plan, TileOrder::kExact);
+    REQUIRE(plan.steps.size() == plan.tiles.size());
+    for (size_t s = 0; s < plan.steps.size(); ++s) {
       std::vector<int> cut_after;
       std::vector<int> paste_after_cut_of;
       std::vector<int> paste_after;
-      const size_t t = static_cast<size_t>(plan.order[i]);
-      for (size_t k = 0; k < i; ++k) {
-        const Tile& before = plan.tiles[static_cast<size_t>(plan.order[k])];
-        if (Meets(before.written, plan.tiles[t].crop)) cut_after.push_back(before.index);
-        if (Meets(before.crop, plan.tiles[t].written)) paste_after_cut_of.push_back(before.index);
-        if (Meets(before.written, plan.tiles[t].written)) paste_after.push_back(before.index);
+      const Tile& tile = plan.tiles[static_cast<size_t>(plan.steps[s].front())];
+      for (size_t k = 0; k < s; ++k) {
+        const Tile& before = plan.tiles[static_cast<size_t>(plan.steps[k].front())];
+        if (Meets(before.written, tile.crop)) cut_after.push_back(static_cast<int>(k));
+        if (Meets(before.crop, tile.written)) paste_after_cut_of.push_back(static_cast<int>(k));
+        if (Meets(before.written, tile.written)) paste_after.push_back(static_cast<int>(k));
       }
-      REQUIRE(graph.cut_after[t] == cut_after);
-      REQUIRE(graph.paste_after_cut_of[t] == paste_after_cut_of);
-      REQUIRE(graph.paste_after[t] == paste_after);
+      REQUIRE(graph.cut_after[s] == cut_after);
+      REQUIRE(graph.paste_after_cut_of[s] == paste_after_cut_of);
+      REQUIRE(graph.paste_after[s] == paste_after);
     }
   }
 }
@@ -296,14 +404,12 @@ TEST_CASE("the graph lists exactly the overlaps, earlier tiles only") {
 TEST_CASE("chess order lets more tiles run at once than linear order") {
   const auto rounds = [](bool chess) {
     const TilePlan plan = Plan(3840, 2160, 512, 512, 32, true, 8, chess);
-    const TileGraph graph = *MakeTileGraph(plan);
-    std::vector<int> level(plan.tiles.size(), 0);
+    const TileGraph graph = *MakeTileGraph(plan, TileOrder::kExact);
+    std::vector<int> level(plan.steps.size(), 0);
     int last = 0;
-    for (const int t : plan.order) {
-      for (const int before : graph.cut_after[static_cast<size_t>(t)]) {
-        level[static_cast<size_t>(t)] = std::max(level[static_cast<size_t>(t)], level[static_cast<size_t>(before)] + 1);
-      }
-      last = std::max(last, level[static_cast<size_t>(t)]);
+    for (size_t s = 0; s < plan.steps.size(); ++s) {
+      for (const int before : graph.cut_after[s]) level[s] = std::max(level[s], level[static_cast<size_t>(before)] + 1);
+      last = std::max(last, level[s]);
     }
     return last + 1;
   };

@@ -50,7 +50,7 @@ inline Catalog TestCatalog() {
   catalog.Add(collect);
   NodeSpec tiled = MakeSpec(
       "Tiled", {{"image", "IMAGE"}, {"model", "MODEL"}, {"positive", "CONDITIONING"}, {"seed", "INT"}}, {"IMAGE"});
-  tiled.tiles = TileSplit{"Tile", "image"};
+  tiled.tiles = TileSplit{.tile_node = "Tile", .image_input = "image"};
   catalog.Add(tiled);
   NodeSpec tile = tiled;
   tile.type = "Tile";

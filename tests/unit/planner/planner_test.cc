@@ -96,6 +96,40 @@ TEST_CASE("planner: a tiled node becomes a stage whose canvas is the 8-bit form"
   CHECK(found);
 }
 
+TEST_CASE("planner: a canvas that is made first is a node of its own, and the master learns its measures") {
+  Catalog catalog = TestCatalog();
+  NodeSpec enlarge = *catalog.Find("Tiled");
+  enlarge.type = "Enlarge";
+  enlarge.inputs.push_back({.name = "by", .type = "FLOAT"});
+  enlarge.tiles->tile_node = "Crop";
+  enlarge.tiles->canvas_multiple = 8;
+  catalog.Add(enlarge);
+  catalog.Add(MakeSpec("Crop", {{"crops", "IMAGE"}, {"model", "MODEL"}}, {"IMAGE"}));
+  catalog.Add(MakeSpec("CropCanvas", {{"image", "IMAGE"}, {"by", "FLOAT"}}, {"IMAGE", "INT", "INT"}));
+  Json prompt = TiledPrompt();
+  prompt["4"]["class_type"] = "Enlarge";
+  prompt["4"]["inputs"]["by"] = 2.0;
+  const Json image = prompt["4"]["inputs"]["image"];
+  const Plan plan = Must(MakePlan(prompt, {"5"}, catalog, {2, "exact"}));
+  REQUIRE(plan.stages.size() == 1);
+  const StageSpec& stage = plan.stages[0];
+  CHECK_FALSE(stage.tile.nodes["4"]["inputs"].contains("image"));
+  CHECK(stage.crop_input == "crops");
+  REQUIRE(stage.measures.size() == 2);
+  CHECK(stage.measures[0].input == "init_width");
+  CHECK(stage.measures[1].input == "init_height");
+  const TaskSpec* base = FindTask(plan, stage.bindings.at(0).sources[0].task);
+  REQUIRE(base != nullptr);
+  const Wanted& canvas = base->wanted[stage.bindings[0].sources[0].output];
+  CHECK(canvas.node == "4.base");
+  CHECK(canvas.encoding == "u8");
+  CHECK(base->wanted[stage.measures[0].sources[0].output].slot == 1);
+  CHECK(base->wanted[stage.measures[1].sources[0].output].slot == 2);
+  CHECK(base->nodes["4.base"]["class_type"] == "CropCanvas");
+  CHECK(base->nodes["4.base"]["inputs"]["image"] == image);
+  CHECK(base->nodes["4.base"]["inputs"]["by"] == 2.0);
+}
+
 TEST_CASE("planner: a collector below a tiled node passes replica 0 through") {
   Json prompt = TiledPrompt();
   prompt["6"] = Node("Seed", {{"seed", 1}});
