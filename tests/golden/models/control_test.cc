@@ -172,7 +172,7 @@ TEST_CASE("a control network of several kinds looks at the kind only when it is 
   const c10::InferenceMode inference;
   engine::Engine engine({});
   WeightSource::Tensors tensors = Classic().tensors();
-  const auto random = [seed = 1.0](at::IntArrayRef shape) mutable {
+  auto random = [seed = 1.0](at::IntArrayRef shape) mutable {
     seed += 1;
     int64_t n = 1;
     for (const int64_t size : shape) n *= size;
