@@ -108,7 +108,9 @@ class LcmSampling final : public ModelSampling {
   }
   at::Tensor Timestep(const at::Tensor& sigma) const override {
     const at::Tensor log_sigmas = log_sigmas_.to(sigma.device());
-    const at::Tensor distance = (sigma.log().unsqueeze(0) - log_sigmas.view({-1, 1})).abs();
+    // Schedules meet levels midway between two of the table: there the lower one counts, whatever rounding says.
+    const at::Tensor preference = at::arange(log_sigmas.size(0), log_sigmas.options()).view({-1, 1}) * 1e-6;
+    const at::Tensor distance = (sigma.log().reshape({1, -1}) - log_sigmas.view({-1, 1})).abs() + preference;
     const at::Tensor nearest = distance.view({log_sigmas.size(0), -1}).argmin(0).view(sigma.sizes());
     return (nearest * kSkip + (kSkip - 1)).to(at::kFloat);
   }
