@@ -93,8 +93,9 @@ class Planner {
         return InvalidArgument("node \"", id, "\": no worker offers the type \"", type, "\"; see `atelier nodes`");
       std::string base_id = Cat(id, ".base");
       while (prompt_.contains(base_id)) base_id += "'";
+      const Json all = node.value("inputs", Json::object());
       Json inputs = Json::object(), rest = Json::object();
-      for (const auto& [name, value] : node.value("inputs", Json::object()).items())
+      for (const auto& [name, value] : all.items())
         (base->FindInput(name) != nullptr ? inputs : rest)[name] = value;
       rest[spec->tiles->image_input] = Json::array({base_id, 0});
       node["inputs"] = std::move(rest);
