@@ -43,6 +43,8 @@ struct RunHooks {
   /// A step: the guided prediction of x at a level.
   using Step = std::function<at::Tensor(const at::Tensor& x, double sigma)>;
   std::vector<std::function<at::Tensor(const at::Tensor& x, double sigma, const Step&)>> around_step;
+  /// The noise mask of a call, f32 [B,C,...], from the run's; null: the run's.
+  std::function<at::Tensor(const at::Tensor& mask, double sigma)> mask;
 };
 
 /// What a maker of hooks may look at. Valid during the call.

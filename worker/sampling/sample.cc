@@ -103,8 +103,13 @@ StatusOr<at::Tensor> Run(const SampleRequest& request, NodeContext& ctx, at::Ten
     if (!mask.defined()) return guided(x, sigma);
     const at::Tensor level = at::scalar_tensor(sigma, x.options());
     const at::Tensor kept = sampling.NoiseScaling(level, mask_noise, latent, false);
-    Prediction0 prediction = guided(x * mask + kept * keep, sigma);
-    prediction.denoised = prediction.denoised * mask + latent * keep;
+    at::Tensor open = mask, closed = keep;
+    if (model.running != nullptr && model.running->mask) {
+      open = model.running->mask(mask, sigma);
+      closed = 1.0 - open;
+    }
+    Prediction0 prediction = guided(x * open + kept * closed, sigma);
+    prediction.denoised = prediction.denoised * open + latent * closed;
     return prediction;
   };
   at::Tensor last;
