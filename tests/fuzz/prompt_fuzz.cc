@@ -1,4 +1,5 @@
-#include "common/graph/convert.h"
+#include "common/graph/js_number.h"
+#include "common/graph/load_workflow.h"
 #include "common/graph/prompt.h"
 #include "tests/fuzz/fuzz.h"
 

@@ -54,12 +54,11 @@ double MostAllowed(int workers) {
   settings.tile_width = settings.tile_height = 128;
   const StatusOr<TilePlan> plan = MakeTilePlan(512, 512, settings);
   REQUIRE(plan.ok());
-  const StatusOr<TileGraph> graph = MakeTileGraph(*plan);
+  const StatusOr<TileGraph> graph = MakeTileGraph(*plan, TileOrder::kExact);
   REQUIRE(graph.ok());
-  const size_t count = plan->tiles.size();
+  const size_t count = plan->steps.size();
   std::vector<size_t> chain(count, 1);
-  for (const int tile : plan->order) {
-    const auto t = static_cast<size_t>(tile);
+  for (size_t t = 0; t < count; ++t) {
     for (const int earlier : graph->cut_after[t])
       chain[t] = std::max(chain[t], chain[static_cast<size_t>(earlier)] + 1);
   }

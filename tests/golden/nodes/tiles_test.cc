@@ -27,6 +27,11 @@ StatusOr<std::vector<ImageU8>> Pictures(const Value& value) {
   return pictures;
 }
 
+const NodeSpec* SpecOf(const Json& node) {
+  const NodeType* type = Registry<NodeType>::Get().Find(node.at("class_type").get<std::string>());
+  return type == nullptr ? nullptr : &type->spec();
+}
+
 Value FromPictures(const std::vector<ImageU8>& pictures) {
   std::vector<at::Tensor> all;
   for (const ImageU8& picture : pictures) {
@@ -40,8 +45,7 @@ Value FromPictures(const std::vector<ImageU8>& pictures) {
 // The canvas of a tiled node as a master has it drawn: the base, then step after step.
 StatusOr<std::vector<ImageU8>> DrawSteps(const Json& prompt, const std::string& id, golden::Host& host,
                                          Executor& executor) {
-  const NodeSpec* spec = RegisteredCatalog().Find(prompt.at(id).at("class_type").get<std::string>());
-  const TileSplit split = *spec->tiles;
+  const TileSplit split = *SpecOf(prompt.at(id))->tiles;
   const Json& inputs = prompt.at(id).at("inputs");
   const bool has_base = split.canvas_multiple > 1;
   Fragment whole = golden::WholePrompt(prompt, host);
@@ -117,7 +121,7 @@ StatusOr<std::vector<ImageU8>> DrawSteps(const Json& prompt, const std::string& 
 
 std::string TiledNode(const Json& prompt) {
   for (const auto& [id, node] : prompt.items()) {
-    const NodeSpec* spec = RegisteredCatalog().Find(node.at("class_type").get<std::string>());
+    const NodeSpec* spec = SpecOf(node);
     if (spec != nullptr && spec->tiles) return id;
   }
   return "";
@@ -139,7 +143,9 @@ TEST_CASE("steps as tasks of their own give the bytes of the node's own loop") {
     const auto steps = DrawSteps(prompt, id, host, executor);
     INFO(Message(steps.status()));
     REQUIRE(steps.ok());
-    CHECK(*steps == *Pictures(*loop));
+    const auto drawn = Pictures(*loop);
+    REQUIRE(drawn.ok());
+    CHECK((*steps == *drawn));
   }
 }
 

@@ -316,7 +316,7 @@ TEST_CASE("control: of a canvas's tiles that one goes first which the longest ch
       } else if (const auto* open = std::get_if<effect::OpenCanvas>(&any)) {
         add(control.CanvasOpened("j", open->stage, graph, 0));
       } else if (const auto* cut = std::get_if<effect::CutTile>(&any)) {
-        add(control.TileCut("j", cut->stage, cut->tile, Named("crop"), 0));
+        add(control.TileCut("j", cut->stage, cut->tile, {Named("crop")}, 0));
       }
     }
     if (next.empty()) next = control.WorkerPulls("a", 1, 0);

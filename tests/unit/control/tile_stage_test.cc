@@ -39,7 +39,8 @@ TEST_CASE("tile stage: steps, seams and geometry of the settings") {
 }
 
 TEST_CASE("tile stage: seams have a denoise of their own only as documented") {
-  for (const StageGraph::Tile& tile : Stage(Settings())->graph.tiles) CHECK_FALSE(tile.hidden.contains("denoise"));
+  const auto reference = Stage(Settings());
+  for (const StageGraph::Tile& tile : reference->graph.tiles) CHECK_FALSE(tile.hidden.contains("denoise"));
   const auto documented = Stage(Settings(), true);
   for (size_t s = 0; s < documented->graph.tiles.size(); ++s) {
     const Json& hidden = documented->graph.tiles[s].hidden;

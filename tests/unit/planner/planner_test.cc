@@ -138,7 +138,9 @@ TEST_CASE("planner: a canvas that is made first is a node of its own, and the ma
   Catalog catalog = TestCatalog();
   NodeSpec enlarge = *catalog.Find("Tiled");
   enlarge.type = "Enlarge";
-  enlarge.inputs.push_back({.name = "by", .type = "FLOAT"});
+  InputSpec& by = enlarge.inputs.emplace_back();
+  by.name = "by";
+  by.type = "FLOAT";
   enlarge.tiles->tile_node = "Crop";
   enlarge.tiles->canvas_multiple = 8;
   catalog.Add(enlarge);
