@@ -95,8 +95,7 @@ class Planner {
       while (prompt_.contains(base_id)) base_id += "'";
       const Json all = node.value("inputs", Json::object());
       Json inputs = Json::object(), rest = Json::object();
-      for (const auto& [name, value] : all.items())
-        (base->FindInput(name) != nullptr ? inputs : rest)[name] = value;
+      for (const auto& [name, value] : all.items()) (base->FindInput(name) != nullptr ? inputs : rest)[name] = value;
       rest[spec->tiles->image_input] = Json::array({base_id, 0});
       node["inputs"] = std::move(rest);
       prompt_[base_id] = {{"class_type", base->type}, {"inputs", std::move(inputs)}};

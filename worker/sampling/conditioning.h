@@ -46,7 +46,6 @@ at::Tensor BatchedDenoise(const Model& model, const at::Tensor& x, double sigma,
 /// control network does not fit the model. Source: spec engine.md 4.10 step 5.
 Status PrepareControls(std::vector<CondList>& lists, const Model& model);
 
-
 /// Denoised predictions [B,C,h,w] of x's type of all lists at one level: regions weighted by mask and strength, 0 where
 /// nothing applies. Calls that fit together are one batch, the last list first; `lists` may hold null for one that is
 /// not wanted, which gives an undefined tensor. List 0 is the positive one, the others count as negative. May throw

@@ -93,8 +93,7 @@ void CheckFloats(const Json& c, const std::string& blob, const std::string& path
 bool NamesKnown(const Json& prompt) {
   for (const auto& [id, node] : prompt.items()) {
     const Json& inputs = node.at("inputs");
-    if (inputs.contains("sampler_name") &&
-        node.at("class_type") != "ClownsharKSampler_Beta" &&
+    if (inputs.contains("sampler_name") && node.at("class_type") != "ClownsharKSampler_Beta" &&
         Registry<engine::SamplerType>::Get().Find(inputs.at("sampler_name").get<std::string>()) == nullptr)
       return false;
   }
