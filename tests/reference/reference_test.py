@@ -14,6 +14,14 @@ import sys
 # Models of families that the engine does not have yet; cases of others wait for them.
 WAITING = ("tiny_wan",)
 
+# Cases that are left out, and why.
+LEFT_OUT = {
+    "image_composite/composite": "the check takes the names' last three digits for a counter; golden_nodes_test compares it",
+    "sd3/te_0": "it has no output node; golden_nodes_test compares its conditionings",
+    "sd3/te_1": "it has no output node; golden_nodes_test compares its conditionings",
+    "model_patches/easycache": "EasyCache is not built",
+}
+
 
 def main():
     group, atelier = sys.argv[1], sys.argv[2]
@@ -28,7 +36,9 @@ def main():
     for case in json.loads((golden / "index.json").read_text())["cases"]:
         if case["group"] != group or case["kind"] != "workflow":
             continue
-        if set(case.get("models") or []) - have:
+        if why := LEFT_OUT.get(f"{group}/{case['id']}"):
+            print(f"left out {case['id']}: {why}")
+        elif set(case.get("models") or []) - have:
             no_model.append(case["id"])
         elif any(model.startswith(WAITING) for model in case.get("models") or []):
             waiting.append(case["id"])
