@@ -59,7 +59,7 @@ std::vector<std::string> SeamHashesWith(int workers) {
   for (const std::string& job : jobs) {
     const v1::Job ended = cluster.WaitJob(job);
     CHECK(ended.tasks_total() >= 9 + 6 + 6 + 4);
-    hashes.push_back(cluster.OutputHash(ended));
+    hashes.push_back(cluster.PixelHash(ended));
   }
   CHECK(hashes[0] == hashes[1]);
   CHECK(hashes[2] == hashes[3]);

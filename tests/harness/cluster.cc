@@ -17,6 +17,7 @@
 #include <thread>
 
 #include "common/base/hash.h"
+#include "common/image/codec.h"
 #include "master/cli/format.h"
 
 namespace atelier::test {
@@ -226,6 +227,17 @@ std::string Cluster::OutputHash(const v1::Job& job) {
     const std::string bytes = ReadFile(output.path());
     REQUIRE_FALSE(bytes.empty());
     hash.Update(bytes);
+  }
+  return hash.HexDigest();
+}
+
+std::string Cluster::PixelHash(const v1::Job& job) {
+  Sha256 hash;
+  REQUIRE(job.outputs_size() > 0);
+  for (const v1::Output& output : job.outputs()) {
+    const StatusOr<DecodedImage> picture = DecodeImage(ReadFile(output.path()));
+    REQUIRE(picture.ok());
+    hash.Update({reinterpret_cast<const char*>(picture->rgb.data.data()), picture->rgb.data.size()});
   }
   return hash.HexDigest();
 }

@@ -54,6 +54,8 @@ class Cluster {
                   const std::function<void(const v1::JobEvent&)>& on_event = {});
   /// SHA-256 over the bytes of all outputs in order.
   std::string OutputHash(const v1::Job& job);
+  /// The same over the pixels alone: a file also holds the prompt that made it.
+  std::string PixelHash(const v1::Job& job);
   /// What the store has accepted. REQUIRES: no master runs.
   std::vector<AcceptedTask> Accepted(const std::string& job);
 
