@@ -200,7 +200,7 @@ struct VPScheduler {
     RETURN_IF_ERROR(CheckSteps(steps));
     return Guard([&] {
       const at::Tensor t = at::linspace(1, eps_s, steps, at::kFloat);
-      return Sigmas{AppendZero(((beta_d * t.square() / 2 + beta_min * t).exp() - 1).sqrt())};
+      return Sigmas{AppendZero((beta_d * t.square() / 2 + beta_min * t).expm1().sqrt())};
     });
   }
 };
