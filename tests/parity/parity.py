@@ -126,9 +126,11 @@ def main():
         total, passed = total + len(part), passed + len(good)
         top = max(good, key=lambda case: good[case][0], default="")
         lines.append(f"| {group} | {len(part)} | {len(good)} | {top} | {f'{good[top][0]:.2g}' if top else ''} |")
+        reasons = collections.defaultdict(list)
         for case, (_, why) in part.items():
             if case not in good:
-                failing.append(f"- {group}/{case}: {'its model is not in the data' if case in absent else why}")
+                reasons["its model is not in the data" if case in absent else why].append(case)
+        failing += [f"- {group}: {', '.join(ids)}: {why}" for why, ids in reasons.items()]
     lines += [f"| all | {total} | {passed} | | |", ""]
     if failing:
         lines += ["Not within tolerance:", "", *failing, ""]
