@@ -71,8 +71,8 @@ std::vector<std::string> HashesWith(int workers) {
     // One after the other: two jobs at once may well have a worker each.
     const v1::Job ended = WaitOnce(cluster, cluster.Submit(RedrawPrompt(), 0, order));
     hashes.push_back(cluster.OutputHash(ended));
-    // The exact order may keep a third one waiting.
-    CHECK(Workers(ended).size() >= static_cast<size_t>(std::min(workers, 2)));
+    // In the exact order each of these tiles waits for the one before, so one worker may do them all.
+    if (order == "independent") CHECK(Workers(ended).size() >= static_cast<size_t>(std::min(workers, 2)));
   }
   return hashes;
 }
