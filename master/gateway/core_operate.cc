@@ -116,7 +116,7 @@ std::string Core::MetricsPage() {
   // The control thread may be busy: the answer waits a little, its work may come later and must own what it writes.
   auto promise = std::make_shared<std::promise<Counts>>();
   std::future<Counts> future = promise->get_future();
-  queue_.Post([this, promise] {
+  const bool posted = queue_.Post([this, promise] {
     Counts counts;
     for (const char* state : {"queued", "running", "saving"}) counts.jobs[state] = 0;
     for (const char* state : {"waiting", "ready", "leased", "done"}) counts.tasks[state] = 0;
@@ -138,7 +138,7 @@ std::string Core::MetricsPage() {
             {{"version", kProgramVersion}, {"protocol", std::to_string(kProtocolVersion)}});
   const Health health = CheckHealth();
   out.Gauge("atelier_ready", "1 when jobs are accepted.", health.ready ? 1 : 0);
-  if (future.wait_for(std::chrono::milliseconds(kAnswerMsMax)) == std::future_status::ready) {
+  if (posted && future.wait_for(std::chrono::milliseconds(kAnswerMsMax)) == std::future_status::ready) {
     const Counts counts = future.get();
     for (const auto& [state, count] : counts.jobs)
       out.Gauge("atelier_jobs", "Jobs that have not ended, by state.", static_cast<double>(count), {{"state", state}});

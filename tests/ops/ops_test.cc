@@ -10,7 +10,9 @@
 #include <set>
 #include <sstream>
 
-#include "common/base/hash.h"
+#include "atelier/v1/admin.grpc.pb.h"
+#include "common/rpc/channel.h"
+#include "grpcpp/generic/generic_stub.h"
 #include "tests/harness/cluster.h"
 #include "tests/ops/probe.h"
 #include "worker/session/session.h"
@@ -44,6 +46,28 @@ std::string StateOf(Cluster& cluster, const std::string& worker) {
   for (const v1::Worker& one : workers->workers())
     if (one.name() == worker) return one.state();
   return "unknown";
+}
+
+// The answer of grpc.health.v1.Health/Check about the whole server, as bytes: field 1 is the status.
+std::string ServingStatus(const std::string& address) {
+  grpc::GenericStub stub(MakeChannel(address));
+  grpc::ClientContext context;
+  SetDeadline(context, 10'000);
+  grpc::CompletionQueue queue;
+  const grpc::ByteBuffer request(nullptr, 0);
+  grpc::ByteBuffer reply;
+  grpc::Status status;
+  const auto call = stub.PrepareUnaryCall(&context, "/grpc.health.v1.Health/Check", request, &queue);
+  call->StartCall();
+  call->Finish(&reply, &status, nullptr);
+  void* tag = nullptr;
+  bool ok = false;
+  queue.Next(&tag, &ok);
+  std::vector<grpc::Slice> slices;
+  if (!status.ok() || !reply.Dump(&slices).ok()) return status.error_message();
+  std::string bytes;
+  for (const grpc::Slice& slice : slices) bytes.append(reinterpret_cast<const char*>(slice.begin()), slice.size());
+  return bytes;
 }
 
 TEST_CASE("a changed file is taken over while jobs run, key by key") {
@@ -197,6 +221,33 @@ TEST_CASE("SIGTERM in the middle of a job: the master ends in time, the job goes
   CHECK(cluster.OutputHash(cluster.WaitJob(job)) == expected);
 }
 
+TEST_CASE("while the master ends it refuses jobs, and its probes say so") {
+  ClusterOptions options = Fake("workers: {local: 1}\n");
+  options.master_flags = {"--worker-binary", BinDir() + "/atelier-worker-fake"};
+  Cluster cluster(options);
+  const int port = ProbePort(cluster.master());
+  CHECK(ServingStatus(cluster.address()) == "\x08\x01");  // SERVING
+  const std::string job = cluster.Submit(ReplicaPrompt(1500, 4), 1);
+  REQUIRE(cluster.WaitEvent(job, [](const v1::JobEvent& event) { return event.task().step() > 0; }));
+  cluster.master().Signal(SIGTERM);  // the local worker has 4 s for what it runs
+  REQUIRE(Until([&] { return Get(port, "/readyz").find("the master is ending") != std::string::npos; }));
+  CHECK(Get(port, "/healthz").starts_with("HTTP/1.1 200"));
+  CHECK(Get(port, "/metrics").find("\natelier_ready 0\n") != std::string::npos);
+  CHECK(ServingStatus(cluster.address()) == "\x08\x02");  // NOT_SERVING
+  v1::SubmitRequest request;
+  request.set_workflow(DumpJson(ReplicaPrompt(1)));
+  // Asked directly: the command tells every UNAVAILABLE in its own words.
+  const auto stub = v1::AdminService::NewStub(MakeChannel(cluster.address()));
+  grpc::ClientContext context;
+  SetDeadline(context, 10'000);
+  v1::SubmitReply reply;
+  const grpc::Status refused = stub->Submit(&context, request, &reply);
+  CHECK(refused.error_code() == grpc::StatusCode::UNAVAILABLE);
+  CHECK(refused.error_message().find("the master is ending") != std::string::npos);
+  REQUIRE(cluster.master().WaitEnd(25));
+  CHECK(cluster.master().exit_code() == 0);
+}
+
 TEST_CASE("SIGTERM at a worker: its task is finished or handed back, status 0") {
   Cluster cluster(Fake());
   cluster.StartWorker("w1");
@@ -252,7 +303,27 @@ TEST_CASE("a service manager hears of start, life, reloading and end") {
   REQUIRE(cluster.master().WaitEnd(20));
 }
 
-TEST_CASE("a worker's probes and its lines carry the job's trace id") {
+TEST_CASE("a worker tells the service manager, and answers probes by whether it is attached") {
+  TempDir dir;
+  Manager manager(dir / "notify");
+  Cluster cluster(Fake());
+  const int port = 20'000 + getpid() % 20'000;
+  Process worker({BinDir() + "/atelier-worker-fake", "--master", cluster.address(), "--name", "w1", "--models",
+                  cluster.models_dir(), "--health-listen", Cat("127.0.0.1:", port)},
+                 dir / "worker.log", {{"NOTIFY_SOCKET", dir / "notify"}, {"WATCHDOG_USEC", "200000"}});
+  CHECK(manager.Hears("READY=1"));
+  CHECK(manager.Hears("WATCHDOG=1"));
+  CHECK(Until([&] { return Get(port, "/readyz").starts_with("HTTP/1.1 200"); }));
+  cluster.master().Kill();
+  CHECK(Until([&] { return Get(port, "/readyz").starts_with("HTTP/1.1 503"); }));
+  CHECK(Get(port, "/healthz").starts_with("HTTP/1.1 200"));
+  worker.Signal(SIGTERM);
+  CHECK(manager.Hears("STOPPING=1"));
+  REQUIRE(worker.WaitEnd(10));
+  CHECK(worker.exit_code() == 0);
+}
+
+TEST_CASE("a worker's lines carry the job's trace id") {
   ClusterOptions options = Fake();
   options.worker_flags = {"--health-listen", "127.0.0.1:0", "--log-format", "json", "--log-level", "debug"};
   Cluster cluster(options);
