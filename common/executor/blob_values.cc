@@ -22,8 +22,8 @@ StatusOr<std::string> EncodeBlob(const Value& value, std::string_view encoding) 
   const BlobCodec* codec = Registry<BlobCodec>::Get().Find(value.type());
   if (codec == nullptr)
     return InvalidArgument("a value of type ", value.type(), " cannot cross between tasks: it has no blob form");
-  if (encoding != "packed") return codec->encode(value, encoding);
-  ASSIGN_OR_RETURN(std::string blob, codec->encode(value, "u8"));
+  if (encoding == "u8") return codec->encode(value, encoding);  // a canvas, which the master cuts
+  ASSIGN_OR_RETURN(std::string blob, codec->encode(value, encoding == "packed" ? "u8" : encoding));
   return PackBlob(std::move(blob));
 }
 
