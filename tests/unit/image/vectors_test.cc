@@ -132,7 +132,7 @@ TEST_CASE("pixels equal Pillow's") {
       FAIL("unknown line");
     }
   }
-  CHECK(seen.size() == 7);
+  CHECK(seen.size() == 8);
   CHECK(seen["resize"] >= 10);
   CHECK(seen["file"] >= 15);
 }
