@@ -73,7 +73,7 @@ StatusOr<at::Tensor> RedrawCrops(const RedrawInputs& redraw, const TileGeometry&
     ASSIGN_OR_RETURN(const Latent sampled, Sample(redraw, positive, negative, std::move(encoded), ctx));
     const int64_t r = redraw.vae.autoencoder->ratio();
     if (!redraw.tiled_decode) return redraw.vae.autoencoder->Decode(sampled.samples);
-    return redraw.vae.autoencoder->DecodeTiled(sampled.samples, kDecodeTile / r, kDecodeOverlap / r);
+    return redraw.vae.autoencoder->DecodeTiled(sampled.samples, {kDecodeTile / r, kDecodeOverlap / r});
   });
 }
 
