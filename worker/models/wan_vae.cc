@@ -293,9 +293,10 @@ class WanVae final : public engine::Autoencoder {
       }
       bypass.channels = channels;
       const int64_t factor = bypass.frames * bypass.side * bypass.side;
+      if (up && bypass.side == 1) continue;
       if (up ? channels * factor % in != 0 : in * factor % channels != 0)
         b.layers.Fail(Cat("the widths of \"", at, "\" do not fit its shortcut"));
-      if (!up || bypass.side > 1) level.bypass = bypass;
+      level.bypass = bypass;
     }
   }
 
