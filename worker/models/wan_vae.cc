@@ -56,7 +56,10 @@ struct Upsample {
     at::Tensor h = x;
     if (time && !cache.first()) {
       // Twice the channels are two frames. The first frame is no history of the second.
-      h = (*time)(h, cache).unflatten(1, {2, x.size(1)}).permute({0, 2, 3, 1, 4, 5}).flatten(2, 3);
+      const std::vector<at::Tensor> pair = (*time)(h, cache).chunk(2, 1);
+      h = at::empty({h.size(0), h.size(1), 2 * h.size(2), h.size(3), h.size(4)}, h.options(),
+                    at::MemoryFormat::ChannelsLast3d);
+      for (int64_t i = 0; i < 2; ++i) h.slice(2, i, h.size(2), 2).copy_(pair[static_cast<size_t>(i)]);
     }
     const at::Tensor pictures = AsPictures(h);
     return AsVideo(conv(at::upsample_nearest2d(pictures, {pictures.size(2) * 2, pictures.size(3) * 2})), x.size(0));
@@ -294,6 +297,7 @@ class WanVae final : public engine::Autoencoder {
       bypass.channels = channels;
       const int64_t factor = bypass.frames * bypass.side * bypass.side;
       if (up && bypass.side == 1) continue;
+      if (!b.layers.status().ok()) return;
       if (up ? channels * factor % in != 0 : in * factor % channels != 0)
         b.layers.Fail(Cat("the widths of \"", at, "\" do not fit its shortcut"));
       level.bypass = bypass;
@@ -349,9 +353,8 @@ class WanVae final : public engine::Autoencoder {
   }
 
   at::Tensor Prepare(const at::Tensor& x) const {
-    const at::Tensor moved = x.to(at::TensorOptions(params_.device()).dtype(params_.compute()));
-    return moved.contiguous(params_.device().is_cuda() ? at::MemoryFormat::ChannelsLast3d
-                                                       : at::MemoryFormat::Contiguous);
+    return x.to(at::TensorOptions(params_.device()).dtype(params_.compute()))
+        .contiguous(at::MemoryFormat::ChannelsLast3d);
   }
 
   // Channel order: colour, column, row.
