@@ -1,6 +1,8 @@
 // atelier-master: flags, config, wiring. Shutdown order: no new calls, streams cut, local workers ended, core stopped.
 #include <fcntl.h>
+#include <grpcpp/ext/health_check_service_server_builder_option.h>
 #include <grpcpp/grpcpp.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
@@ -8,26 +10,36 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
 #include <filesystem>
 #include <iostream>
+#include <optional>
 #include <thread>
 
 #include "common/base/log.h"
 #include "common/config/cluster_config.h"
 #include "common/files/data_dir.h"
+#include "common/files/file_watch.h"
 #include "common/files/files.h"
+#include "common/obs/notify.h"
+#include "common/obs/probe_server.h"
 #include "common/rpc/channel.h"
 #include "common/rpc/protocol.h"
 #include "master/fleet/fleet.h"
+#include "master/gateway/backup.h"
 #include "master/gateway/core.h"
+#include "master/gateway/reload.h"
 #include "master/gateway/services.h"
 #include "master/gateway/supervisor.h"
+#include "master/store/files.h"
 
 namespace atelier {
 namespace {
 
 struct Flags {
-  std::string config, listen, state, input, output, device = "auto", port_file, worker_binary, catalog;
+  std::string config, listen, state, input, output, device = "auto", port_file, worker_binary, catalog, backup_to;
   std::vector<std::string> models;
   int local_workers = -1;
   int parent_pid = 0;
@@ -52,6 +64,9 @@ int CountGpus() {
 Status PlanWorkers(const ClusterConfig& config, const Flags& flags, const std::string& address,
                    const std::string& binary, const std::vector<std::string>& roots, CoreOptions& core,
                    std::vector<LocalWorker>& local) {
+  core.configured_workers.clear();
+  core.disabled_workers.clear();
+  local.clear();
   std::vector<WorkerConfig> workers = config.workers.list;
   if (flags.local_workers >= 0 || workers.empty()) {
     workers.clear();
@@ -82,9 +97,25 @@ Status PlanWorkers(const ClusterConfig& config, const Flags& flags, const std::s
       made.arguments.push_back("--models-bytes-max");
       made.arguments.push_back(std::to_string(worker.models_bytes_max));
     }
+    for (const auto& [flag, value] :
+         {std::pair("--log-level", config.log.level), {"--log-format", config.log.format}}) {
+      made.arguments.push_back(flag);
+      made.arguments.push_back(value);
+    }
     local.push_back(std::move(made));
   }
   return OkStatus();
+}
+
+// What the probe listener answers.
+ProbeReply Probe(Core& core, std::string_view path) {
+  const std::string text = "text/plain; charset=utf-8";
+  if (path == "/metrics") return {200, "text/plain; version=0.0.4; charset=utf-8", core.MetricsPage()};
+  if (path == "/healthz" || path == "/readyz") {
+    const Core::Health health = core.CheckHealth();
+    return {(path == "/healthz" ? health.alive : health.ready) ? 200 : 503, text, health.text};
+  }
+  return {404, text, "there are /metrics, /healthz and /readyz\n"};
 }
 
 std::string Absolute(const std::string& path) { return std::filesystem::absolute(path).lexically_normal().string(); }
@@ -108,9 +139,8 @@ int Run(const Flags& flags) {
     if (!loaded.ok()) return Fail(loaded.status());
     config = std::move(*loaded);
   }
-  if (config.log.level == "debug") SetLogLevel(LogLevel::kDebug);
-  if (config.log.level == "warning") SetLogLevel(LogLevel::kWarning);
-  if (config.log.level == "error") SetLogLevel(LogLevel::kError);
+  ApplyLogSettings(config.log);
+  if (const Status armed = ArmFailpoints(); !armed.ok()) return Fail(armed);
 
   CoreOptions options;
   options.config = config;
@@ -122,6 +152,14 @@ int Run(const Flags& flags) {
   options.input_dir = Absolute(!flags.input.empty() ? flags.input : config.master.input_dir);
   for (const std::string& root : flags.models.empty() ? config.models.roots : flags.models)
     options.model_roots.push_back(Absolute(root));
+  const std::string listen = !flags.listen.empty() ? flags.listen : config.master.listen;
+  const std::string host = listen.substr(0, listen.rfind(':'));
+  if (!flags.backup_to.empty()) {
+    auto made = BackUp({options.state_dir, listen, Absolute(flags.backup_to)});
+    if (!made.ok()) return Fail(made.status());
+    std::cout << *made << "\n";
+    return 0;
+  }
   std::error_code error;
   std::filesystem::create_directories(options.state_dir, error);
   if (error)
@@ -136,8 +174,6 @@ int Run(const Flags& flags) {
   if (!widgets.ok()) return Fail(widgets.status());
   options.widgets = std::move(*widgets);
 
-  const std::string listen = !flags.listen.empty() ? flags.listen : config.master.listen;
-  const std::string host = listen.substr(0, listen.rfind(':'));
   auto self = std::filesystem::read_symlink("/proc/self/exe", error).parent_path();
   const std::string binary =
       flags.worker_binary.empty() ? (self / "atelier-worker").string() : Absolute(flags.worker_binary);
@@ -145,6 +181,7 @@ int Run(const Flags& flags) {
   // Names first: the core counts them as replicas. The address is known once the port is.
   Status planned = PlanWorkers(config, flags, "", binary, options.model_roots, options, local);
   if (!planned.ok()) return Fail(planned);
+  CoreOptions names;  // the workers' part, made anew at each change of the configuration
   const std::vector<std::string> roots = options.model_roots;
   const std::string state_dir = options.state_dir;
   auto opened = Core::Open(std::move(options));
@@ -156,9 +193,15 @@ int Run(const Flags& flags) {
   fleet_options.silent_ms_max = 3 * fleet_options.heartbeat_ms;
   Fleet fleet(fleet_options, core.fleet_events());
   core.SetFleet(&fleet);
+  SetLogSink([&core](LogLevel, const std::string& text) {
+    const LogFields about = CurrentLogFields();
+    core.KeepLine("", text);
+    if (!about.job.empty()) core.KeepLine(about.job, text);
+  });
 
   AdminServer admin(&core, [] { kill(getpid(), SIGTERM); });
   BlobServer blobs(&core.blobs());
+  grpc::EnableDefaultHealthCheckService(true);  // grpc.health.v1
   grpc::ServerBuilder builder;
   int port = 0;
   builder.AddListeningPort(listen, grpc::InsecureServerCredentials(), &port);
@@ -185,27 +228,85 @@ int Run(const Flags& flags) {
     worker.arguments[2] = address;
     core.NoteLocalWorker(worker.name, "is being started");
   }
-  supervisor.Start(std::move(local), state_dir);
+  supervisor.Start(local, state_dir);
   if (!flags.port_file.empty()) {
     Status written = WriteFileAtomic(flags.port_file, address + "\n");
     if (!written.ok()) return Fail(written);
   }
   LogInfo("atelier-master ", kProgramVersion, " serves on ", address, ", state in ", state_dir);
 
-  timespec beat{};
-  beat.tv_sec = fleet_options.heartbeat_ms / 1000;
-  beat.tv_nsec = static_cast<long>(fleet_options.heartbeat_ms % 1000) * 1'000'000;
-  for (;;) {
-    const int signal = sigtimedwait(&signals, nullptr, &beat);
-    if (signal == SIGTERM || signal == SIGINT) break;
-    if (signal < 0) fleet.Tick();
+  std::unique_ptr<ProbeServer> probes;
+  if (!config.metrics.listen.empty() && !flags.private_master) {
+    auto started =
+        ProbeServer::Start(config.metrics.listen, [&core](std::string_view path) { return Probe(core, path); });
+    if (started.ok()) {
+      probes = std::move(*started);
+      LogInfo("metrics and health on port ", probes->port());
+    } else {
+      LogWarning("no metrics and health: ", Message(started.status()), "; set metrics.listen");
+    }
   }
+  Reloader reloader(flags.config, config, &core, [&](const ClusterConfig& now) {
+    const Status replanned = PlanWorkers(now, flags, address, binary, roots, names, local);
+    if (!replanned.ok()) {
+      LogError(Message(replanned));
+      return;
+    }
+    core.SetConfiguredWorkers(names.configured_workers, names.disabled_workers);
+    for (const LocalWorker& worker : local) core.NoteLocalWorker(worker.name, "is being started");
+    supervisor.SetWorkers(local);
+  });
+  std::optional<FileWatch> watch;
+  if (!flags.config.empty()) {
+    auto begun = FileWatch::Begin(flags.config);
+    if (begun.ok())
+      watch.emplace(std::move(*begun));
+    else
+      LogWarning("changes of the configuration are taken over at SIGHUP only: ", Message(begun.status()));
+  }
+  const auto reload = [&] {
+    if (flags.config.empty()) return;
+    NotifyReloading();
+    reloader.Reload();
+    NotifyManager("READY=1");
+  };
+  NotifyManager(Cat("READY=1\nSTATUS=serves on ", address));
+
+  const int signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+  if (signal_fd < 0) return Fail(Internal("signalfd: ", std::strerror(errno)));
+  const auto now_ms = [] {
+    return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now().time_since_epoch())
+        .count();
+  };
+  const int64_t watchdog_ms = WatchdogMs();
+  const int64_t beat_ms =
+      watchdog_ms > 0 ? std::min<int64_t>(fleet_options.heartbeat_ms, watchdog_ms / 2) : fleet_options.heartbeat_ms;
+  int64_t next_beat_ms = now_ms() + beat_ms;
+  for (bool ending = false; !ending;) {
+    pollfd fds[] = {{signal_fd, POLLIN, 0}, {watch ? watch->fd() : -1, POLLIN, 0}};
+    poll(fds, 2, static_cast<int>(std::clamp<int64_t>(next_beat_ms - now_ms(), 0, beat_ms)));
+    signalfd_siginfo signal{};
+    while (read(signal_fd, &signal, sizeof signal) == sizeof signal) {
+      if (signal.ssi_signo == SIGHUP) reload();
+      ending |= signal.ssi_signo == SIGTERM || signal.ssi_signo == SIGINT;
+    }
+    if (watch && fds[1].revents != 0 && watch->Changed()) reload();
+    if (now_ms() < next_beat_ms) continue;
+    next_beat_ms = now_ms() + beat_ms;
+    fleet.Tick();
+    if (watchdog_ms > 0 && core.CheckHealth().alive) NotifyManager("WATCHDOG=1");
+  }
+  NotifyManager("STOPPING=1");
+  core.BeginDrain();
+  if (auto* health = server->GetHealthCheckService(); health != nullptr) health->SetServingStatus(false);
   LogInfo("ending");
   supervisor.Stop(flags.private_master ? 2 : 20);
   fleet.Shutdown();
   core.Stop();
   server->Shutdown(std::chrono::system_clock::now() + std::chrono::seconds(2));
   server->Wait();
+  SetLogSink(nullptr);
+  LogInfo("ended");
   return 0;
 }
 
@@ -231,6 +332,9 @@ int main(int argc, char** argv) {
   app.add_option("--port-file", flags.port_file, "file that gets HOST:PORT once the master serves");
   app.add_option("--parent-pid", flags.parent_pid, "end when this parent process ends");
   app.add_flag("--private", flags.private_master, "a master of one `atelier run`");
+  auto* backup = app.add_subcommand("backup", "copy the state of a master, running or not, into a fresh folder");
+  backup->add_option("DIR", flags.backup_to, "folder to make; a master can be started on it with --state")->required();
+  backup->fallthrough();
   CLI11_PARSE(app, argc, argv);
   return atelier::Run(flags);
 }

@@ -7,13 +7,18 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 #include <fstream>
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "CLI/CLI.hpp"
 #include "common/base/log.h"
+#include "common/base/log_fields.h"
+#include "common/obs/notify.h"
+#include "common/obs/probe_server.h"
 #include "common/rpc/protocol.h"
 #include "worker/engine_startup/startup.h"
 #include "worker/session/session.h"
@@ -42,6 +47,7 @@ int Main(int argc, char** argv) {
   EngineSetup setup;
   SessionOptions options;
   bool print_catalog = false;
+  std::string log_level = "info", log_format = "text", health_listen;
   CLI::App app("One device of an Atelier cluster: pulls tasks from the master and executes them.", "atelier-worker");
   app.add_option("--master", options.master, "address of the master")->type_name("HOST:PORT")->capture_default_str();
   app.add_option("--name", options.name, "name in the cluster, unique; default: host and device");
@@ -55,6 +61,14 @@ int Main(int argc, char** argv) {
       ->check(CLI::Range(0, 1024));
   app.add_option("--models-bytes-max", setup.models_bytes_max, "bytes of models kept loaded; 0: what fits")
       ->check(CLI::NonNegativeNumber);
+  app.add_option("--log-level", log_level, "lines below it are not written")
+      ->check(CLI::IsMember({"debug", "info", "warning", "error"}))
+      ->capture_default_str();
+  app.add_option("--log-format", log_format, "text, or json: one object a line")
+      ->check(CLI::IsMember({"text", "json"}))
+      ->capture_default_str();
+  app.add_option("--health-listen", health_listen, "answer /healthz and /readyz (attached to the master) over HTTP")
+      ->type_name("HOST:PORT");
   app.add_flag("--print-catalog", print_catalog, "print the declarations of all node types as JSON and end");
   app.set_version_flag("--version", Cat("atelier-worker ", kProgramVersion, ", protocol ", kProtocolVersion));
   try {
@@ -66,6 +80,11 @@ int Main(int argc, char** argv) {
     std::printf("%s\n", RegisteredCatalog().ToJson().dump(1).c_str());
     return 0;
   }
+  SetLogLevel(log_level == "debug"     ? LogLevel::kDebug
+              : log_level == "warning" ? LogLevel::kWarning
+              : log_level == "error"   ? LogLevel::kError
+                                       : LogLevel::kInfo);
+  SetLogFormat(log_format == "json" ? LogFormat::kJson : LogFormat::kText);
   // Signals are taken by one thread; all others are started after this and inherit the mask.
   sigset_t signals;
   sigemptyset(&signals);
@@ -91,16 +110,43 @@ int Main(int argc, char** argv) {
   options.model_roots = setup.model_roots;
   if (options.name.empty()) options.name = DefaultName(options.device);
 
+  SetLogProcess({.worker = options.name});
   LogInfo("worker \"", options.name, "\" on ", options.device, " (", options.device_name, "), version ",
           kProgramVersion);
   auto* session = new Session(options);  // never destroyed: a node that does not stop must not keep the process
   SetLogSink([session](LogLevel level, const std::string& text) { session->SendLog(level, text); });
+  std::unique_ptr<ProbeServer> probes;
+  if (!health_listen.empty()) {
+    auto started = ProbeServer::Start(health_listen, [session](std::string_view path) -> ProbeReply {
+      const std::string text = "text/plain; charset=utf-8";
+      if (path != "/healthz" && path != "/readyz") return {404, text, "there are /healthz and /readyz\n"};
+      const bool attached = session->Attached();  // also shows that the session answers
+      if (path == "/readyz" && !attached) return {503, text, "not attached to the master\n"};
+      return {200, text, "ok\n"};
+    });
+    if (!started.ok()) {
+      LogError("--health-listen: ", Message(started.status()));
+      return 2;
+    }
+    probes = std::move(*started);
+  }
+  NotifyManager("READY=1");
   std::atomic<bool> over = false;
   std::thread signal_thread([&] {
-    for (bool first = true; !over; first = false) {
-      int signal = 0;
-      if (sigwait(&signals, &signal) != 0 || over) continue;
+    const int64_t watchdog_ms = WatchdogMs();
+    const int64_t beat_ms = watchdog_ms > 0 ? watchdog_ms / 2 : 3'600'000;
+    const timespec beat{beat_ms / 1000, (beat_ms % 1000) * 1'000'000};
+    for (bool first = true; !over;) {
+      const int signal = sigtimedwait(&signals, nullptr, &beat);
+      if (over) continue;
+      if (signal < 0) {
+        (void)session->Attached();  // a session that does not answer ends the watchdog's beat
+        if (watchdog_ms > 0) NotifyManager("WATCHDOG=1");
+        continue;
+      }
+      NotifyManager("STOPPING=1");
       session->Drain(signal == SIGINT ? "interrupted" : "asked to end", first ? kEndMs : 0);
+      first = false;
     }
   });
   const Status ended = session->Run();
@@ -109,6 +155,7 @@ int Main(int argc, char** argv) {
   over = true;
   pthread_kill(signal_thread.native_handle(), SIGTERM);  // wakes it to see that it is over
   signal_thread.join();
+  probes.reset();
   SetLogSink(nullptr);
   std::fflush(nullptr);
   std::_Exit(0);

@@ -41,7 +41,8 @@ std::string Facts(const SettingInfo& info) {
   std::string facts = "[" + info.type;
   if (!info.range.empty()) facts += ", " + info.range;
   if (!info.unit.empty()) facts += ", " + info.unit;
-  return facts + (info.key == "name" ? "; required]" : "; default " + info.default_value + "]");
+  facts += info.key == "name" ? "; required" : "; default " + info.default_value;
+  return facts + (info.live ? "; at once]" : "]");
 }
 
 std::string WorkerLines(const WorkerConfig& worker) {
@@ -58,7 +59,9 @@ std::string Write(const ClusterConfig& config, bool documented) {
     out +=
         "# Every setting of a master, with its default. `atelier config set KEY VALUE` edits a line and keeps the "
         "rest;\n"
-        "# `atelier config check` names faults by line. A key that is left out has its default.\n";
+        "# `atelier config check` names faults by line. A key that is left out has its default. A running master "
+        "takes\n"
+        "# over what says \"at once\" when the file changes (or at SIGHUP); all else needs a restart.\n";
   }
   std::string open;
   for (const auto& setting : RootSettings()) {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "common/base/limits.h"
@@ -69,9 +70,25 @@ struct ClusterConfig {
   } limits;
 
   struct Log {
-    std::string level = "info";  // debug, info, warning, error
+    std::string level = "info";   // debug, info, warning, error
+    std::string format = "text";  // text, json
     bool operator==(const Log&) const = default;
   } log;
+
+  struct Retention {
+    double history_days = 0;
+    int64_t history_jobs = 100'000;
+    double outputs_days = 0;
+    int64_t outputs_bytes = 0;
+    double blobs_minutes = 10;
+    int64_t blobs_bytes = 0;
+    bool operator==(const Retention&) const = default;
+  } retention;
+
+  struct Metrics {
+    std::string listen = "127.0.0.1:50189";
+    bool operator==(const Metrics&) const = default;
+  } metrics;
 
   bool operator==(const ClusterConfig&) const = default;
 };
@@ -94,7 +111,21 @@ struct SettingInfo {
   std::string range;          // "1 to 100", "debug | info", or ""
   std::string unit;           // "seconds", or ""
   std::string help;
+  bool live = false;  // a running master takes a change over; else it needs a restart
 };
+
+/// One key that differs between two configurations.
+struct SettingChange {
+  std::string key;            // of a worker: "workers.list.NAME", or "workers.list.NAME.device"
+  std::string before, after;  // as they would stand in the file; "" of a worker that is not there
+  bool live = false;
+};
+
+/// What differs, in the order of the file; workers by name. Thread: any.
+std::vector<SettingChange> DiffClusterConfig(const ClusterConfig& before, const ClusterConfig& after);
+
+/// `running` with the live settings of `next`: what a master goes on with after its file has changed. Thread: any.
+ClusterConfig TakeLiveSettings(const ClusterConfig& running, const ClusterConfig& next);
 
 /// Every key in the order of the file. Thread: any.
 std::vector<SettingInfo> ClusterSettings();
@@ -118,6 +149,15 @@ StatusOr<std::string> SetSettingInText(std::string_view text, std::string_view k
 /// The same in a file, which is replaced as a whole (temporary name, fsync, rename) and made when absent. Thread: one
 /// caller per file.
 Status SetSettingInFile(const std::string& path, std::string_view key, std::string_view value);
+
+/// `text` with one more worker; `keys` are pairs of a worker's key and its value as YAML, as ("device", "cuda:0").
+/// Errors: INVALID_ARGUMENT as SetSettingInText, and for a name that is taken. Thread: any.
+StatusOr<std::string> AddWorkerToText(std::string_view text, std::string_view worker,
+                                      const std::vector<std::pair<std::string, std::string>>& keys,
+                                      std::string_view name);
+/// The same in a file. Thread: one caller per file.
+Status AddWorkerToFile(const std::string& path, std::string_view worker,
+                       const std::vector<std::pair<std::string, std::string>>& keys);
 
 /// $ATELIER_STATE_DIR, else /var/lib/atelier where it exists and can be written, else $XDG_STATE_HOME/atelier, else
 /// ~/.local/state/atelier. Thread: any that does not race setenv.

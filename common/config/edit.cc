@@ -183,6 +183,65 @@ bool Edit(std::vector<std::string>& lines, const YamlNode& root, const KeyPath& 
   return true;
 }
 
+/// Puts a worker's pairs (the name first) into the list of workers; false when the list stands in a form that is not
+/// understood.
+bool InsertWorker(std::vector<std::string>& lines, const YamlNode& root,
+                  const std::vector<std::pair<std::string, std::string>>& pairs) {
+  std::string flow;
+  for (const auto& [key, value] : pairs) flow += Cat(flow.empty() ? "" : ", ", key, ": ", value);
+  const auto block = [&](size_t indent) {
+    std::vector<std::string> out;
+    for (const auto& [key, value] : pairs)
+      out.push_back(Cat(std::string(indent, ' '), out.empty() ? "- " : "  ", key, ": ", value, "\n"));
+    return out;
+  };
+  const auto insert = [&](int after, const std::vector<std::string>& made) {
+    lines.insert(lines.begin() + after, made.begin(), made.end());
+  };
+  const YamlNode::Pair* section = FindPair(root, "workers");
+  if (section == nullptr) {
+    if (!lines.empty() && lines.back() != "\n") lines.push_back("\n");
+    lines.push_back("workers:\n");
+    lines.push_back("  list:\n");
+    insert(static_cast<int>(lines.size()), block(4));
+    return true;
+  }
+  const YamlNode& map = section->value;
+  const YamlNode::Pair* list = FindPair(map, "list");
+  if (list == nullptr) {
+    if (map.kind == YamlNode::Kind::kMap && !map.pairs.empty() && map.line == section->line) return false;  // {...}
+    const size_t column = map.kind == YamlNode::Kind::kMap && !map.pairs.empty() ? static_cast<size_t>(map.column) : 3;
+    insert(section->line, block(column + 1));
+    insert(section->line, {Cat(std::string(column - 1, ' '), "list:\n")});
+    return true;
+  }
+  std::string& key_line = lines[static_cast<size_t>(list->line - 1)];
+  const size_t at = key_line.find("list:");
+  if (at == std::string::npos) return false;
+  if (list->value.items.empty()) {
+    if (key_line.find_first_not_of(' ') != at) return false;  // within {...}
+    if (list->value.kind == YamlNode::Kind::kList) {
+      const size_t from = static_cast<size_t>(list->value.column - 1);
+      if (list->value.line != list->line || from >= key_line.size() || key_line[from] != '[') return false;
+      const size_t end = ValueEnd(key_line, from);
+      if (end == std::string::npos) return false;
+      key_line.erase(key_line.find_last_not_of(' ', from - 1) + 1, end - key_line.find_last_not_of(' ', from - 1) - 1);
+    }
+    insert(list->line, block(at + 2));
+    return true;
+  }
+  const YamlNode& last = list->value.items.back();
+  if (list->value.line == list->line) {  // [...]
+    const size_t end = ValueEnd(key_line, static_cast<size_t>(list->value.column - 1));
+    if (end == std::string::npos || end == 0 || key_line[end - 1] != ']') return false;
+    key_line.insert(end - 1, Cat(", {", flow, "}"));
+    return true;
+  }
+  if (last.column < 3) return false;
+  insert(LastLine(last), block(static_cast<size_t>(last.column) - 3));
+  return true;
+}
+
 Status WriteWhole(const std::string& path, std::string_view text) {
   namespace fs = std::filesystem;
   std::error_code ignored;
@@ -199,7 +258,7 @@ Status WriteWhole(const std::string& path, std::string_view text) {
     const ssize_t n = write(fd, text.data() + done, text.size() - done);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) {
-      const Status status = fail("write");
+      Status status = fail("write");
       close(fd);
       return status;
     }
@@ -233,15 +292,65 @@ StatusOr<std::string> SetSettingInText(std::string_view text, std::string_view k
   return out;
 }
 
-Status SetSettingInFile(const std::string& path, std::string_view key, std::string_view value) {
+StatusOr<std::string> AddWorkerToText(std::string_view text, std::string_view worker,
+                                      const std::vector<std::pair<std::string, std::string>>& keys,
+                                      std::string_view name) {
+  ASSIGN_OR_RETURN(ClusterConfig wanted, ParseClusterConfig(text, name));
+  for (const WorkerConfig& other : wanted.workers.list)
+    if (other.name == worker)
+      return InvalidArgument("there is a worker \"", worker,
+                             "\" already; change it with `atelier config set workers.list.", worker, ".KEY VALUE`");
+  // Read as the file will be read, so that a fault is told by its key.
+  std::string flow = Cat("{name: ", YamlScalar(worker));
+  std::vector<std::pair<std::string, std::string>> pairs{{"name", YamlScalar(worker)}};
+  for (const auto& [key, value] : keys) {
+    flow += Cat(", ", key, ": ", value);
+    pairs.emplace_back(key, value);
+  }
+  auto alone = ParseClusterConfig(Cat("workers: {list: [", flow, "}]}"), "value");
+  if (!alone.ok()) {
+    const std::string all = Message(alone.status());
+    return InvalidArgument(all.substr(all.find(": ") + 2));
+  }
+  wanted.workers.list.push_back(alone->workers.list.at(0));
+  ASSIGN_OR_RETURN(const YamlNode root, ParseYaml(text, name));
+  std::vector<std::string> lines = Lines(text);
+  const bool edited = InsertWorker(lines, root, pairs);
+  std::string out;
+  for (const std::string& line : lines) out += line;
+  auto after = ParseClusterConfig(out, name);
+  if (!edited || !after.ok() || *after != wanted)
+    return InvalidArgument("cannot add a worker to ", name, " without touching other lines; write \"- ", flow,
+                           "}\" below workers.list there by hand");
+  return out;
+}
+
+namespace {
+
+template <typename EditText>
+Status EditFile(const std::string& path, const EditText& edit) {
   std::string text;
   if (std::error_code ignored; std::filesystem::exists(path, ignored)) {
     RETURN_IF_ERROR(LoadClusterConfig(path).status());
     std::ifstream file(path, std::ios::binary);
     text.assign(std::istreambuf_iterator<char>(file), {});
   }
-  ASSIGN_OR_RETURN(const std::string changed, SetSettingInText(text, key, value, path.substr(path.rfind('/') + 1)));
+  ASSIGN_OR_RETURN(const std::string changed, edit(text, path.substr(path.rfind('/') + 1)));
   return WriteWhole(path, changed);
+}
+
+}  // namespace
+
+Status SetSettingInFile(const std::string& path, std::string_view key, std::string_view value) {
+  return EditFile(
+      path, [&](const std::string& text, const std::string& name) { return SetSettingInText(text, key, value, name); });
+}
+
+Status AddWorkerToFile(const std::string& path, std::string_view worker,
+                       const std::vector<std::pair<std::string, std::string>>& keys) {
+  return EditFile(path, [&](const std::string& text, const std::string& name) {
+    return AddWorkerToText(text, worker, keys, name);
+  });
 }
 
 }  // namespace atelier

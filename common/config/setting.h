@@ -38,7 +38,15 @@ struct Setting {
   SettingInfo info;  // key below T; default_value is filled by the owner of the table
   std::function<void(T&, const YamlNode&, Faults&)> read;
   std::function<std::string(const T&)> print;
+  std::function<void(T& to, const T& from)> copy = nullptr;
 };
+
+/// Marks a setting that a running master takes over when the file changes; all others need a restart.
+template <typename T>
+Setting<T> Live(Setting<T> setting) {
+  setting.info.live = true;
+  return setting;
+}
 
 /// Each reads one scalar; a fault names the key, the value and what was expected.
 void ReadText(const std::string& key, const YamlNode& node, std::string& out, Faults& faults);
@@ -64,7 +72,10 @@ Setting<T> TextSetting(std::string key, Get get, std::string help, std::string r
     }
     get(t) = value;
   };
-  return {{key, "text", "", range, "", help}, read, [=](const T& t) { return YamlScalar(get(t)); }};
+  return {{key, "text", "", range, "", help},
+          read,
+          [=](const T& t) { return YamlScalar(get(t)); },
+          [=](T& to, const T& from) { get(to) = get(from); }};
 }
 
 template <typename T, typename Get>
@@ -81,15 +92,19 @@ Setting<T> ChoiceSetting(std::string key, Get get, std::string help, std::vector
 template <typename T, typename Get>
 Setting<T> FlagSetting(std::string key, Get get, std::string help) {
   auto read = [=](T& t, const YamlNode& node, Faults& faults) { ReadFlag(key, node, get(t), faults); };
-  return {{key, "yes or no", "", "", "", help}, read, [=](const T& t) { return std::string(get(t) ? "yes" : "no"); }};
+  return {{key, "yes or no", "", "", "", help},
+          read,
+          [=](const T& t) { return std::string(get(t) ? "yes" : "no"); },
+          [=](T& to, const T& from) { get(to) = get(from); }};
 }
 
 template <typename T, typename Get>
 Setting<T> NumberSetting(std::string key, Get get, std::string help, double low, double high, std::string unit) {
   auto read = [=](T& t, const YamlNode& node, Faults& faults) { ReadNumber(key, node, low, high, get(t), faults); };
-  return {{key, "number", "", Cat(PrintNumber(low), " to ", PrintNumber(high)), unit, help}, read, [=](const T& t) {
-            return PrintNumber(get(t));
-          }};
+  return {{key, "number", "", Cat(PrintNumber(low), " to ", PrintNumber(high)), unit, help},
+          read,
+          [=](const T& t) { return PrintNumber(get(t)); },
+          [=](T& to, const T& from) { get(to) = get(from); }};
 }
 
 template <typename T, typename Get>
@@ -98,7 +113,10 @@ Setting<T> IntegerSetting(std::string key, Get get, std::string help, int64_t lo
   auto read = [=](T& t, const YamlNode& node, Faults& faults) {
     ReadInteger(key, node, low, high, false, get(t), faults);
   };
-  return {{key, "integer", "", Cat(low, " to ", high), unit, help}, read, [=](const T& t) { return Cat(get(t)); }};
+  return {{key, "integer", "", Cat(low, " to ", high), unit, help},
+          read,
+          [=](const T& t) { return Cat(get(t)); },
+          [=](T& to, const T& from) { get(to) = get(from); }};
 }
 
 template <typename T, typename Get>
@@ -108,7 +126,8 @@ Setting<T> BytesSetting(std::string key, Get get, std::string help, int64_t low,
   };
   return {{key, "bytes", "", Cat(PrintBytes(low), " to ", PrintBytes(high)), "or with KiB, MiB, GiB, TiB", help},
           read,
-          [=](const T& t) { return PrintBytes(get(t)); }};
+          [=](const T& t) { return PrintBytes(get(t)); },
+          [=](T& to, const T& from) { get(to) = get(from); }};
 }
 
 }  // namespace atelier

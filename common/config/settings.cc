@@ -61,7 +61,10 @@ std::vector<Setting<WorkerConfig>> MakeWorkerSettings() {
       "Models kept loaded between tasks, the least recently used goes first; 0: what the device has free.", 0,
       int64_t{1} << 46));
   const W defaults;
-  for (Setting<W>& setting : s) setting.info.default_value = setting.print(defaults);
+  for (Setting<W>& setting : s) {
+    setting.info.default_value = setting.print(defaults);
+    setting.info.live = true;  // the worker is started again with it
+  }
   return s;
 }
 
@@ -148,59 +151,94 @@ std::vector<Setting<ClusterConfig>> MakeRootSettings() {
                 "Model folders in the usual layout (checkpoints, loras, vae, ...), "
                 "searched in this order."},
                ReadRoots,
-               PrintRoots});
+               PrintRoots,
+               [](C& to, const C& from) { to.models.roots = from.models.roots; }});
 
-  s.push_back(TextSetting<C>(
+  s.push_back(Live(TextSetting<C>(
       "workers.local", In(&C::workers, &C::Workers::local),
       "Workers that the master starts by itself when the list below is empty; auto: one per GPU, or one on the "
       "CPU; a number: so many on the CPU, 0 none.",
-      "auto or 0 to 256", [](const std::string& v) { return v == "auto" || SmallNumber(v, 256) >= 0; }));
-  s.push_back({{"workers.list", "list of workers", "", "", "",
-                "The workers by name. The number of enabled ones is the number of "
-                "replicas of a job that does not ask for another."},
-               ReadWorkers,
-               PrintWorkers});
+      "auto or 0 to 256", [](const std::string& v) { return v == "auto" || SmallNumber(v, 256) >= 0; })));
+  s.push_back(Live<C>({{"workers.list", "list of workers", "", "", "",
+                        "The workers by name. The number of enabled ones is the number of "
+                        "replicas of a job that does not ask for another."},
+                       ReadWorkers,
+                       PrintWorkers,
+                       [](C& to, const C& from) { to.workers.list = from.workers.list; }}));
 
   s.push_back(NumberSetting<C>("scheduling.heartbeat_seconds", In(&C::scheduling, &S::heartbeat_seconds),
                                "How often master and worker report; silence of three times that ends a session.", 0.1,
                                3600, "seconds"));
-  s.push_back(NumberSetting<C>(
+  s.push_back(Live(NumberSetting<C>(
       "scheduling.hung_factor", In(&C::scheduling, &S::hung_factor),
       "A task without progress for so many times its learned step time is hung and goes to another worker.", 2, 1000,
-      "times"));
-  s.push_back(NumberSetting<C>("scheduling.hung_seconds_min", In(&C::scheduling, &S::hung_seconds_min),
-                               "But never earlier than this.", 1, 86400, "seconds"));
-  s.push_back(IntegerSetting<C>("scheduling.attempts_max", In(&C::scheduling, &S::attempts_max),
-                                "Tries of one task before its job fails.", 1, 100, "tries"));
-  s.push_back(IntegerSetting<C>("scheduling.poison_workers", In(&C::scheduling, &S::poison_workers),
-                                "Different workers that a task may kill before its job fails.", 1, 100, "workers"));
-  s.push_back(ChoiceSetting<C>(
+      "times")));
+  s.push_back(Live(NumberSetting<C>("scheduling.hung_seconds_min", In(&C::scheduling, &S::hung_seconds_min),
+                                    "But never earlier than this.", 1, 86400, "seconds")));
+  s.push_back(Live(IntegerSetting<C>("scheduling.attempts_max", In(&C::scheduling, &S::attempts_max),
+                                     "Tries of one task before its job fails.", 1, 100, "tries")));
+  s.push_back(
+      Live(IntegerSetting<C>("scheduling.poison_workers", In(&C::scheduling, &S::poison_workers),
+                             "Different workers that a task may kill before its job fails.", 1, 100, "workers")));
+  s.push_back(Live(ChoiceSetting<C>(
       "scheduling.tiles", In(&C::scheduling, &S::tiles),
       "Order of tiled upscales. exact: the same picture as one GPU doing tile after tile; independent: all tiles "
       "at once, each from the untouched picture.",
-      {"exact", "independent"}));
-  s.push_back(ChoiceSetting<C>("scheduling.compat", In(&C::scheduling, &S::compat),
-                               "documented: inputs that the reference ignores (seam_fix_denoise) have their effect.",
-                               {"reference", "documented"}));
+      {"exact", "independent"})));
+  s.push_back(
+      Live(ChoiceSetting<C>("scheduling.compat", In(&C::scheduling, &S::compat),
+                            "documented: inputs that the reference ignores (seam_fix_denoise) have their effect.",
+                            {"reference", "documented"})));
 
   s.push_back(BytesSetting<C>("limits.json_bytes_max", In(&C::limits, &L::json_bytes_max), "Size of a workflow.", 1024,
                               int64_t{1} << 30));
-  s.push_back(IntegerSetting<C>("limits.image_pixels_max", In(&C::limits, &L::image_pixels_max),
-                                "Pixels of one picture, checked before memory is taken.", 4096, int64_t{1} << 34,
-                                "pixels"));
+  s.push_back(Live(IntegerSetting<C>("limits.image_pixels_max", In(&C::limits, &L::image_pixels_max),
+                                     "Pixels of one picture, checked before memory is taken.", 4096, int64_t{1} << 34,
+                                     "pixels")));
   s.push_back(BytesSetting<C>("limits.blob_bytes_max", In(&C::limits, &L::blob_bytes_max), "Size of one value or file.",
                               1 << 20, int64_t{1} << 42));
-  s.push_back(IntegerSetting<C>("limits.replicas_max", In(&C::limits, &L::replicas_max), "Replicas of one job.", 1,
-                                65536, "replicas"));
-  s.push_back(IntegerSetting<C>("limits.jobs_waiting_max", In(&C::limits, &L::jobs_waiting_max),
-                                "Jobs accepted and not ended; more are refused.", 1, 10'000'000, "jobs"));
-  s.push_back(BytesSetting<C>("limits.disk_free_bytes_min", In(&C::limits, &L::disk_free_bytes_min),
-                              "Below this free space the master accepts no new job.", 0, int64_t{1} << 42));
-  s.push_back(IntegerSetting<C>("limits.log_lines_max", In(&C::limits, &L::log_lines_max),
-                                "Log lines kept per worker and per job.", 10, 10'000'000, "lines"));
+  s.push_back(Live(IntegerSetting<C>("limits.replicas_max", In(&C::limits, &L::replicas_max), "Replicas of one job.", 1,
+                                     65536, "replicas")));
+  s.push_back(Live(IntegerSetting<C>("limits.jobs_waiting_max", In(&C::limits, &L::jobs_waiting_max),
+                                     "Jobs accepted and not ended; more are refused.", 1, 10'000'000, "jobs")));
+  s.push_back(Live(BytesSetting<C>("limits.disk_free_bytes_min", In(&C::limits, &L::disk_free_bytes_min),
+                                   "Below this free space the master accepts no new job.", 0, int64_t{1} << 42)));
+  s.push_back(Live(IntegerSetting<C>("limits.log_lines_max", In(&C::limits, &L::log_lines_max),
+                                     "Log lines kept per worker and per job.", 10, 10'000'000, "lines")));
 
-  s.push_back(ChoiceSetting<C>("log.level", In(&C::log, &C::Log::level), "Lines below this level are not written.",
-                               {"debug", "info", "warning", "error"}));
+  s.push_back(Live(ChoiceSetting<C>("log.level", In(&C::log, &C::Log::level), "Lines below this level are not written.",
+                                    {"debug", "info", "warning", "error"})));
+
+  s.push_back(Live(ChoiceSetting<C>("log.format", In(&C::log, &C::Log::format),
+                                    "text: a line for people; json: one object a line, with time, level, message, job, "
+                                    "task, attempt, worker and trace.",
+                                    {"text", "json"})));
+
+  using R = C::Retention;
+  s.push_back(Live(NumberSetting<C>("retention.history_days", In(&C::retention, &R::history_days),
+                                    "Ended jobs are forgotten after so many days; 0: never.", 0, 36'500, "days")));
+  s.push_back(Live(IntegerSetting<C>("retention.history_jobs", In(&C::retention, &R::history_jobs),
+                                     "Of more ended jobs than this the oldest are forgotten; 0: none.", 0, 10'000'000,
+                                     "jobs")));
+  s.push_back(Live(NumberSetting<C>("retention.outputs_days", In(&C::retention, &R::outputs_days),
+                                    "Output files of known jobs are deleted after so many days; 0: never.", 0, 36'500,
+                                    "days")));
+  s.push_back(Live(BytesSetting<C>("retention.outputs_bytes", In(&C::retention, &R::outputs_bytes),
+                                   "Of more bytes of output files than this those of the oldest jobs are deleted; 0: "
+                                   "none.",
+                                   0, int64_t{1} << 50)));
+  s.push_back(Live(NumberSetting<C>("retention.blobs_minutes", In(&C::retention, &R::blobs_minutes),
+                                    "Values and files that no open job needs are kept so long after their last use.", 1,
+                                    5'256'000, "minutes")));
+  s.push_back(Live(BytesSetting<C>("retention.blobs_bytes", In(&C::retention, &R::blobs_bytes),
+                                   "Of more such bytes than this the least recently used go first, but none that was "
+                                   "used within a minute; 0: any number.",
+                                   0, int64_t{1} << 50)));
+
+  s.push_back(TextSetting<C>("metrics.listen", In(&C::metrics, &C::Metrics::listen),
+                             "HOST:PORT of /metrics, /healthz and /readyz, which answer without asking who calls; "
+                             "\"\": none.",
+                             "HOST:PORT or \"\"", [](const std::string& v) { return v.empty() || IsHostPort(v); }));
 
   const C defaults;
   for (Setting<C>& setting : s) setting.info.default_value = setting.print(defaults);
@@ -226,7 +264,9 @@ std::string_view SectionHelp(std::string_view section) {
       {"workers", "The workers of the cluster."},
       {"scheduling", "How tasks are given out, and when a worker counts as gone."},
       {"limits", "What is refused. Each is checked before memory is taken."},
-      {"log", "What is logged, to stderr."}};
+      {"log", "What is logged, to stderr."},
+      {"retention", "What is kept of jobs that have ended. Nothing of a job that has not ended is ever removed."},
+      {"metrics", "Figures for Prometheus, and whether the master is well."}};
   auto it = help->find(section);
   return it == help->end() ? std::string_view() : it->second;
 }

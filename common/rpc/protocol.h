@@ -5,8 +5,11 @@
 
 namespace atelier {
 
-/// Master and worker talk only when theirs are equal. Raised by every change that an older peer would misread.
-inline constexpr uint32_t kProtocolVersion = 1;
+/// What this program speaks; raised by every change that an older peer would not understand. Each program also speaks
+/// the version before its own, so that a cluster is upgraded one machine after the other (docs/protocol.md,
+/// "Versions").
+inline constexpr uint32_t kProtocolVersion = 2;
+inline constexpr uint32_t kProtocolOldest = 1;
 
 /// The program's version, for people.
 inline constexpr const char* kProgramVersion = "0.1.0";

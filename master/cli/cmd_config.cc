@@ -16,7 +16,9 @@ std::string ConfigFile(const std::string& named) {
   const char* xdg = std::getenv("XDG_CONFIG_HOME");
   if (xdg != nullptr && *xdg != '\0') return Cat(xdg, "/atelier/cluster.yaml");
   const char* home = std::getenv("HOME");
-  return Cat(home != nullptr ? home : "", "/.config/atelier/cluster.yaml");
+  const std::string own = Cat(home != nullptr ? home : "", "/.config/atelier/cluster.yaml");
+  const char* daemon = "/etc/atelier/cluster.yaml";
+  return access(own.c_str(), F_OK) != 0 && access(daemon, F_OK) == 0 ? daemon : own;
 }
 
 // Without a file of their own (and none named), people see the defaults.
@@ -32,6 +34,16 @@ StatusOr<ClusterConfig> LoadOrDefault(const std::string& path, bool named, Surro
 int Refuse(const Status& status, Surroundings& io) {
   io.err << Message(status) << "\n";
   return kExitInvalid;
+}
+
+int Set(const std::string& path, const std::string& key, const std::string& value, Surroundings& io) {
+  const Status status = SetSettingInFile(path, key, value);
+  if (!status.ok()) return Complain(status, io);
+  bool live = key.starts_with("workers.list.");
+  for (const SettingInfo& info : ClusterSettings()) live |= info.key == key && info.live;
+  io.err << path << ": " << key << " is now " << value
+         << (live ? "; a running master takes it over at once\n" : "; a running master needs a restart for it\n");
+  return kExitDone;
 }
 
 }  // namespace
@@ -60,12 +72,25 @@ int EditConfig(const CommandLine& line, Surroundings& io) {
       io.out << *value << "\n";
       return kExitDone;
     }
-    default: {
-      const Status status = SetSettingInFile(path, line.key, line.value);
+    case Command::kConfigAddWorker: {
+      std::vector<std::pair<std::string, std::string>> keys;
+      for (const std::string& pair : line.pairs) {
+        const size_t equals = pair.find('=');
+        if (equals == std::string::npos || equals == 0)
+          return Complain(InvalidArgument("\"", pair, "\" has not the form KEY=VALUE, as device=cuda:1"), io);
+        keys.emplace_back(pair.substr(0, equals), pair.substr(equals + 1));
+      }
+      const Status status = AddWorkerToFile(path, line.id, keys);
       if (!status.ok()) return Complain(status, io);
-      io.err << path << ": " << line.key << " is now " << line.value << "\n";
+      io.err << path << ": worker \"" << line.id << "\" is added; a running master takes it over at once\n";
       return kExitDone;
     }
+    case Command::kConfigEnable:
+    case Command::kConfigDisable:
+      return Set(path, Cat("workers.list.", line.id, ".enabled"), line.command == Command::kConfigEnable ? "yes" : "no",
+                 io);
+    default:
+      return Set(path, line.key, line.value, io);
   }
 }
 

@@ -211,7 +211,8 @@ class Grammar {
     const auto with_file = [&](Command command, const char* name, const char* help) {
       CLI::App* app = Add(command, *config, name, help);
       app->add_option("--config", line_.config_file,
-                      "the YAML file (default ./cluster.yaml, else ~/.config/atelier/cluster.yaml)")
+                      "the YAML file (default ./cluster.yaml, else ~/.config/atelier/cluster.yaml, else "
+                      "/etc/atelier/cluster.yaml)")
           ->type_name("FILE");
       return app;
     };
@@ -222,6 +223,13 @@ class Grammar {
     CLI::App* set = with_file(Command::kConfigSet, "set", "changes one setting in place; comments stay");
     set->add_option("KEY", line_.key, "for example master.listen")->required();
     set->add_option("VALUE", line_.value, "its new value, as YAML")->required();
+    CLI::App* add = with_file(Command::kConfigAddWorker, "add-worker", "adds a worker in place; comments stay");
+    add->add_option("NAME", line_.id, "the worker's name")->required();
+    add->add_option("KEY=VALUE", line_.pairs, "its settings, for example device=cuda:1 start=no");
+    for (const auto& [command, name, help] :
+         {std::tuple(Command::kConfigEnable, "enable", "lets a worker of the file work"),
+          std::tuple(Command::kConfigDisable, "disable", "a worker of the file gets no work and counts as no replica")})
+      with_file(command, name, help)->add_option("NAME", line_.id, "the worker's name")->required();
   }
 
   CLI::App app_;

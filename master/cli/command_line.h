@@ -33,6 +33,9 @@ enum class Command {
   kConfigShow,
   kConfigGet,
   kConfigSet,
+  kConfigAddWorker,
+  kConfigEnable,
+  kConfigDisable,
 };
 
 /// What the person asked for. Fields that a command does not use keep their defaults.
@@ -61,6 +64,7 @@ struct CommandLine {
   uint32_t limit = 50;
   std::string action;  // enable, disable, drain
   std::string config_file;
+  std::vector<std::string> pairs;  // KEY=VALUE of config add-worker
   std::string key;
   std::string value;
 };

@@ -15,6 +15,9 @@ int RunCommand(const CommandLine& line, Surroundings& io) {
     case Command::kConfigShow:
     case Command::kConfigGet:
     case Command::kConfigSet:
+    case Command::kConfigAddWorker:
+    case Command::kConfigEnable:
+    case Command::kConfigDisable:
       return EditConfig(line, io);
     default:
       return ShowCluster(line, io);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "common/base/check.h"
+#include "master/control/transitions.h"
 
 namespace atelier {
 namespace {
@@ -80,7 +81,7 @@ Effects Control::AddJob(NewJob made, int64_t now_ms) {
     task.place = job.task_order.size();
     auto restored = made.restored.find(id);
     if (restored != made.restored.end()) {
-      task.state = TaskState::kDone;
+      Become(task.state, TaskState::kDone, WireId(job.id, id), out);
       task.results = std::move(restored->second.results);
       task.files = std::move(restored->second.files);
       made.restored.erase(restored);
@@ -94,7 +95,7 @@ Effects Control::AddJob(NewJob made, int64_t now_ms) {
     stage.spec = std::move(spec);
     auto restored = made.restored.find(id);
     if (restored != made.restored.end() && restored->second.results.size() == 1) {
-      stage.state = Stage::State::kDone;
+      Become(stage.state, Stage::State::kDone, WireId(job.id, id), out);
       stage.result = restored->second.results[0];
       made.restored.erase(restored);
     }
@@ -124,8 +125,7 @@ void Control::ForgetJob(const std::string& id) {
 }
 
 void Control::Fail(Job& job, const std::string& message, JobState state, Effects& out) {
-  if (job.ended()) return;
-  job.state = state;
+  if (job.ended() || !Become(job.state, state, job.id, out)) return;
   job.error = message;
   job.ready.clear();
   for (auto& [id, task] : job.tasks) {
@@ -155,7 +155,7 @@ Effects Control::JobSaved(const std::string& id, int64_t) {
   Effects out;
   auto it = jobs_.find(id);
   if (it == jobs_.end() || it->second.state != JobState::kSaving) return out;
-  it->second.state = JobState::kDone;
+  Become(it->second.state, JobState::kDone, id, out);
   out.push_back(effect::Changed{id, ""});
   return out;
 }
@@ -194,13 +194,12 @@ bool Control::BindingsDone(const Job& job, const std::vector<Binding>& bindings)
   return true;
 }
 
-void Control::SetReady(Job& job, Task& task) {
-  if (!task.stage.empty() && job.stages.at(task.stage).tiles[static_cast<size_t>(task.tile)].crops.empty()) {
-    task.state = TaskState::kWaiting;  // TileCut makes it ready
-    return;
-  }
-  task.state = TaskState::kReady;
-  job.ready.insert(task.place);
+void Control::SetReady(Job& job, Task& task, Effects& out) {
+  const bool uncut =
+      !task.stage.empty() && job.stages.at(task.stage).tiles[static_cast<size_t>(task.tile)].crops.empty();
+  const TaskState next = uncut ? TaskState::kWaiting : TaskState::kReady;  // TileCut makes it ready
+  if (task.state != next && !Become(task.state, next, WireId(job.id, task.spec.id), out)) return;
+  if (!uncut) job.ready.insert(task.place);
 }
 
 void Control::Advance(Job& job, Effects& out, int64_t) {
@@ -209,7 +208,7 @@ void Control::Advance(Job& job, Effects& out, int64_t) {
   for (const std::string& id : job.task_order) {
     Task& task = job.tasks.at(id);
     if (task.state == TaskState::kWaiting && task.stage.empty() && BindingsDone(job, task.spec.bindings))
-      SetReady(job, task);
+      SetReady(job, task, out);
     all_done &= task.state == TaskState::kDone;
   }
   for (auto& [id, stage] : job.stages) {
@@ -233,11 +232,11 @@ void Control::Advance(Job& job, Effects& out, int64_t) {
     }
     for (const Binding& binding : stage.spec.measures)
       open.linked.emplace_back(binding.input, ResultOf(job, binding.sources[0]));
-    stage.state = Stage::State::kOpening;
+    Become(stage.state, Stage::State::kOpening, WireId(job.id, id), out);
     out.push_back(std::move(open));
   }
   if (!all_done) return;
-  job.state = JobState::kSaving;
+  if (!Become(job.state, JobState::kSaving, job.id, out)) return;
   effect::SaveOutputs save{job.id, {}};
   for (const std::string& node : job.output_order)
     for (const std::string& id : job.task_order)
@@ -276,7 +275,7 @@ Effects Control::CanvasOpened(const std::string& job_id, const std::string& stag
   Job& job = it->second;
   Stage& stage = job.stages.at(stage_id);
   if (stage.state != Stage::State::kOpening) return out;
-  stage.state = Stage::State::kRunning;
+  Become(stage.state, Stage::State::kRunning, WireId(job.id, stage_id), out);
   stage.graph = std::move(graph);
   stage.urgency = Urgency(stage.graph);
   const size_t count = stage.graph.tiles.size();
@@ -301,7 +300,7 @@ Effects Control::CanvasOpened(const std::string& job_id, const std::string& stag
     task.place = job.task_order.size();
     auto restored = job.restored.find(id);
     if (restored != job.restored.end()) {
-      task.state = TaskState::kDone;
+      Become(task.state, TaskState::kDone, WireId(job.id, id), out);
       task.results = std::move(restored->second.first);
       stage.tiles[t].cut_asked = true;
       job.restored.erase(restored);
@@ -350,7 +349,7 @@ void Control::CheckTiles(Job& job, Stage& stage, std::deque<int> check, Effects&
     check = std::move(next);
   }
   if (stage.pasted == stage.tiles.size()) {
-    stage.state = Stage::State::kClosing;
+    Become(stage.state, Stage::State::kClosing, WireId(job.id, stage.spec.id), out);
     out.push_back(effect::CloseCanvas{job.id, stage.spec.id, true});
   }
 }
@@ -364,7 +363,7 @@ Effects Control::TileCut(const std::string& job_id, const std::string& stage_id,
   Stage::Tile& cut = stage.tiles.at(static_cast<size_t>(tile));
   cut.crops = std::move(crops);
   Task& task = it->second.tasks.at(cut.task);
-  if (task.state == TaskState::kWaiting) SetReady(it->second, task);
+  if (task.state == TaskState::kWaiting) SetReady(it->second, task, out);
   Schedule(out, now_ms);
   return out;
 }
@@ -376,7 +375,7 @@ Effects Control::CanvasClosed(const std::string& job_id, const std::string& stag
   Job& job = it->second;
   Stage& stage = job.stages.at(stage_id);
   if (stage.state != Stage::State::kClosing) return out;
-  stage.state = Stage::State::kDone;
+  Become(stage.state, Stage::State::kDone, WireId(job.id, stage_id), out);
   stage.result = result;
   out.push_back(effect::RecordAccepted{job.id, stage_id, "", 0, 0, {result}, {}});
   Advance(job, out, now_ms);
@@ -426,9 +425,9 @@ Effects Control::WorkerAttached(WorkerInfo info, const std::vector<Held>& held, 
     found.task->killed.erase(name);
     if (found.task->state == TaskState::kReady || found.task->state == TaskState::kWaiting) {
       found.job->ready.erase(found.task->place);
-      found.task->state = TaskState::kLeased;
+      Become(found.task->state, TaskState::kLeased, one.task, out);
     }
-    if (found.job->state == JobState::kQueued) found.job->state = JobState::kRunning;
+    if (found.job->state == JobState::kQueued) Become(found.job->state, JobState::kRunning, found.job->id, out);
     worker.held.insert(known->running ? worker.held.begin() : worker.held.end(), std::pair(found.job->id, found.id));
   }
   for (const auto& [job_id, task_id] : before) {
@@ -571,7 +570,7 @@ Effects Control::TaskDone(const std::string& worker, const std::string& wire_id,
     Schedule(out, now_ms);
     return out;
   }
-  task.state = TaskState::kDone;
+  if (!Become(task.state, TaskState::kDone, wire_id, out)) return out;
   found.job->ready.erase(task.place);
   task.results = std::move(results);
   task.files = std::move(files);
@@ -618,7 +617,7 @@ Effects Control::TaskFailed(const std::string& worker, const std::string& wire_i
   RemoveHeld(worker, found.job->id, found.id);
   task.last_error = message;
   if (!retry_elsewhere) {
-    task.state = TaskState::kFailed;
+    Become(task.state, TaskState::kFailed, wire_id, out);
     Fail(*found.job, message, JobState::kFailed, out);
   } else {
     task.failed_on.insert(worker);
@@ -643,7 +642,7 @@ Effects Control::TaskReturned(const std::string& worker, const std::string& wire
 
 void Control::Requeue(Job& job, Task& task, Effects& out) {
   if (job.ended() || task.state == TaskState::kDone || HasLive(task)) return;
-  SetReady(job, task);
+  SetReady(job, task, out);
   if (static_cast<int>(task.killed.size()) >= options_.poison_workers)
     Fail(job,
          Cat(task.spec.label, ": ", task.killed.size(), " workers died over it (the last: ", *task.killed.rbegin(),

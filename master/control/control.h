@@ -150,6 +150,12 @@ struct Worker {
 class Control {
  public:
   explicit Control(ControlOptions options) : options_(options) {}
+  /// Bounds and factors from now on; the epoch stays.
+  void SetOptions(const ControlOptions& options) {
+    const uint64_t epoch = options_.epoch;
+    options_ = options;
+    options_.epoch = epoch;
+  }
 
   /// A job was stored. `restored`: results accepted before a restart, by task (or stage) id.
   struct Restored {
@@ -218,7 +224,7 @@ class Control {
   void Advance(Job& job, Effects& out, int64_t now_ms);
   void CheckTiles(Job& job, Stage& stage, std::deque<int> check, Effects& out);
   void Fail(Job& job, const std::string& message, JobState state, Effects& out);
-  void SetReady(Job& job, Task& task);
+  void SetReady(Job& job, Task& task, Effects& out);
   /// Back to ready when no attempt is left; fails the job when it was tried or killed too often, or nobody can do it.
   void Requeue(Job& job, Task& task, Effects& out);
   void RemoveHeld(const std::string& worker, const std::string& job, const std::string& task);

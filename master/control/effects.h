@@ -83,6 +83,10 @@ struct SaveOutputs {
 struct EndJob {
   std::string job, state, error;
 };
+/// A change of state that the table (transitions.h) does not have: a bug. It was not made; tell it.
+struct Refused {
+  std::string what;
+};
 /// Something that watchers see changed. Empty task: the job itself.
 struct Changed {
   std::string job, task;
@@ -92,7 +96,7 @@ struct Changed {
 
 using Effect = std::variant<effect::SendLease, effect::SendCancel, effect::SendAck, effect::SendDrain,
                             effect::RecordAccepted, effect::OpenCanvas, effect::CutTile, effect::PasteTile,
-                            effect::CloseCanvas, effect::SaveOutputs, effect::EndJob, effect::Changed>;
+                            effect::CloseCanvas, effect::SaveOutputs, effect::EndJob, effect::Refused, effect::Changed>;
 using Effects = std::vector<Effect>;
 
 }  // namespace atelier

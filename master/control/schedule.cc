@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "master/control/control.h"
+#include "master/control/transitions.h"
 
 namespace atelier {
 
@@ -87,8 +88,8 @@ void Control::Schedule(Effects& out, int64_t now_ms) {
 
 void Control::Lease(Job& job, Task& task, const std::string& id, Worker& worker, Effects& out, int64_t now_ms) {
   job.ready.erase(task.place);
-  task.state = TaskState::kLeased;
-  if (job.state == JobState::kQueued) job.state = JobState::kRunning;
+  if (task.state != TaskState::kLeased) Become(task.state, TaskState::kLeased, WireId(job.id, id), out);
+  if (job.state == JobState::kQueued) Become(job.state, JobState::kRunning, job.id, out);
   Attempt attempt;
   attempt.number = (options_.epoch << kEpochShift) + next_attempt_++;
   attempt.worker = worker.info.name;

@@ -117,10 +117,10 @@ class Fleet::Session final : public grpc::ServerBidiReactor<v1::FromWorker, v1::
       return false;
     }
     const v1::Attach& attach = incoming_.attach();
-    if (attach.protocol() != kProtocolVersion) {
+    if (attach.protocol() < kProtocolOldest || attach.protocol() > kProtocolVersion) {
       const std::string why = Cat("worker \"", attach.name(), "\" is version ", attach.version(), " (protocol ",
                                   attach.protocol(), "), this master is version ", kProgramVersion, " (protocol ",
-                                  kProtocolVersion, "): install the same version on both");
+                                  kProtocolVersion, ", or ", kProtocolOldest, "): install the same version on both");
       LogWarning(why);
       End({grpc::StatusCode::FAILED_PRECONDITION, why});
       return false;

@@ -18,8 +18,6 @@ namespace {
 constexpr size_t kControlQueueMax = limits::kEventQueueMax;
 constexpr size_t kPixelQueueMax = std::numeric_limits<size_t>::max();  // bounded by the tiles of open jobs; the control
                                                                        // thread must never wait for pixels
-constexpr int64_t kGarbageEveryMs = 60'000;
-constexpr double kGarbageAgeSeconds = 600;
 
 int64_t UnixMs() {
   return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch())
@@ -57,7 +55,10 @@ StatusOr<Json> LiteralOf(BlobStore& blobs, const Blob& blob) {
 }  // namespace
 
 Core::Core(CoreOptions options)
-    : options_(std::move(options)), pixels_("pixels", kPixelQueueMax), queue_("control", kControlQueueMax) {}
+    : options_(std::move(options)),
+      config_(std::make_shared<const ClusterConfig>(options_.config)),
+      pixels_("pixels", kPixelQueueMax),
+      queue_("control", kControlQueueMax) {}
 
 Core::~Core() { Stop(); }
 
@@ -93,13 +94,8 @@ Status Core::Recover() {
                    BlobStore::Open(state + "/blobs", static_cast<uint64_t>(options_.config.limits.blob_bytes_max)));
   outputs_ = std::make_unique<OutputWriter>(options_.output_dir, state + "/temp");
   catalog_ = std::make_shared<const Catalog>(options_.catalog);
-  ControlOptions control;
+  ControlOptions control = ControlOptionsOf(options_.config);
   ASSIGN_OR_RETURN(control.epoch, store_->NextEpoch());
-  const ClusterConfig::Scheduling& scheduling = options_.config.scheduling;
-  control.attempts_max = static_cast<int>(scheduling.attempts_max);
-  control.poison_workers = static_cast<int>(scheduling.poison_workers);
-  control.hung_factor = scheduling.hung_factor;
-  control.hung_ms_min = static_cast<int64_t>(scheduling.hung_seconds_min * 1000);
   control_ = std::make_unique<Control>(control);
 
   auto known = store_->GetValue("workers");
@@ -108,8 +104,8 @@ Status Core::Recover() {
     for (const auto& [name, enabled] : workers.items())
       known_workers_[name] = enabled.is_boolean() && enabled.get<bool>();
   }
-  for (const std::string& name : options_.configured_workers) known_workers_.emplace(name, true);
-  for (const std::string& name : options_.disabled_workers) known_workers_[name] = false;
+  for (const std::string& name : options_.configured_workers) known_workers_.emplace(name, configured_[name] = true);
+  for (const std::string& name : options_.disabled_workers) known_workers_[name] = configured_[name] = false;
   for (const auto& [name, enabled] : known_workers_) Apply(control_->SetWorkerEnabled(name, enabled, NowMs()));
 
   auto extra = store_->GetValue("catalog");  // node types that workers brought along before the restart
@@ -126,6 +122,8 @@ Status Core::Recover() {
     const std::string id = job.job.id;
     open_[id].record = job.job;
     auto settings = ParseJson(job.job.settings_json);
+    if (settings.ok()) open_[id].trace = settings->value("trace", "");
+    const LogScope scope(About(id));
     std::vector<std::string> output_nodes;
     if (settings.ok() && settings->contains("outputs"))
       for (const Json& node : (*settings)["outputs"]) output_nodes.push_back(node.get<std::string>());
@@ -159,26 +157,11 @@ Status Core::Recover() {
 void Core::SetFleet(Fleet* fleet) { fleet_ = fleet; }
 
 void Core::Start() {
+  last_tick_ms_ = NowMs();
   queue_.SetTick(1000, [this] {
+    last_tick_ms_ = NowMs();
     Apply(control_->Tick(NowMs()));
     CollectGarbage();
-  });
-}
-
-void Core::CollectGarbage() {
-  const int64_t now = NowMs();
-  if (now < next_garbage_ms_) return;
-  next_garbage_ms_ = now + kGarbageEveryMs;
-  auto live = store_->LiveBlobs();
-  if (!live.ok()) return;
-  for (const auto& [id, job] : control_->jobs())
-    for (const auto& [stage_id, stage] : job.stages)
-      for (const Stage::Tile& tile : stage.tiles)
-        for (const Blob& crop : tile.crops) live->insert(crop.hash);
-  pixels_.Post([this, live = std::move(*live)] {
-    auto collected = blobs_->Collect(live, kGarbageAgeSeconds);
-    if (collected.ok() && collected->blobs > 0)
-      LogDebug("removed ", collected->blobs, " unused blobs, ", collected->bytes >> 20, " MiB");
   });
 }
 
@@ -191,8 +174,10 @@ void Core::Apply(Effects effects) {
   // Everything up to an acknowledgement is durable before it leaves.
   auto flush = [&] {
     if (!batch) return;
+    const int64_t start_ms = NowMs();
     Status committed = broken.ok() ? batch->Commit() : broken;
     batch.reset();
+    figures_.commit_seconds.Observe(static_cast<double>(NowMs() - start_ms) / 1000);
     if (broken.ok() && !committed.ok()) broken = committed;
   };
   for (Effect& any : effects) {
@@ -205,6 +190,10 @@ void Core::Apply(Effects effects) {
           broken = begun.status();
       }
       broken_job = record->job;
+      if (!record->worker.empty()) {
+        ++figures_.results;
+        figures_.task_seconds.Observe(record->seconds);
+      }
       if (broken.ok())
         broken = store_->AcceptTask({record->job, record->task, record->results, record->files, record->worker,
                                      record->attempt, record->seconds});
@@ -240,9 +229,11 @@ void Core::AckNow(const effect::SendAck& ack, bool durable) {
   message.mutable_ack()->set_attempt(ack.attempt);
   message.mutable_ack()->set_accepted(ack.accepted && durable);
   message.mutable_ack()->set_note(ack.note);
-  if (!ack.note.empty() && ack.note.find("other bytes") != std::string::npos)
+  if (!ack.note.empty() && ack.note.find("other bytes") != std::string::npos) {
+    ++figures_.other_bytes;
     LogWarning("task ", ack.task, " on worker \"", ack.worker, "\": ", ack.note,
                "; is its hardware or thread count another?");
+  }
   if (fleet_ != nullptr) fleet_->Send(ack.worker, std::move(message));
 }
 
@@ -272,6 +263,10 @@ void Core::Carry(const effect::SendLease& send) {
     input.set_name(name);
     *input.mutable_blob() = ToProto(blob);
   }
+  const LogFields about = About(send.job, send.task, send.attempt, send.worker);
+  lease.set_trace_id(about.trace);
+  const LogScope scope(about);
+  ++figures_.leases;
   LogDebug("lease ", send.task, " attempt ", send.attempt, " to \"", send.worker, "\"");
   if (fleet_ != nullptr) fleet_->Send(send.worker, std::move(message));
 }
@@ -301,7 +296,7 @@ void Core::Carry(const effect::OpenCanvas& open) {
         ASSIGN_OR_RETURN(settings[name], LiteralOf(*blobs_, blob));
       }
       ASSIGN_OR_RETURN(const std::string image, blobs_->ReadAll(open.image.hash));
-      ASSIGN_OR_RETURN(Canvas canvas, Canvas::FromBlob(image, options_.config.limits.image_pixels_max));
+      ASSIGN_OR_RETURN(Canvas canvas, Canvas::FromBlob(image, config()->limits.image_pixels_max));
       ASSIGN_OR_RETURN(TileStage stage, PlanTileStage(settings, open.split, open.order, open.documented, canvas.width(),
                                                       canvas.height()));
       canvases_[{open.job, open.stage}] = {std::make_unique<Canvas>(std::move(canvas)), std::move(stage.plan)};
@@ -412,6 +407,8 @@ void Core::OutputsSaved(const std::string& id, StatusOr<std::vector<SavedOutput>
   record.state = "done";
   record.ended_unix_ms = now;
   record.seconds = seconds;
+  CountEnd(record);
+  const LogScope scope(About(id));
   it->second.outputs = std::move(*saved);
   LogInfo("job ", id, " done in ", seconds, " s, ", it->second.outputs.size(), " files");
   Apply(control_->JobSaved(id, NowMs()));
@@ -429,6 +426,8 @@ void Core::EndJob(const std::string& id, const std::string& state, const std::st
   record.ended_unix_ms = now;
   record.seconds = static_cast<double>(now - record.created_unix_ms) / 1000.0;
   Status ended = store_->FinishJob(id, state, error, now, record.seconds, {});
+  CountEnd(record);
+  const LogScope scope(About(id));
   if (!ended.ok()) LogError("job ", id, " ended but could not be recorded: ", Message(ended));
   outputs_->Release(id);
   LogInfo("job ", id, " ", state, ": ", error);
@@ -458,6 +457,7 @@ FleetEvents Core::fleet_events() {
     queue_.Post([this, name, instance] {
       auto known = control_->workers().find(name);
       if (known == control_->workers().end() || known->second.info.instance != instance) return;
+      ++figures_.workers_lost;
       LogInfo("worker \"", name, "\" left");
       {
         std::lock_guard lock(mutex_);
@@ -509,7 +509,8 @@ void Core::HandleMessage(const std::string& name, v1::FromWorker message) {
         inventories_[name] = info.inventory;
       }
       v1::ToWorker welcome;
-      welcome.mutable_welcome()->set_protocol(kProtocolVersion);
+      // An older worker hears its own version, which it knows how to speak (docs/protocol.md, "Versions").
+      welcome.mutable_welcome()->set_protocol(std::min(attach.protocol(), kProtocolVersion));
       welcome.mutable_welcome()->set_master_version(kProgramVersion);
       welcome.mutable_welcome()->set_heartbeat_ms(
           static_cast<uint32_t>(options_.config.scheduling.heartbeat_seconds * 1000));
@@ -578,12 +579,16 @@ void Core::HandleMessage(const std::string& name, v1::FromWorker message) {
     }
     case v1::FromWorker::kFailed: {
       const v1::TaskFailed& failed = message.failed();
+      const size_t slash = failed.task_id().find('/');
+      const LogScope scope(About(failed.task_id().substr(0, slash), failed.task_id(), failed.attempt(), name));
+      ++figures_.failures;
       LogWarning("task ", failed.task_id(), " failed on worker \"", name, "\": ", failed.message());
       Apply(control_->TaskFailed(name, failed.task_id(), failed.attempt(), failed.message(), failed.retry_elsewhere(),
                                  now));
       break;
     }
     case v1::FromWorker::kReturned:
+      ++figures_.returned;
       Apply(control_->TaskReturned(name, message.returned().task_id(), message.returned().attempt(), now));
       break;
     case v1::FromWorker::kLog: {

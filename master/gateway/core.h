@@ -15,6 +15,7 @@
 #include "atelier/v1/admin.pb.h"
 #include "atelier/v1/session.pb.h"
 #include "common/base/log.h"
+#include "common/base/log_fields.h"
 #include "common/base/status.h"
 #include "common/config/cluster_config.h"
 #include "common/graph/schema.h"
@@ -23,6 +24,7 @@
 #include "master/collect/canvas.h"
 #include "master/control/control.h"
 #include "master/fleet/fleet.h"
+#include "master/gateway/core_figures.h"
 #include "master/gateway/serial_queue.h"
 #include "master/gateway/watcher.h"
 #include "master/store/blob_store.h"
@@ -53,8 +55,36 @@ class Core {
   void SetFleet(Fleet* fleet);
   /// Starts scheduling. Call once, after SetFleet().
   void Start();
+  /// Takes no more jobs; what runs goes on, its results are still accepted.
+  void BeginDrain() { draining_ = true; }
   /// Stops both threads; the state on disk is whole at any time anyway.
   void Stop();
+
+  /// Goes on with the live settings of another configuration (TakeLiveSettings).
+  void Reconfigure(const ClusterConfig& config);
+  /// The configured workers are now these; those that no longer are get no more work and count as no replica.
+  void SetConfiguredWorkers(std::vector<std::string> enabled, std::vector<std::string> disabled);
+  std::shared_ptr<const ClusterConfig> config();
+
+  struct Health {
+    bool alive = false;  // the control thread answers
+    bool ready = false;  // jobs are accepted
+    std::string text;    // "ok", or what is wrong, a line each
+  };
+  Health CheckHealth();
+  /// /metrics. No secrets, no label whose values grow with use.
+  std::string MetricsPage();
+  CoreFigures& figures() { return figures_; }
+  /// Keeps a line for `atelier logs`: of a job, a worker or, "", the master. It does not log. Thread: any.
+  void KeepLine(const std::string& subject, const std::string& line) { AddLog(subject, line); }
+
+  struct Backed {
+    std::string folder;
+    uint64_t blobs = 0, bytes = 0;
+  };
+  /// Copies the database and links the blobs of open jobs into a fresh folder STATE/backup-*, a state folder to start
+  /// a master on. Earlier ones are removed. Errors: RESOURCE_EXHAUSTED, FAILED_PRECONDITION.
+  StatusOr<Backed> Backup();
 
   StatusOr<v1::SubmitReply> Submit(const v1::SubmitRequest& request);
   StatusOr<v1::ExplainReply> Explain(const v1::SubmitRequest& request);
@@ -78,6 +108,7 @@ class Core {
   // What is known of an open job beside the reducer's part.
   struct OpenJobInfo {
     JobRecord record;
+    std::string trace;
     std::vector<MadeFile> files;  // while they are being saved
     std::vector<SavedOutput> outputs;
   };
@@ -114,6 +145,7 @@ class Core {
   void Carry(const effect::PasteTile& paste);
   void Carry(const effect::CloseCanvas& close);
   void Carry(const effect::SaveOutputs& save);
+  void Carry(const effect::Refused& refused);
   void EndJob(const std::string& id, const std::string& state, const std::string& error);
   void OutputsSaved(const std::string& id, StatusOr<std::vector<SavedOutput>> saved);
   void Notify(const std::string& job, const std::string& task, const std::string& preview = "",
@@ -128,8 +160,17 @@ class Core {
   v1::Worker DescribeWorker(const std::string& name, const Worker& worker);
   void AddLog(const std::string& subject, const std::string& line);
   void CollectGarbage();
+  void ForgetOldJobs(const ClusterConfig::Retention& retention);
+  void DeleteOldOutputs(const ClusterConfig::Retention& retention);
+  void CountEnd(const JobRecord& record);
+  ControlOptions ControlOptionsOf(const ClusterConfig& config) const;
+  LogFields About(const std::string& job, const std::string& task = "", uint64_t attempt = 0,
+                  const std::string& worker = "");
 
-  const CoreOptions options_;
+  const CoreOptions options_;  // options_.config is what it was started with; config() is what holds now
+  CoreFigures figures_;
+  std::atomic<bool> draining_ = false;
+  std::atomic<int64_t> last_tick_ms_ = 0;
   std::unique_ptr<BlobStore> blobs_;
   std::unique_ptr<JobStore> store_;  // control thread
   std::unique_ptr<OutputWriter> outputs_;
@@ -138,11 +179,13 @@ class Core {
   std::map<std::string, std::string> worker_notes_;  // control thread
   std::map<std::string, bool> known_workers_;        // control thread: name to enabled
   std::set<std::string> local_workers_;              // control thread
-  int64_t next_garbage_ms_ = 0;
+  std::map<std::string, bool> configured_;           // control thread: name to enabled, as the file has it
+  int64_t next_garbage_ms_ = 0, next_retention_ms_ = 0;
   std::map<std::pair<std::string, std::string>, CanvasWork> canvases_;  // canvas thread
   Fleet* fleet_ = nullptr;
 
   std::mutex mutex_;  // guards what follows
+  std::shared_ptr<const ClusterConfig> config_;
   std::shared_ptr<const Catalog> catalog_;
   std::map<std::string, std::shared_ptr<const Catalog>> catalogs_;       // of workers, by digest
   std::map<std::string, std::shared_ptr<const Inventory>> inventories_;  // of connected workers

@@ -69,6 +69,7 @@ v1::Job Core::DescribeRecord(const JobRecord& record, bool with_tasks) {
   job.set_tasks_total(static_cast<uint32_t>(tasks->size()));
   job.set_tasks_done(static_cast<uint32_t>(tasks->size()));
   if (!with_tasks) return job;
+  if (auto settings = ParseJson(record.settings_json); settings.ok()) job.set_trace_id(settings->value("trace", ""));
   for (const AcceptedTask& from : *tasks) {
     v1::Task& task = *job.add_tasks();
     task.set_id(from.task_id);
@@ -91,6 +92,7 @@ v1::Job Core::DescribeJob(const Job& job, bool with_tasks) {
   for (const auto& [id, task] : job.tasks) done += task.state == TaskState::kDone ? 1 : 0;
   out.set_tasks_done(done);
   out.set_waiting(control_->WhyWaiting(job.id));
+  if (info != open_.end()) out.set_trace_id(info->second.trace);
   if (with_tasks)
     for (const std::string& id : job.task_order) *out.add_tasks() = DescribeTask(job, id);
   return out;
@@ -223,7 +225,7 @@ void Core::AddLog(const std::string& subject, const std::string& line) {
   if (logs_.size() >= kLogSubjectsMax && !logs_.contains(subject)) logs_.erase(logs_.begin());
   auto& lines = logs_[subject];
   lines.push_back(line);
-  while (lines.size() > static_cast<size_t>(options_.config.limits.log_lines_max)) lines.pop_front();
+  while (lines.size() > static_cast<size_t>(config_->limits.log_lines_max)) lines.pop_front();
 }
 
 std::vector<std::string> Core::Logs(const std::string& subject, uint32_t lines) {

@@ -21,16 +21,16 @@ namespace {
 constexpr int64_t kInputBytesMax = 4LL << 30;  // of one input file
 constexpr size_t kInputListMax = 100'000;
 
-std::string NewJobId() {
-  unsigned char random[6] = {};
-  ATELIER_CHECK(getrandom(random, sizeof random, 0) == sizeof random);
+std::string RandomHex(size_t bytes) {
+  std::string random(bytes, '\0');
+  ATELIER_CHECK(getrandom(random.data(), bytes, 0) == static_cast<ssize_t>(bytes));
   static constexpr char kHex[] = "0123456789abcdef";
-  std::string id = "j";
-  for (unsigned char byte : random) {
-    id += kHex[byte >> 4];
-    id += kHex[byte & 15];
+  std::string hex;
+  for (const char c : random) {
+    hex += kHex[static_cast<unsigned char>(c) >> 4];
+    hex += kHex[static_cast<unsigned char>(c) & 15];
   }
-  return id;
+  return hex;
 }
 
 uint64_t RandomSeed() {
@@ -106,6 +106,7 @@ int Core::ConfiguredReplicas() {
 
 StatusOr<Core::Prepared> Core::Prepare(const v1::SubmitRequest& request, bool store_inputs) {
   Prepared out;
+  const std::shared_ptr<const ClusterConfig> config = this->config();
   const std::shared_ptr<const Catalog> known = catalog();
   WidgetTable widgets = options_.widgets;
   widgets.Merge(*known);
@@ -123,14 +124,13 @@ StatusOr<Core::Prepared> Core::Prepare(const v1::SubmitRequest& request, bool st
   out.outputs = report.valid_outputs;
   out.prompt_json = DumpJson(report.prompt);
 
-  out.tiles = request.tiles().empty() ? options_.config.scheduling.tiles : request.tiles();
-  if (request.replicas() > static_cast<uint32_t>(options_.config.limits.replicas_max))
-    return InvalidArgument("replicas: ", request.replicas(), " is above the limit of ",
-                           options_.config.limits.replicas_max);
+  out.tiles = request.tiles().empty() ? config->scheduling.tiles : request.tiles();
+  if (request.replicas() > static_cast<uint32_t>(config->limits.replicas_max))
+    return InvalidArgument("replicas: ", request.replicas(), " is above the limit of ", config->limits.replicas_max);
   out.replicas = static_cast<int>(request.replicas());
   if (out.replicas == 0) queue_.Run([&] { out.replicas = ConfiguredReplicas(); });
-  ASSIGN_OR_RETURN(out.plan, MakePlan(out.prompt, out.outputs, *known,
-                                      {out.replicas, out.tiles, options_.config.scheduling.compat}));
+  ASSIGN_OR_RETURN(out.plan,
+                   MakePlan(out.prompt, out.outputs, *known, {out.replicas, out.tiles, config->scheduling.compat}));
   auto too_large = [](const TaskSpec& task) {
     return DumpJson(task.nodes).size() > static_cast<size_t>(limits::kMessageBytesMax);
   };
@@ -158,25 +158,28 @@ StatusOr<Core::Prepared> Core::Prepare(const v1::SubmitRequest& request, bool st
 }
 
 StatusOr<v1::SubmitReply> Core::Submit(const v1::SubmitRequest& request) {
+  if (draining_) return Unavailable("the master is ending; submit again when it is back");
+  const std::shared_ptr<const ClusterConfig> config = this->config();
   struct statvfs disk {};
   if (statvfs(options_.state_dir.c_str(), &disk) == 0) {
     const int64_t free = static_cast<int64_t>(disk.f_bavail) * static_cast<int64_t>(disk.f_frsize);
-    if (free < options_.config.limits.disk_free_bytes_min)
+    if (free < config->limits.disk_free_bytes_min)
       return ResourceExhausted("the disk of the state folder ", options_.state_dir, " is full (", free >> 20,
                                " MiB free, limits.disk_free_bytes_min asks for ",
-                               options_.config.limits.disk_free_bytes_min >> 20,
-                               " MiB): free some space, then submit again");
+                               config->limits.disk_free_bytes_min >> 20, " MiB): free some space, then submit again");
   }
   ASSIGN_OR_RETURN(Prepared prepared, Prepare(request, true));
   v1::SubmitReply reply;
   reply.set_report_json(prepared.report_json);
   if (prepared.outputs.empty()) return reply;
 
-  const std::string id = NewJobId();
+  const std::string id = "j" + RandomHex(6);
+  const std::string trace = RandomHex(16);
   Json settings{{"outputs", prepared.outputs},
                 {"submitter", request.submitter()},
                 {"priority", request.priority()},
                 {"compat", prepared.plan.compat},
+                {"trace", trace},
                 {"graph", prepared.prompt}};
   JobRecord record;
   record.id = id;
@@ -195,15 +198,18 @@ StatusOr<v1::SubmitReply> Core::Submit(const v1::SubmitRequest& request) {
 
   Status stored;
   const bool ran = queue_.Run([&] {
-    if (static_cast<int64_t>(open_.size()) >= options_.config.limits.jobs_waiting_max) {
+    if (static_cast<int64_t>(open_.size()) >= config->limits.jobs_waiting_max) {
       stored = ResourceExhausted("there are ", open_.size(), " jobs waiting already (limits.jobs_waiting_max)");
       return;
     }
     stored = store_->InsertJob(record, prepared.inputs);
     if (!stored.ok()) return;
+    open_[id].record = record;
+    open_[id].trace = trace;
+    ++figures_.jobs_accepted;
+    const LogScope scope(About(id));
     LogInfo("job ", id, " accepted: ", job.plan.tasks.size(), " tasks, ", job.plan.stages.size(), " tiled stages, ",
             record.replicas, " replicas");
-    open_[id].record = record;
     Apply(control_->AddJob(std::move(job), NowMs()));
   });
   if (!ran) return Unavailable("the master is ending");

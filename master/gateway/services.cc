@@ -89,6 +89,14 @@ grpc::Status AdminServer::Shutdown(grpc::ServerContext*, const v1::ShutdownReque
   shutdown_();
   return grpc::Status::OK;
 }
+grpc::Status AdminServer::Backup(grpc::ServerContext*, const v1::BackupRequest*, v1::BackupReply* reply) {
+  auto backed = core_->Backup();
+  if (!backed.ok()) return ToGrpc(backed.status());
+  reply->set_folder(backed->folder);
+  reply->set_blobs(backed->blobs);
+  reply->set_bytes(backed->bytes);
+  return grpc::Status::OK;
+}
 
 // ---- blobs ----
 

@@ -30,6 +30,7 @@ class AdminServer final : public v1::AdminService::Service {
   grpc::Status Explain(grpc::ServerContext*, const v1::SubmitRequest*, v1::ExplainReply*) override;
   grpc::Status GetServer(grpc::ServerContext*, const v1::GetServerRequest*, v1::Server*) override;
   grpc::Status Shutdown(grpc::ServerContext*, const v1::ShutdownRequest*, v1::ShutdownReply*) override;
+  grpc::Status Backup(grpc::ServerContext*, const v1::BackupRequest*, v1::BackupReply*) override;
 
  private:
   Core* const core_;

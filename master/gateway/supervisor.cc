@@ -19,6 +19,7 @@ namespace atelier {
 namespace {
 
 constexpr int64_t kBackoffMsMax = 30'000;
+constexpr int64_t kLeaveMs = 20'000;    // for a worker that was taken out of the configuration
 constexpr int64_t kHealthyMs = 10'000;  // a worker that ran so long starts again at once
 
 int64_t NowMs() {
@@ -38,11 +39,44 @@ Supervisor::Supervisor(std::function<void(const std::string&, const std::string&
 Supervisor::~Supervisor() { Stop(5); }
 
 void Supervisor::Start(std::vector<LocalWorker> workers, const std::string& log_dir) {
-  if (workers.empty()) return;
   log_dir_ = log_dir;
-  for (LocalWorker& worker : workers) children_.push_back({std::move(worker)});
+  wanted_ = std::move(workers);
   wake_fd_ = eventfd(0, EFD_CLOEXEC);
   thread_ = std::thread([this] { Loop(); });
+}
+
+void Supervisor::SetWorkers(std::vector<LocalWorker> workers) {
+  {
+    std::lock_guard lock(mutex_);
+    wanted_ = std::move(workers);
+  }
+  Wake();
+}
+
+void Supervisor::Wake() {
+  const uint64_t one = 1;
+  (void)!write(wake_fd_, &one, sizeof one);
+}
+
+// Who is no longer wanted, or wanted otherwise, leaves; who is missing becomes a child. A worker that is wanted with
+// other arguments comes back when the old process has ended.
+void Supervisor::Arrange(const std::vector<LocalWorker>& wanted) {
+  for (Child& child : children_) {
+    const auto want = std::find_if(wanted.begin(), wanted.end(),
+                                   [&](const LocalWorker& worker) { return worker.name == child.worker.name; });
+    if (want != wanted.end() && want->arguments == child.worker.arguments) continue;
+    if (child.leaving) continue;
+    child.leaving = true;
+    child.kill_at_ms = NowMs() + kLeaveMs;
+    if (child.pid > 0) kill(child.pid, SIGTERM);
+    LogInfo("worker \"", child.worker.name, "\" is ended: ",
+            want == wanted.end() ? "it is no longer wanted here" : "it is started again with other settings");
+  }
+  std::erase_if(children_, [](const Child& child) { return child.leaving && child.pid < 0; });
+  for (const LocalWorker& worker : wanted)
+    if (std::none_of(children_.begin(), children_.end(),
+                     [&](const Child& child) { return child.worker.name == worker.name; }))
+      children_.push_back({worker});
 }
 
 void Supervisor::Stop(double end_seconds) {
@@ -52,8 +86,7 @@ void Supervisor::Stop(double end_seconds) {
     end_seconds_ = end_seconds;
   }
   if (!thread_.joinable()) return;
-  const uint64_t one = 1;
-  (void)!write(wake_fd_, &one, sizeof one);
+  Wake();
   thread_.join();
   close(wake_fd_);
 }
@@ -97,8 +130,10 @@ void Supervisor::Loop() {
   int64_t kill_at_ms = 0;
   bool killed = false;
   for (;;) {
+    std::vector<LocalWorker> wanted;
     {
       std::lock_guard lock(mutex_);
+      wanted = wanted_;
       if (stopping_ && !stopping) {
         stopping = true;
         kill_at_ms = NowMs() + static_cast<int64_t>(end_seconds_ * 1000);
@@ -106,6 +141,7 @@ void Supervisor::Loop() {
           if (child.pid > 0) kill(child.pid, SIGTERM);
       }
     }
+    if (!stopping) Arrange(wanted);
     const int64_t now = NowMs();
     int64_t wait_ms = -1;
     std::vector<pollfd> fds{{wake_fd_, POLLIN, 0}};
@@ -116,6 +152,13 @@ void Supervisor::Loop() {
           wait_ms = wait_ms < 0 ? child.start_again_ms - now : std::min(wait_ms, child.start_again_ms - now);
       }
       if (child.pid > 0) fds.push_back({child.pidfd, POLLIN, 0});
+      if (child.pid > 0 && child.leaving) {
+        const int64_t left = child.kill_at_ms - now;
+        if (left <= 0)
+          kill(child.pid, SIGKILL);
+        else
+          wait_ms = wait_ms < 0 ? left : std::min(wait_ms, left);
+      }
     }
     if (stopping) {
       if (fds.size() == 1) return;
@@ -137,7 +180,7 @@ void Supervisor::Loop() {
       if (child.pid <= 0 || waitpid(child.pid, &status, WNOHANG) != child.pid) continue;
       close(child.pidfd);
       child.pid = child.pidfd = -1;
-      if (stopping) continue;
+      if (stopping || child.leaving) continue;
       const bool healthy = NowMs() - child.started_ms >= kHealthyMs;
       child.failures = healthy ? 0 : child.failures + 1;
       const int64_t delay =

@@ -27,6 +27,8 @@ class Supervisor {
   /// Sends SIGTERM, waits `end_seconds`, kills what is left.
   ~Supervisor();
   void Start(std::vector<LocalWorker> workers, const std::string& log_dir);
+  /// From now on exactly these: others get SIGTERM (and 20 s), those with other arguments are started again.
+  void SetWorkers(std::vector<LocalWorker> workers);
   void Stop(double end_seconds);
 
  private:
@@ -36,14 +38,19 @@ class Supervisor {
     int pidfd = -1;
     int64_t started_ms = 0, start_again_ms = 0;
     int failures = 0;
+    bool leaving = false;
+    int64_t kill_at_ms = 0;  // of one that leaves
   };
   void Loop();
+  void Wake();
+  void Arrange(const std::vector<LocalWorker>& wanted);
   void Launch(Child& child);
 
   const std::function<void(const std::string&, const std::string&)> note_;
   std::string log_dir_;
-  std::vector<Child> children_;
-  int wake_fd_ = -1;  // eventfd
+  std::vector<Child> children_;      // of the thread
+  std::vector<LocalWorker> wanted_;  // guarded by mutex_
+  int wake_fd_ = -1;                 // eventfd
   bool stopping_ = false;
   double end_seconds_ = 5;
   std::mutex mutex_;

@@ -20,6 +20,7 @@ namespace {
 constexpr size_t kBufferBytes = 256 << 10;        // below it a write call costs more than the copy
 constexpr uint64_t kWriteBehindBytes = 64 << 20;  // the disk starts on each so much while the next is hashed
 constexpr uint64_t kReadBytes = 1 << 20;
+constexpr double kInUseSeconds = 60;            // what was used within is about to be used again
 constexpr uint64_t kReserveBytesMin = 1 << 20;  // smaller files are not worth the call
 
 Status NotAHash(std::string_view text) {
@@ -301,9 +302,23 @@ StatusOr<BlobRef> BlobStore::PutFile(const std::string& path) {
   return BlobRef{std::move(hash), size};
 }
 
-StatusOr<BlobStore::Collected> BlobStore::Collect(const std::set<std::string>& live, double age_seconds) {
+StatusOr<BlobStore::Collected> BlobStore::Collect(const std::set<std::string>& live, double age_seconds,
+                                                  uint64_t idle_bytes_max) {
+  struct Idle {
+    double age;
+    uint64_t bytes;
+    std::string path;
+  };
   Collected collected;
+  std::vector<Idle> idle;
+  uint64_t idle_bytes = 0;
   const double now = static_cast<double>(std::time(nullptr));
+  const auto remove = [&](const std::string& path, uint64_t bytes) {
+    if (unlink(path.c_str()) != 0) return false;
+    ++collected.blobs;
+    collected.bytes += bytes;
+    return true;
+  };
   std::error_code error;
   for (const auto& folder : std::filesystem::directory_iterator(dir_, error)) {
     const std::string folder_name = folder.path().filename().string();
@@ -312,16 +327,43 @@ StatusOr<BlobStore::Collected> BlobStore::Collect(const std::set<std::string>& l
     for (const auto& entry : std::filesystem::directory_iterator(folder.path(), inner)) {
       const std::string name = entry.path().filename().string();
       struct stat info {};
-      if (!IsSha256Hex(name) || live.contains(name) || stat(entry.path().c_str(), &info) != 0) continue;
-      if (now - static_cast<double>(info.st_mtim.tv_sec) < age_seconds) continue;
-      if (unlink(entry.path().c_str()) != 0) continue;
-      ++collected.blobs;
-      collected.bytes += static_cast<uint64_t>(info.st_size);
+      if (!IsSha256Hex(name) || stat(entry.path().c_str(), &info) != 0) continue;
+      const auto bytes = static_cast<uint64_t>(info.st_size);
+      if (!live.contains(name)) {
+        const double age = now - static_cast<double>(info.st_mtim.tv_sec);
+        if (age >= age_seconds && remove(entry.path().string(), bytes)) continue;
+        idle_bytes += bytes;
+        if (idle_bytes_max > 0 && age >= kInUseSeconds) idle.push_back({age, bytes, entry.path().string()});
+      }
+      ++collected.kept_blobs;
+      collected.kept_bytes += bytes;
     }
     if (inner) return FileError(inner.value(), Cat("list '", folder_name, "'"), dir_);
   }
   if (error) return FileError(error.value(), "list blobs", dir_);
+  if (idle_bytes_max == 0 || idle_bytes <= idle_bytes_max) return collected;
+  std::sort(idle.begin(), idle.end(), [](const Idle& a, const Idle& b) { return a.age > b.age; });
+  for (const Idle& one : idle) {
+    if (idle_bytes <= idle_bytes_max) break;
+    if (!remove(one.path, one.bytes)) continue;
+    idle_bytes -= one.bytes;
+    --collected.kept_blobs;
+    collected.kept_bytes -= one.bytes;
+  }
   return collected;
+}
+
+StatusOr<uint64_t> BlobStore::LinkInto(const std::string& hash, const std::string& folder) {
+  if (!IsSha256Hex(hash)) return NotAHash(hash);
+  const std::string below = Cat(folder, "/", hash.substr(0, 2)), to = Cat(below, "/", hash);
+  RETURN_IF_ERROR(MakeFolders(below));
+  std::error_code error;
+  const uint64_t bytes = std::filesystem::file_size(PathOf(hash), error);
+  if (error) return 0;
+  if (link(PathOf(hash).c_str(), to.c_str()) == 0 || errno == EEXIST) return bytes;
+  std::filesystem::copy_file(PathOf(hash), to, error);
+  if (error) return FileError(error.value(), "copy a blob", folder);
+  return bytes;
 }
 
 void BlobStore::MoveAside(const std::string& hash) {

@@ -105,10 +105,15 @@ class BlobStore {
   StatusOr<BlobRef> PutFile(const std::string& path);
 
   struct Collected {
-    uint64_t blobs = 0, bytes = 0;
+    uint64_t blobs = 0, bytes = 0;            // removed
+    uint64_t kept_blobs = 0, kept_bytes = 0;  // all that are left
   };
-  /// Removes the blobs that are not in `live` and were neither written nor asked for within `age_seconds`.
-  StatusOr<Collected> Collect(const std::set<std::string>& live, double age_seconds);
+  /// Removes the blobs that are not in `live` and were neither written nor asked for within `age_seconds`; of what is
+  /// left of them beyond `idle_bytes_max` (0: any) the least recently used too, but none used within a minute.
+  StatusOr<Collected> Collect(const std::set<std::string>& live, double age_seconds, uint64_t idle_bytes_max = 0);
+  /// Makes `folder`/ab/abcdef... the same file as that blob (a hard link), or a copy where links cannot be. A blob
+  /// that is not there is left out; its bytes, 0 then. Errors: RESOURCE_EXHAUSTED, FAILED_PRECONDITION.
+  StatusOr<uint64_t> LinkInto(const std::string& hash, const std::string& folder);
 
   const std::string& dir() const { return dir_; }
 

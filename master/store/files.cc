@@ -41,8 +41,6 @@ int OpenBeneath(int root, const std::string& relative) {
 
 }  // namespace
 
-void (*failpoint_hook)(std::string_view name) = nullptr;
-
 Fd& Fd::operator=(Fd&& other) noexcept {
   if (this != &other) {
     if (fd_ >= 0) close(fd_);

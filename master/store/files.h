@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -44,9 +45,18 @@ StatusOr<Fd> OpenFolderBeneath(const std::string& root, const std::string& relat
 /// Makes the folder and those above it. Errors: those of FileError. Thread: any.
 Status MakeFolders(const std::string& path);
 
-/// For tests: called with a name at each instant at which a crash would be instructive; null in production. Set before
-/// threads start.
+/// For tests: called with a name at each instant at which a crash would be instructive; null unless a test or
+/// ArmFailpoints() sets it. Set before threads start.
 extern void (*failpoint_hook)(std::string_view name);
+
+/// Every name that Failpoint() is called with in the store, in the order of a job's life.
+std::span<const std::string_view> Failpoints();
+
+/// Takes $ATELIER_FAILPOINT, "NAME" or "NAME:COUNT": the process kills itself (SIGKILL) when it comes to NAME for the
+/// COUNT-th time. Nothing happens without the variable. Errors: INVALID_ARGUMENT for a name that there is not. Thread:
+/// before any other.
+Status ArmFailpoints();
+
 inline void Failpoint(std::string_view name) {
   if (failpoint_hook != nullptr) failpoint_hook(name);
 }

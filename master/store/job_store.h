@@ -77,6 +77,20 @@ class JobStore {
   /// Removes an ended job and all that belongs to it. Errors: NOT_FOUND, FAILED_PRECONDITION (still open).
   Status DeleteJob(std::string_view id);
 
+  /// Forgets where an ended job's files lie, which were deleted.
+  Status DeleteOutputs(std::string_view job_id);
+  /// Copies the whole database into the file `path`, which must not be there, as of now; its bytes. Errors:
+  /// FAILED_PRECONDITION.
+  StatusOr<uint64_t> BackupTo(const std::string& path);
+
+  struct Ended {
+    std::string id;
+    int64_t ended_unix_ms = 0;
+  };
+  /// Jobs that ended before a time, those that ended first first; `limit` 0: all.
+  StatusOr<std::vector<Ended>> EndedJobs(int64_t before_unix_ms, uint32_t limit);
+  StatusOr<int64_t> CountEndedJobs();
+
   /// The jobs that have not ended, in order of creation (as inserted).
   StatusOr<std::vector<OpenJob>> LoadOpenJobs();
   /// The newest jobs first; `limit` 0: all.

@@ -100,13 +100,10 @@ Cluster::Cluster(ClusterOptions options) : options_(std::move(options)) {
 
 Cluster::~Cluster() = default;
 
-void Cluster::StartMaster() {
+Process& Cluster::LaunchMaster(const std::map<std::string, std::string>& environment) {
   master_.reset();
   const std::string port_file = dir_ / "address";
   unlink(port_file.c_str());
-  const int watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-  REQUIRE(watch >= 0);
-  REQUIRE(inotify_add_watch(watch, dir_.path().c_str(), IN_MOVED_TO | IN_CLOSE_WRITE) >= 0);
   std::vector<std::string> arguments = {BinDir() + "/atelier-master",
                                         "--listen",
                                         address_.empty() ? "127.0.0.1:0" : address_,
@@ -117,16 +114,27 @@ void Cluster::StartMaster() {
                                         "--input",
                                         dir_ / "input",
                                         "--output",
-                                        dir_ / "output",
-                                        "--local-workers",
-                                        "0",
+                                        output_dir(),
                                         "--port-file",
                                         port_file};
-  if (!options_.config.empty()) arguments.insert(arguments.end(), {"--config", dir_ / "cluster.yaml"});
+  if (!options_.config.empty()) arguments.insert(arguments.end(), {"--config", config_file()});
   if (!options_.catalog.empty()) arguments.insert(arguments.end(), {"--catalog", dir_ / "catalog.json"});
-  master_ = std::make_unique<Process>(
-      arguments, dir_ / ("master-" + std::to_string(++starts_) + ".log"),
-      std::map<std::string, std::string>{{"ATELIER_DATA_DIR", ATELIER_SOURCE_DIR "/config"}}, options_.master_limits);
+  if (options_.master_flags.empty()) arguments.insert(arguments.end(), {"--local-workers", "0"});
+  arguments.insert(arguments.end(), options_.master_flags.begin(), options_.master_flags.end());
+  std::map<std::string, std::string> variables{{"ATELIER_DATA_DIR", ATELIER_SOURCE_DIR "/config"}};
+  for (const auto& [name, value] : options_.master_environment) variables[name] = value;
+  for (const auto& [name, value] : environment) variables[name] = value;
+  master_ = std::make_unique<Process>(arguments, dir_ / ("master-" + std::to_string(++starts_) + ".log"), variables,
+                                      options_.master_limits);
+  return *master_;
+}
+
+void Cluster::StartMaster() {
+  const std::string port_file = dir_ / "address";
+  const int watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+  REQUIRE(watch >= 0);
+  REQUIRE(inotify_add_watch(watch, dir_.path().c_str(), IN_MOVED_TO | IN_CLOSE_WRITE) >= 0);
+  LaunchMaster({});
   const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(kServeSeconds);
   std::string address;
   for (;;) {
@@ -148,9 +156,11 @@ void Cluster::StartMaster() {
     client_ = std::make_unique<cli::Client>(address_);
   }
   REQUIRE(address == address_);
-  const Status reachable = client_->WaitReachable(kServeSeconds);
-  INFO(Message(reachable));
-  REQUIRE(reachable.ok());
+  // The channel may still hold the connection to the master before, whose first use tells that it is gone.
+  while (!client_->GetServer().ok()) {
+    REQUIRE(std::chrono::steady_clock::now() < end);
+    (void)client_->WaitReachable(0.1).ok();
+  }
 }
 
 Process& Cluster::StartWorker(const std::string& name, const std::string& fault) {
@@ -270,11 +280,17 @@ Json ReplicaPrompt(int64_t delay_ms, int64_t steps, int64_t size) {
        {{"class_type", "FakeSave"}, {"inputs", {{"images", Json::array({"3", 0})}, {"filename_prefix", "replica"}}}}}};
 }
 
-Json TilePrompt(int64_t delay_ms) {
+Json TilePrompt(int64_t delay_ms, int side, int tile) {
   return Json{
       {"1",
        {{"class_type", "FakeSource"},
-        {"inputs", {{"seed", 3}, {"width", 384}, {"height", 384}, {"batch_size", 1}, {"delay_ms", 0}, {"steps", 1}}}}},
+        {"inputs",
+         {{"seed", 3},
+          {"width", side * tile},
+          {"height", side * tile},
+          {"batch_size", 1},
+          {"delay_ms", 0},
+          {"steps", 1}}}}},
       {"2",
        {{"class_type", "UltimateSDUpscaleDistributed"},
         {"inputs",
@@ -282,8 +298,8 @@ Json TilePrompt(int64_t delay_ms) {
           {"seed", 11},
           {"steps", 2},
           {"delay_ms", delay_ms},
-          {"tile_width", 128},
-          {"tile_height", 128},
+          {"tile_width", tile},
+          {"tile_height", tile},
           {"padding", 32},
           {"mask_blur", 8},
           {"force_uniform_tiles", true},

@@ -22,6 +22,8 @@ struct ClusterOptions {
   std::string models;   // models folder; "": an empty one
   std::string worker = "atelier-worker-fake";
   Limits master_limits;
+  std::map<std::string, std::string> master_environment;
+  std::vector<std::string> master_flags;
   std::vector<std::string> worker_flags;
 };
 
@@ -33,12 +35,16 @@ class Cluster {
 
   /// Starts the master, at first on a free port, after that on the same; waits until it serves.
   void StartMaster();
+  /// The same without waiting: for a master that is to die on the way. `environment` goes over the options' one.
+  Process& LaunchMaster(const std::map<std::string, std::string>& environment);
   Process& master() { return *master_; }
   /// Starts a worker that dials the master. `fault` is its $ATELIER_FAULT.
   Process& StartWorker(const std::string& name, const std::string& fault = "");
   Process& worker(const std::string& name) { return *workers_.at(name); }
   cli::Client& client() { return *client_; }
   const std::string& address() const { return address_; }
+  std::string config_file() const { return dir_ / "cluster.yaml"; }
+  std::string output_dir() const { return dir_ / "output"; }
   const TempDir& dir() const { return dir_; }
   std::string state_dir() const { return dir_ / "state"; }
   std::string models_dir() const { return options_.models.empty() ? dir_ / "models" : options_.models; }
@@ -71,7 +77,7 @@ class Cluster {
 
 /// A prompt: DistributedSeed -> FakeSource -> DistributedCollector -> FakeSave.
 Json ReplicaPrompt(int64_t delay_ms, int64_t steps = 4, int64_t size = 64);
-/// A prompt: FakeSource -> UltimateSDUpscaleDistributed -> FakeSave, 3 x 3 tiles.
-Json TilePrompt(int64_t delay_ms);
+/// A prompt: FakeSource -> UltimateSDUpscaleDistributed -> FakeSave, `side` x `side` tiles of `tile` pixels.
+Json TilePrompt(int64_t delay_ms, int side = 3, int tile = 128);
 
 }  // namespace atelier::test

@@ -15,6 +15,7 @@
 #include "atelier/v1/session.grpc.pb.h"
 #include "common/base/hash.h"
 #include "common/base/limits.h"
+#include "common/base/log_fields.h"
 #include "common/files/files.h"
 #include "common/files/models.h"
 #include "common/json/json.h"
@@ -162,10 +163,18 @@ class Session::Impl {
     v1::LogLine line;
     line.set_level(static_cast<uint32_t>(level));
     line.set_text(text.substr(0, kLogBytesMax));
-    line.set_task_id(task_id);
+    const LogFields about = CurrentLogFields();
+    line.set_task_id(task_id.empty() ? about.task : task_id);
+    line.set_attempt(about.attempt);
+    line.set_trace_id(about.trace);
     if (logs_.size() >= kLogLinesMax) logs_.pop_front();
     logs_.push_back(std::move(line));
     if (welcomed_) changed_.notify_all();
+  }
+
+  bool Attached() {
+    const std::lock_guard lock(mutex_);
+    return welcomed_;
   }
 
  private:
@@ -252,6 +261,13 @@ class Session::Impl {
     if (end_text_.empty()) {
       switch (end.code()) {
         case StatusCode::kFailedPrecondition:
+          if (options_.protocol == kProtocolVersion && offered_ > kProtocolOldest) {
+            offered_ = kProtocolOldest;
+            end_text_ = Cat("the master at ", options_.master, " does not take protocol ", options_.protocol,
+                            "; dialling again with ", offered_, ", in case it is older");
+            break;
+          }
+          offered_ = options_.protocol;
           refused_ = true;
           end_text_ = Cat("the master at ", options_.master, " refused this worker: ", Message(end));
           break;
@@ -272,7 +288,7 @@ class Session::Impl {
   v1::FromWorker AttachMessage() {
     v1::FromWorker message;
     v1::Attach& attach = *message.mutable_attach();
-    attach.set_protocol(options_.protocol);
+    attach.set_protocol(offered_);
     attach.set_version(options_.version);
     attach.set_name(options_.name);
     attach.set_device(options_.device);
@@ -307,7 +323,7 @@ class Session::Impl {
   }
 
   bool Welcomed(const v1::Welcome& welcome) {
-    if (welcome.protocol() != options_.protocol) {
+    if (welcome.protocol() != offered_) {
       refused_ = true;
       end_text_ = Cat("this worker is version ", options_.version, " (protocol ", options_.protocol,
                       "), the master at ", options_.master, " is version ", welcome.master_version(), " (protocol ",
@@ -699,6 +715,7 @@ class Session::Impl {
   // Of the thread of Run().
   std::string end_text_;
   bool refused_ = false;
+  uint32_t offered_ = options_.protocol;  // what the next attach says
 
   // Never log while this is held: the log's sink takes it.
   std::mutex mutex_;
@@ -807,8 +824,12 @@ class Session::Impl::Host : public ExecutorHost {
 };
 
 void Session::Impl::Execute(const AttemptPtr& attempt) {
+  const v1::Lease& lease = attempt->lease;
+  const LogScope scope(
+      {.job = lease.job_id(), .task = lease.task_id(), .attempt = lease.attempt(), .trace = lease.trace_id()});
   if (options_.on_point) options_.on_point("started");
   Host host(*this, *attempt);
+  LogDebug("task ", lease.task_id(), " begins");
   const Clock::time_point start = Clock::now();
   const StatusOr<Fragment> fragment = FragmentOf(attempt->lease);
   StatusOr<FragmentResult> result = fragment.ok()
@@ -852,6 +873,7 @@ void Session::Impl::Execute(const AttemptPtr& attempt) {
     wire.set_embed_workflow(file.embed_workflow);
     add(std::move(file.bytes), *wire.mutable_blob());
   }
+  LogDebug("task ", lease.task_id(), " executed in ", seconds, " s");
   Finish(attempt, std::move(report), std::move(blobs));
 }
 
@@ -859,6 +881,7 @@ Session::Session(SessionOptions options) : impl_(std::make_unique<Impl>(std::mov
 Session::~Session() = default;
 Status Session::Run() { return impl_->Run(); }
 void Session::Drain(const std::string& reason, int64_t deadline_ms) { impl_->Drain(reason, deadline_ms); }
+bool Session::Attached() { return impl_->Attached(); }
 void Session::SendLog(LogLevel level, const std::string& text, const std::string& task_id) {
   impl_->SendLog(level, text, task_id);
 }

@@ -61,9 +61,13 @@ class Session {
   /// `deadline_ms` is cancelled and handed back; a second call may shorten the time. Thread: any, not a signal handler.
   void Drain(const std::string& reason, int64_t deadline_ms);
 
-  /// Sends a line to the master, now or when it is there again; the oldest of more than 1,000 waiting lines are
-  /// dropped. It does not log, so it may be the log's sink. Thread: any.
+  /// Sends a line to the master, with the fields of this thread's log lines (log_fields.h), now or when it is there
+  /// again; the oldest of more than 1,000 waiting lines are dropped. It does not log, so it may be the log's sink.
+  /// Thread: any.
   void SendLog(LogLevel level, const std::string& text, const std::string& task_id = "");
+
+  /// Whether the master has welcomed this worker on the present stream. Thread: any.
+  bool Attached();
 
  private:
   class Impl;

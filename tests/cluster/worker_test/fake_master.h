@@ -116,6 +116,7 @@ class FakeMaster {
   uint32_t protocol = kProtocolVersion;
   uint32_t heartbeat_ms = 2000;
   grpc::Status refusal = grpc::Status::OK;
+  uint32_t only_protocol = 0;  // attaches of others are refused; 0: none are
 
  private:
   using Stream = grpc::ServerReaderWriter<v1::ToWorker, v1::FromWorker>;
@@ -130,6 +131,8 @@ class FakeMaster {
         master_.Record(message);
         return master_.refusal;
       }
+      if (master_.only_protocol != 0 && message.attach().protocol() != master_.only_protocol)
+        return {grpc::StatusCode::FAILED_PRECONDITION, "another protocol"};
       {
         const std::lock_guard lock(master_.mutex_);
         v1::ToWorker welcome;

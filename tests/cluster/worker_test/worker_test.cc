@@ -418,6 +418,14 @@ TEST_CASE("the catalogue and log lines are sent; a silent master is dialled agai
   CHECK(master.WaitForKind(Kind::kAttach, 1) > 0);  // it never hears from this master
 }
 
+TEST_CASE("a master of the version before: the worker speaks that") {
+  FakeMaster master;
+  master.protocol = kProtocolOldest;
+  master.only_protocol = kProtocolOldest;
+  Worker worker(master);
+  CHECK(master.WaitForKind(Kind::kPull) > 0);
+}
+
 TEST_CASE("another version: one sentence with both versions and the remedy, and the worker stays up") {
   std::mutex mutex;
   std::condition_variable changed;
@@ -435,8 +443,9 @@ TEST_CASE("another version: one sentence with both versions and the remedy, and 
     FakeMaster master;
     master.protocol = kProtocolVersion + 1;
     Worker worker(master);
-    CHECK(wait(Cat("this worker is version ", kProgramVersion, " (protocol 1), the master at ", master.address(),
-                   " is version 9.9.9 (protocol 2): install the same version on both")));
+    CHECK(wait(Cat("this worker is version ", kProgramVersion, " (protocol ", kProtocolVersion, "), the master at ",
+                   master.address(), " is version 9.9.9 (protocol ", kProtocolVersion + 1,
+                   "): install the same version on both")));
   }
   {
     FakeMaster master;

@@ -50,6 +50,12 @@ TEST_CASE("the other commands") {
   CHECK(set.key == "scheduling.tiles");
   CHECK(set.value == "independent");
   CHECK(set.config_file == "c.yaml");
+  const CommandLine add = Good({"config", "add-worker", "gpu1", "device=cuda:1", "start=no"});
+  CHECK(add.command == Command::kConfigAddWorker);
+  CHECK(add.id == "gpu1");
+  CHECK(add.pairs == std::vector<std::string>{"device=cuda:1", "start=no"});
+  CHECK(Good({"config", "enable", "gpu1"}).command == Command::kConfigEnable);
+  CHECK(Good({"config", "disable", "gpu1"}).id == "gpu1");
 }
 
 TEST_CASE("bad usage is one sentence with a hint and exit code 2") {

@@ -274,6 +274,28 @@ TEST_CASE("tables of the cluster") {
   CHECK(run({"jobs"}).out.find("job-1  done") != std::string::npos);
 }
 
+TEST_CASE("a worker is added, enabled and disabled in the file") {
+  TempFolder folder;
+  const std::string file = folder.Write("c.yaml", "# mine\nworkers:\n  list: []  # none yet\n");
+  const auto text = [&] {
+    std::ifstream in(file);
+    return std::string(std::istreambuf_iterator<char>(in), {});
+  };
+  CHECK(Run({"config", "add-worker", "gpu1", "device=cuda:1", "--config", file}).code == kExitDone);
+  CHECK(text() == "# mine\nworkers:\n  list:  # none yet\n    - name: gpu1\n      device: cuda:1\n");
+  const Ran off = Run({"config", "disable", "gpu1", "--config", file});
+  CHECK(off.err.ends_with("workers.list.gpu1.enabled is now no; a running master takes it over at once\n"));
+  CHECK(text().find("enabled: no\n") != std::string::npos);
+  CHECK(Run({"config", "enable", "gpu1", "--config", file}).code == kExitDone);
+  CHECK(text().find("enabled: yes\n") != std::string::npos);
+  CHECK(Run({"config", "set", "master.listen", "127.0.0.1:1", "--config", file})
+            .err.ends_with("a running master needs a restart for it\n"));
+  const Ran bad = Run({"config", "add-worker", "gpu2", "device", "--config", file});
+  CHECK(bad.code == kExitInvalid);
+  CHECK(bad.err.find("\"device\" has not the form KEY=VALUE") != std::string::npos);
+  CHECK(Run({"config", "enable", "nobody", "--config", file}).code == kExitInvalid);
+}
+
 TEST_CASE("run says why it cannot start, once a workflow in JSON") {
   TempFolder folder;
   const std::string workflow = folder.Write("w.json", "{}");

@@ -184,5 +184,77 @@ TEST_CASE("a file is replaced as a whole") {
   std::filesystem::remove(path);
 }
 
+std::string Add(const std::string& text, const std::string& worker,
+                const std::vector<std::pair<std::string, std::string>>& keys = {}) {
+  auto out = AddWorkerToText(text, worker, keys, "cluster.yaml");
+  return out.ok() ? *out : "error: " + Message(out.status());
+}
+
+TEST_CASE("a worker is added in place and everything else is kept") {
+  SECTION("below the last one") {
+    CHECK(
+        Add("workers:\n  list:\n    # mine\n    - name: a\n      device: cpu  # slow\n  local: 0\n", "b",
+            {{"device", "cuda:1"}, {"threads", "3"}}) ==
+        "workers:\n  list:\n    # mine\n    - name: a\n      device: cpu  # slow\n    - name: b\n      device: cuda:1\n"
+        "      threads: 3\n  local: 0\n");
+    CHECK(Add("workers:\n  list:\n  - name: a\n", "b") == "workers:\n  list:\n  - name: a\n  - name: b\n");
+  }
+  SECTION("where there is no list yet") {
+    CHECK(Add("", "b") == "workers:\n  list:\n    - name: b\n");
+    CHECK(Add("log:\n  level: info\n", "b") == "log:\n  level: info\n\nworkers:\n  list:\n    - name: b\n");
+    CHECK(Add("workers:\n  local: 2  # two\n", "b") == "workers:\n  list:\n    - name: b\n  local: 2  # two\n");
+    CHECK(Add("workers:\n  list: []  # none\nlog: {}\n", "b") == "workers:\n  list:  # none\n    - name: b\nlog: {}\n");
+    CHECK(Add("workers:\n  list:\n", "b") == "workers:\n  list:\n    - name: b\n");
+  }
+  SECTION("in brackets") {
+    CHECK(Add("workers: {list: [{name: a}]}  # x\n", "b", {{"start", "no"}}) ==
+          "workers: {list: [{name: a}, {name: b, start: no}]}  # x\n");
+  }
+  SECTION("into the documented file") {
+    const std::string all = DocumentedClusterConfig(DefaultClusterConfig());
+    const std::string out = Add(all, "gpu0", {{"device", "cuda:0"}});
+    auto config = ParseClusterConfig(out, "out");
+    REQUIRE(config.ok());
+    REQUIRE(config->workers.list.size() == 1);
+    CHECK(config->workers.list[0].device == "cuda:0");
+    CHECK(Set(out, "workers.list.gpu0.enabled", "no")
+              .find("    - name: gpu0\n      enabled: no\n      device: cuda:0\n") != std::string::npos);
+  }
+  SECTION("refused") {
+    CHECK(Add("workers:\n  list:\n    - name: a\n", "a").find("error: there is a worker \"a\" already") == 0);
+    CHECK(Add("", "b", {{"device", "cuda"}}) == "error: \"device\" is \"cuda\", expected auto | cpu | cuda:N");
+    CHECK(Add("", "b", {{"colour", "red"}}).find("error: unknown key \"colour\"") == 0);
+    CHECK(Add("", "no spaces").find("error: \"name\" is \"no spaces\"") == 0);
+    CHECK(Add("workers: {local: 2}\n", "b").find("error: cannot add") == 0);
+  }
+}
+
+TEST_CASE("two configurations are compared key by key, workers by name") {
+  auto before = ParseClusterConfig(
+      "master: {listen: '127.0.0.1:1'}\nlog: {level: info}\nworkers:\n  list:\n    - {name: a}\n    - {name: b}\n",
+      "b");
+  auto after = ParseClusterConfig(
+      "master: {listen: '127.0.0.1:2'}\nlog: {level: debug}\nscheduling: {tiles: independent}\nworkers:\n  list:\n"
+      "    - {name: b, enabled: no}\n    - {name: c, device: cpu}\n",
+      "a");
+  REQUIRE(before.ok());
+  REQUIRE(after.ok());
+  std::string told;
+  for (const SettingChange& change : DiffClusterConfig(*before, *after))
+    told +=
+        Cat(change.key, change.live ? "+" : "-", change.before.substr(0, 12), ">", change.after.substr(0, 12), "\n");
+  CHECK(told ==
+        "master.listen-127.0.0.1:1>127.0.0.1:2\nworkers.list.a+{device: aut>\nworkers.list.b.enabled+yes>no\n"
+        "workers.list.c+>{device: cpu\nscheduling.tiles+exact>independent\nlog.level+info>debug\n");
+  CHECK(DiffClusterConfig(*after, *after).empty());
+
+  const ClusterConfig merged = TakeLiveSettings(*before, *after);
+  CHECK(merged.master.listen == "127.0.0.1:1");
+  CHECK(merged.log.level == "debug");
+  CHECK(merged.workers == after->workers);
+  // What is left is exactly what needs a restart.
+  for (const SettingChange& change : DiffClusterConfig(merged, *after)) CHECK_FALSE(change.live);
+}
+
 }  // namespace
 }  // namespace atelier
