@@ -58,6 +58,11 @@ struct WanFunControlToVideo {
     s.Output<Conditioning>("positive").Output<Conditioning>("negative").Output<Latent>("latent");
   }
   StatusOr<Prepared> Run(NodeContext&) const {
+    return Guard([this] { return Prepare(); });
+  }
+
+ private:
+  StatusOr<Prepared> Prepare() const {
     RETURN_IF_ERROR(CheckVideoVae(vae, 16));
     const VideoSize size{width, height, length, batch_size};
     Prepared out{positive, negative, {}};
@@ -98,6 +103,11 @@ struct Wan22FunControlToVideo {
     s.Output<Conditioning>("positive").Output<Conditioning>("negative").Output<Latent>("latent");
   }
   StatusOr<Prepared> Run(NodeContext&) const {
+    return Guard([this] { return Prepare(); });
+  }
+
+ private:
+  StatusOr<Prepared> Prepare() const {
     RETURN_IF_ERROR(CheckVideoVae(vae));
     const VideoSize size{width, height, length, batch_size};
     Prepared out{positive, negative, {}};
@@ -152,7 +162,13 @@ struct WanVaceToVideo {
     s.Output<Conditioning>("positive").Output<Conditioning>("negative").Output<Latent>("latent");
     s.Output<int64_t>("trim_latent");
   }
-  StatusOr<std::tuple<Conditioning, Conditioning, Latent, int64_t>> Run(NodeContext&) const {
+  using Controlled = std::tuple<Conditioning, Conditioning, Latent, int64_t>;
+  StatusOr<Controlled> Run(NodeContext&) const {
+    return Guard([this] { return Prepare(); });
+  }
+
+ private:
+  StatusOr<Controlled> Prepare() const {
     RETURN_IF_ERROR(CheckVideoVae(vae, 16));
     const VideoSize size{width, height, length, batch_size};
     RETURN_IF_ERROR(CheckTensorSize("video", {length, height, width, 3}));
@@ -174,38 +190,35 @@ struct WanVaceToVideo {
     const at::Tensor colours = control - 0.5, where = mask.movedim(1, -1);
     ASSIGN_OR_RETURN(const at::Tensor kept, vae.autoencoder->Encode(colours * (1.0 - where) + 0.5));
     ASSIGN_OR_RETURN(const at::Tensor anew, vae.autoencoder->Encode(colours * where + 0.5));
-    return Guard([&] {
-      at::Tensor video = at::cat({kept, anew}, 1);
-      // Eight by eight pixels of a mask on the channels.
-      const int64_t rows = height / 8, columns = width / 8;
-      at::Tensor fine = mask.narrow(2, height % 8 / 2, rows * 8).narrow(3, width % 8 / 2, columns * 8);
-      fine = fine.reshape({length, rows, 8, columns, 8}).permute({2, 4, 0, 1, 3});
-      fine = fine.reshape({1, 64, length, rows, columns});
-      fine = at::_upsample_nearest_exact3d(fine, {size.latent_frames(), rows, columns});
-      int64_t trim = 0;
-      if (reference.defined()) {
-        trim = reference.size(2);
-        const at::Tensor empty = models::Wan21Latents().ProcessOut(at::zeros_like(reference));
-        video = at::cat({at::cat({reference, empty}, 1), video}, 2);
-        fine = at::cat({at::zeros({1, 64, trim, rows, columns}), fine}, 2);
+    at::Tensor video = at::cat({kept, anew}, 1);
+    // Eight by eight pixels of a mask on the channels.
+    const int64_t rows = height / 8, columns = width / 8;
+    at::Tensor fine = mask.narrow(2, height % 8 / 2, rows * 8).narrow(3, width % 8 / 2, columns * 8);
+    fine = fine.reshape({length, rows, 8, columns, 8}).permute({2, 4, 0, 1, 3});
+    fine = fine.reshape({1, 64, length, rows, columns});
+    fine = at::_upsample_nearest_exact3d(fine, {size.latent_frames(), rows, columns});
+    int64_t trim = 0;
+    if (reference.defined()) {
+      trim = reference.size(2);
+      const at::Tensor empty = models::Wan21Latents().ProcessOut(at::zeros_like(reference));
+      video = at::cat({at::cat({reference, empty}, 1), video}, 2);
+      fine = at::cat({at::zeros({1, 64, trim, rows, columns}), fine}, 2);
+    }
+    Latent latent;
+    latent.samples = at::zeros({batch_size, 16, size.latent_frames() + trim, rows, columns});
+    Conditioning to = positive, from = negative;
+    for (Conditioning* conditioning : {&to, &from}) {
+      for (CondEntry& entry : conditioning->entries) {
+        AppendTensor(entry, "vace_frames", video);
+        AppendTensor(entry, "vace_mask", fine);
+        Json& strengths = entry.options["vace_strength"];
+        if (!strengths.is_array()) strengths = Json::array();
+        strengths.push_back(strength);
       }
-      Latent latent;
-      latent.samples = at::zeros({batch_size, 16, size.latent_frames() + trim, rows, columns});
-      Conditioning to = positive, from = negative;
-      for (Conditioning* conditioning : {&to, &from}) {
-        for (CondEntry& entry : conditioning->entries) {
-          AppendTensor(entry, "vace_frames", video);
-          AppendTensor(entry, "vace_mask", fine);
-          Json& strengths = entry.options["vace_strength"];
-          if (!strengths.is_array()) strengths = Json::array();
-          strengths.push_back(strength);
-        }
-      }
-      return std::tuple(std::move(to), std::move(from), std::move(latent), trim);
-    });
+    }
+    return Controlled(std::move(to), std::move(from), std::move(latent), trim);
   }
 
- private:
   // The masks at the video's size, f32 [n,1,height,width].
   StatusOr<at::Tensor> FitMasks(const VideoSize& size) const {
     const at::Tensor& values = control_masks->values;

@@ -38,6 +38,11 @@ struct WanImageToVideo {
     s.Output<Conditioning>("positive").Output<Conditioning>("negative").Output<Latent>("latent");
   }
   StatusOr<Prepared> Run(NodeContext&) const {
+    return Guard([this] { return Prepare(); });
+  }
+
+ private:
+  StatusOr<Prepared> Prepare() const {
     RETURN_IF_ERROR(CheckVideoVae(vae));
     const VideoSize size{width, height, length, batch_size};
     Prepared out{positive, negative, {}};
@@ -115,8 +120,10 @@ struct WanFirstLastFrameToVideo {
     s.Output<Conditioning>("positive").Output<Conditioning>("negative").Output<Latent>("latent");
   }
   StatusOr<Prepared> Run(NodeContext&) const {
-    return BetweenFrames(positive, negative, vae, {width, height, length, batch_size}, start_image, end_image,
-                         Pointer(clip_vision_start_image), Pointer(clip_vision_end_image));
+    return Guard([this] {
+      return BetweenFrames(positive, negative, vae, {width, height, length, batch_size}, start_image, end_image,
+                           Pointer(clip_vision_start_image), Pointer(clip_vision_end_image));
+    });
   }
 };
 ATELIER_REGISTER_NODE(WanFirstLastFrameToVideo);
@@ -142,8 +149,10 @@ struct WanFunInpaintToVideo {
     s.Output<Conditioning>("positive").Output<Conditioning>("negative").Output<Latent>("latent");
   }
   StatusOr<Prepared> Run(NodeContext&) const {
-    return BetweenFrames(positive, negative, vae, {width, height, length, batch_size}, start_image, end_image,
-                         Pointer(clip_vision_output), nullptr);
+    return Guard([this] {
+      return BetweenFrames(positive, negative, vae, {width, height, length, batch_size}, start_image, end_image,
+                           Pointer(clip_vision_output), nullptr);
+    });
   }
 };
 ATELIER_REGISTER_NODE(WanFunInpaintToVideo);
