@@ -22,7 +22,8 @@ inline at::Tensor Cast(const Param& param, at::ScalarType type) {
   return param == nullptr ? at::Tensor() : param->As(type);
 }
 
-/// Rows `ids` (int64, any shape) of a table [n,D] as f32 [...,D].
+/// Rows `ids` (int64, any shape) of a table [n,D] as f32 [...,D]. Of a table that is kept encoded as [n,bytes] only
+/// these rows are decoded: its decoder gives some rows for some rows.
 at::Tensor Embed(const Param& table, const at::Tensor& ids);
 
 /// y = x W^T + b over the last dimension. weight [out,in], or [out,in,1,1] of a convolution.

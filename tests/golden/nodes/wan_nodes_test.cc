@@ -164,5 +164,40 @@ TEST_CASE("a video's latent may be a batch with a mask for each of its frames") 
   CHECK(Part((*start)[0], "noise_mask").sizes() == at::IntArrayRef({2, 1, 3, 4, 4}));
 }
 
+TEST_CASE("tiles of a video keep all of its frames, also of such that fill no latent frame") {
+  Json p = Base("tiny_wan21_vae.safetensors");
+  p["model"] = Node("UNETLoader", {{"unet_name", "tiny_wan21_t2v.safetensors"}, {"weight_dtype", "default"}});
+  for (const int frames : {5, 3}) {
+    p["video"]["inputs"]["amount"] = frames;
+    p["it"] = Node("UltimateSDUpscaleNoUpscale", {{"upscaled_image", Link("video", 0)},
+                                                  {"model", Link("model", 0)},
+                                                  {"positive", Link("text", 0)},
+                                                  {"negative", Link("text", 0)},
+                                                  {"vae", Link("vae", 0)},
+                                                  {"seed", 1},
+                                                  {"steps", 1},
+                                                  {"cfg", 1.0},
+                                                  {"sampler_name", "euler"},
+                                                  {"scheduler", "simple"},
+                                                  {"denoise", 0.3},
+                                                  {"mode_type", "Linear"},
+                                                  {"tile_width", 64},
+                                                  {"tile_height", 64},
+                                                  {"mask_blur", 8},
+                                                  {"tile_padding", 32},
+                                                  {"seam_fix_mode", "None"},
+                                                  {"seam_fix_denoise", 1.0},
+                                                  {"seam_fix_mask_blur", 8},
+                                                  {"seam_fix_width", 64},
+                                                  {"seam_fix_padding", 16},
+                                                  {"force_uniform_tiles", true},
+                                                  {"tiled_decode", frames == 3}});
+    const auto out = Outputs(p, {0});
+    INFO(out.status().ToString());
+    REQUIRE(out.ok());
+    CHECK(Part((*out)[0], "image").sizes() == at::IntArrayRef({frames, 64, 64, 3}));
+  }
+}
+
 }  // namespace
 }  // namespace atelier
