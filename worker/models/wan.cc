@@ -123,7 +123,6 @@ class Wan final : public engine::DiffusionNetwork {
     TORCH_CHECK(inputs.context.defined() && inputs.context.size(2) == shape_.text_width,
                 "the model takes text conditioning of width ", shape_.text_width, ", not ",
                 inputs.context.defined() ? inputs.context.size(2) : 0);
-    if (inputs.more_frames.defined()) joined = at::cat({joined, inputs.more_frames.to(joined.options())}, 2);
     const int64_t batch = input.size(0), frames = joined.size(2), height = input.size(3), width = input.size(4);
     const int64_t rows = (height + kPatch - 1) / kPatch, columns = (width + kPatch - 1) / kPatch;
 
@@ -177,7 +176,7 @@ class Wan final : public engine::DiffusionNetwork {
     x = x.narrow(1, before * rows * columns, frames * rows * columns);
     x = x.view({batch, frames, rows, columns, kPatch, kPatch, shape_.out_channels}).permute({0, 6, 1, 2, 4, 3, 5});
     x = x.reshape({batch, shape_.out_channels, frames, rows * kPatch, columns * kPatch});
-    return x.narrow(2, 0, input.size(2)).narrow(3, 0, height).narrow(4, 0, width).to(at::kFloat);
+    return x.narrow(3, 0, height).narrow(4, 0, width).to(at::kFloat);
   }
 
  private:

@@ -48,6 +48,7 @@ at::Tensor ConcatMask(const engine::CondEntry& entry, const engine::CondRun& run
   if (given == nullptr && run.denoise_mask.defined()) given = &run.denoise_mask;
   if (given == nullptr) return at::zeros_like(latent.narrow(1, 0, kMaskChannels));
   at::Tensor mask = given->to(latent.options());
+  if (mask.dim() < 5) mask = mask.reshape({1, 1, -1, mask.size(-2), mask.size(-1)});  // a mask a latent frame
   if (mask.size(1) != kMaskChannels) mask = mask.mean(1, true);
   mask = Fit(1.0 - mask, latent);
   const int64_t frames = latent.size(2);
@@ -139,14 +140,14 @@ engine::CondEncoder Encoder(const WanShape& shape) {
         last = reference;
       }
       if (last != nullptr) {
-        if (last->dim() != 5 || last->size(1) != shape.out_channels)
+        if (last->dim() != 5 || last->size(1) != shape.out_channels || last->size(3) != run.latent.size(3) ||
+            last->size(4) != run.latent.size(4))
           return InvalidArgument("a reference latent of the conditioning is not of the form [batch, ",
-                                 shape.out_channels, ", frames, height, width]");
+                                 shape.out_channels, ", frames, ", run.latent.size(3), ", ", run.latent.size(4),
+                                 "] as the latent; give its picture the video's size");
         inputs.ref_latents.push_back(run.latent_format.ProcessIn(last->to(options)).select(2, 0));
       }
     }
-    if (const at::Tensor* more = TensorOf(entry, "time_dim_concat"))
-      inputs.more_frames = run.latent_format.ProcessIn(more->to(options));
     if (shape.camera_channels > 0) {
       if (const at::Tensor* camera = TensorOf(entry, "camera_conditions")) inputs.camera = camera->to(options);
     }
