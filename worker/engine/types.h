@@ -90,25 +90,24 @@ struct ModelCallInputs {
   at::Tensor vace;                      // f32 [B,n,C',T,h,w] n control videos (Wan VACE)
   at::Tensor vace_strength;             // f32 [B,n] of each of them
   at::Tensor camera;                    // f32 [B,C',T,H,W] rays of a moving camera, at pixel size (Wan camera)
-  at::Tensor more_frames;               // f32 [B,C,T',h,w] in model space, shown to the network behind x's own frames
   const ControlResiduals* control = nullptr;
   std::vector<CondKind> kinds;  // one for each of the equal parts that the batch is made of
   float sigma = 0;              // noise level of the call
   const NetworkHooks* hooks = nullptr;
 
   /// The tensors that are joined when entries share a call.
-  static const std::array<at::Tensor ModelCallInputs::*, 10> kBatched;
+  static const std::array<at::Tensor ModelCallInputs::*, 9> kBatched;
   /// Those of them that lie on x's grid of height and width.
-  static const std::array<at::Tensor ModelCallInputs::*, 4> kOnGrid;
+  static const std::array<at::Tensor ModelCallInputs::*, 3> kOnGrid;
 };
-inline constexpr std::array<at::Tensor ModelCallInputs::*, 10> ModelCallInputs::kBatched = {
+inline constexpr std::array<at::Tensor ModelCallInputs::*, 9> ModelCallInputs::kBatched = {
     &ModelCallInputs::y,           &ModelCallInputs::c_concat,
     &ModelCallInputs::guidance,    &ModelCallInputs::attention_mask,
     &ModelCallInputs::clip_vision, &ModelCallInputs::denoise_mask,
     &ModelCallInputs::vace,        &ModelCallInputs::vace_strength,
-    &ModelCallInputs::camera,      &ModelCallInputs::more_frames};
-inline constexpr std::array<at::Tensor ModelCallInputs::*, 4> ModelCallInputs::kOnGrid = {
-    &ModelCallInputs::c_concat, &ModelCallInputs::denoise_mask, &ModelCallInputs::vace, &ModelCallInputs::more_frames};
+    &ModelCallInputs::camera};
+inline constexpr std::array<at::Tensor ModelCallInputs::*, 3> ModelCallInputs::kOnGrid = {
+    &ModelCallInputs::c_concat, &ModelCallInputs::denoise_mask, &ModelCallInputs::vace};
 
 /// A diffusion network on its device. Thread: one at a time.
 class DiffusionNetwork {
