@@ -21,6 +21,19 @@ RULES = [
     ("checkpoints", r".", "sd15"),
     ("diffusion_models", r"schnell", "flux_schnell"),
     ("diffusion_models", r"flux1", "flux_dev"),
+    ("diffusion_models", r"wan.*(camera|animate|s2v|humo)", None),
+    ("diffusion_models", r"wan.*fun_control_5b", "wan_5b_control"),
+    ("diffusion_models", r"wan.*fun_inpaint_5b", "wan_5b_inpaint"),
+    ("diffusion_models", r"wan.*5b", "wan_5b"),
+    ("diffusion_models", r"wan2\.2.*fun_control", "wan22_control"),
+    ("diffusion_models", r"wan2\.2.*(i2v|fun_inpaint)", "wan22_i2v"),
+    ("diffusion_models", r"wan.*fun_control", "wan_control"),
+    ("diffusion_models", r"wan.*(i2v|flf2v|fun_inp)", "wan_i2v"),
+    ("diffusion_models", r"wan.*vace", "wan_vace"),
+    ("diffusion_models", r"wan.*t2v", "wan_t2v"),
+    ("text_encoders", r"umt5", "umt5"),
+    ("vae", r"wan2\.2", "wan22_vae"),
+    ("vae", r"wan", "wan21_vae"),
     ("text_encoders", r"t5xxl", "t5"),
     ("text_encoders", r"clip_l", "clip_l"),
     ("text_encoders", r"clip_g", "clip_g"),
@@ -166,6 +179,33 @@ class Maker:
     def t2i_adapter(self): return t2i_adapter(self.noise)
     def clip_vision(self): return clip_vision_h(self.noise)
     def clip_vision_g(self): return clip_vision_h(self.noise) | {"visual_projection.weight": self.noise(128, 1280)}
+
+    def umt5(self): return self.tiny("text_encoders/tiny_umt5")
+    def wan21_vae(self): return self.tiny("vae/tiny_wan21_vae")
+    def wan22_vae(self): return self.tiny("vae/tiny_wan22_vae")
+    def wan_t2v(self): return self.tiny("diffusion_models/tiny_wan21_t2v")
+    def wan_i2v(self): return self.tiny("diffusion_models/tiny_wan21_i2v")
+    def wan_5b(self): return self.tiny("diffusion_models/tiny_wan22_ti2v5b")
+    def wan22_i2v(self): return self.wan(self.wan_t2v(), 36)
+    def wan22_control(self): return self.wan(self.wan_t2v(), 52, 16)
+    def wan_control(self): return self.wan(self.wan_i2v(), 48, 16)
+    def wan_5b_inpaint(self): return self.wan(self.wan_5b(), 100)
+    def wan_5b_control(self): return self.wan(self.wan_5b(), 148, 48)
+
+    def wan(self, network, channels, reference=0, width=256):
+        """`network` with other input channels and, if not 0, a layer for a reference latent of so many."""
+        more = {"patch_embedding.weight": self.noise(width, channels, 1, 2, 2)}
+        if reference:
+            more |= {"ref_conv.weight": self.noise(width, reference, 2, 2), "ref_conv.bias": self.noise(width)}
+        return network | more
+
+    def wan_vace(self, width=256):
+        network = self.wan_t2v()
+        out = network | {"vace_" + n: t for n, t in network.items() if n.startswith("blocks.0.")}
+        out |= {"vace_patch_embedding.weight": self.noise(width, 96, 1, 2, 2), "vace_patch_embedding.bias": self.noise(width)}
+        for layer in ("before_proj", "after_proj"):
+            out |= {f"vace_blocks.0.{layer}.weight": self.noise(width, width), f"vace_blocks.0.{layer}.bias": self.noise(width)}
+        return out
 
     def redux(self):
         return {"redux_up.weight": self.noise(192, 64), "redux_up.bias": self.noise(192),

@@ -17,7 +17,7 @@ import tempfile
 import template_models
 
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
-SMALL = {"width": 64, "height": 64, "steps": 2, "tile_width": 64, "tile_height": 64, "megapixels": 0.01}
+SMALL = {"width": 64, "height": 64, "length": 9, "steps": 2, "tile_width": 64, "tile_height": 64, "megapixels": 0.01}
 PICTURE = (".png", ".jpg", ".jpeg", ".webp")
 
 
