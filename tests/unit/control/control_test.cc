@@ -126,6 +126,8 @@ class World {
         std::vector<Blob> results;
         for (size_t i = 0; i < lease->spec->wanted.size(); ++i) results.push_back(Named(Cat(in, "/", i)));
         leases_.push_back({lease->worker, lease->task, lease->attempt, results});
+      } else if (auto* refused = std::get_if<effect::Refused>(&any)) {
+        FAIL_CHECK(refused->what);
       } else if (auto* cancel = std::get_if<effect::SendCancel>(&any)) {
         const uint64_t number = cancel->attempt;
         if (std::erase_if(leases_, [number](const auto& l) { return l.attempt == number; }) > 0)

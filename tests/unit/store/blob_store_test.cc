@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <catch2/catch.hpp>
 #include <chrono>
@@ -205,6 +206,47 @@ TEST_CASE("blob store throughput", "[.bench]") {
   const auto rate = [](auto a, auto b) { return 1024.0 * 1.048576 / std::chrono::duration<double>(b - a).count(); };
   WARN("append " << rate(start, appended) << " MB/s, with commit " << rate(start, committed) << " MB/s, checked read "
                  << rate(committed, verified) << " MB/s");
+}
+
+TEST_CASE("of idle blobs beyond a sum of bytes the least recently used go, none that is needed or in use") {
+  TempFolder temp;
+  auto store = BlobStore::Open(temp.path());
+  REQUIRE(store.ok());
+  const auto aged = [&](char c, int minutes) {
+    const BlobRef ref = (*store)->Put(std::string(1000, c)).value();
+    timespec now{};
+    clock_gettime(CLOCK_REALTIME, &now);
+    const timespec times[2] = {{now.tv_sec - 60 * minutes, 0}, {now.tv_sec - 60 * minutes, 0}};
+    REQUIRE(utimensat(AT_FDCWD, Cat(temp.path(), "/", ref.hash.substr(0, 2), "/", ref.hash).c_str(), times, 0) == 0);
+    return ref.hash;
+  };
+  const std::string oldest = aged('a', 30), older = aged('b', 20), old = aged('c', 10), live = aged('d', 40),
+                    now = aged('e', 0);
+  const auto collected = (*store)->Collect({live}, 3600, 2500);
+  REQUIRE(collected.ok());
+  CHECK(collected->blobs == 2);  // 4000 idle bytes, at most 2500
+  CHECK(collected->kept_blobs == 3);
+  CHECK(collected->kept_bytes == 3000);
+  for (const std::string& gone : {oldest, older}) CHECK_FALSE((*store)->Has(gone));
+  for (const std::string& kept : {old, live, now}) CHECK((*store)->Has(kept));
+  CHECK((*store)->Collect({}, 3600, 1)->kept_blobs == 3);  // all were asked for just now
+}
+
+TEST_CASE("a blob is linked into another folder, also where links cannot be, and lives on there") {
+  TempFolder temp;
+  auto store = BlobStore::Open(temp.path() + "/blobs");
+  REQUIRE(store.ok());
+  const std::string hash = (*store)->Put("bytes")->hash;
+  for (const std::string& to : {temp.path() + "/copy", std::string("/tmp/atelier-link-") + std::to_string(getpid())}) {
+    CHECK((*store)->LinkInto(hash, to).value() == 5);
+    CHECK((*store)->LinkInto(hash, to).value() == 5);
+    CHECK((*store)->LinkInto(std::string(64, '0'), to).value() == 0);
+    CHECK_FALSE((*store)->LinkInto("../x", to).ok());
+    auto other = BlobStore::Open(to);
+    REQUIRE(other.ok());
+    CHECK((*other)->ReadAll(hash).value() == "bytes");
+    std::filesystem::remove_all(to);
+  }
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <sqlite3.h>
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <chrono>
 #include <filesystem>
@@ -269,6 +270,88 @@ TEST_CASE("job store speed", "[.bench]") {
   const double batch =
       std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count() / 500;
   WARN("accept " << each << " ms alone, " << batch << " ms in a batch of 500");
+}
+
+TEST_CASE("ended jobs are told by their end, and forgotten with all that is theirs") {
+  TempFolder temp;
+  auto store = Open(temp.path() + "/jobs.db");
+  for (int i = 0; i < 5; ++i) {
+    REQUIRE(store->InsertJob(MakeJob(Cat("j", i)), {}).ok());
+    if (i == 4) continue;  // still open
+    REQUIRE(store->AcceptTask(MakeTask(Cat("j", i), "t")).ok());
+    REQUIRE(store->FinishJob(Cat("j", i), "done", "", 1000 - 100 * i, 1, {MakeOutput(0)}).ok());
+  }
+  CHECK(store->CountEndedJobs().value() == 4);
+  const auto ids = [](const StatusOr<std::vector<JobStore::Ended>>& ended) {
+    std::string all;
+    for (const JobStore::Ended& one : ended.value()) all += one.id + " ";
+    return all;
+  };
+  CHECK(ids(store->EndedJobs(10'000, 0)) == "j3 j2 j1 j0 ");
+  CHECK(ids(store->EndedJobs(10'000, 2)) == "j3 j2 ");
+  CHECK(ids(store->EndedJobs(900, 0)) == "j3 j2 ");
+  REQUIRE(store->DeleteOutputs("j3").ok());
+  CHECK(store->GetOutputs("j3")->empty());
+  REQUIRE(store->DeleteJob("j3").ok());
+  CHECK(store->GetAcceptedTasks("j3")->empty());
+  CHECK(store->DeleteJob("j4").code() == StatusCode::kFailedPrecondition);
+  CHECK(store->CountEndedJobs().value() == 3);
+}
+
+TEST_CASE("a backup is a whole database of one instant") {
+  TempFolder temp;
+  auto store = Open(temp.path() + "/jobs.db");
+  REQUIRE(store->InsertJob(MakeJob("before"), {}).ok());
+  REQUIRE(store->AcceptTask(MakeTask("before", "t")).ok());
+  REQUIRE(store->NextEpoch().ok());
+  const auto bytes = store->BackupTo(temp.path() + "/copy.db");
+  REQUIRE(bytes.ok());
+  CHECK(*bytes >= 4096);
+  REQUIRE(store->InsertJob(MakeJob("after"), {}).ok());
+  CHECK_FALSE(std::filesystem::exists(temp.path() + "/copy.db-wal"));
+  auto copy = Open(temp.path() + "/copy.db");
+  CHECK(copy->GetJob("before").value() == MakeJob("before"));
+  CHECK(copy->GetAcceptedTasks("before")->size() == 1);
+  CHECK_FALSE(copy->GetJob("after").ok());
+  CHECK(copy->NextEpoch().value() == 2);
+  CHECK_FALSE(store->BackupTo(temp.path() + "/no/such/folder/x.db").ok());
+}
+
+TEST_CASE("a crash around each commit: all of it or nothing") {
+  for (const std::string_view at : {"job before commit", "job after commit", "end before commit", "end after commit",
+                                    "intents before commit", "intents after commit", "value before commit",
+                                    "value after commit", "results before commit", "results after commit"}) {
+    INFO(at);
+    TempFolder temp;
+    const std::string path = temp.path() + "/jobs.db";
+    REQUIRE(CrashAt(at, 1, [&] {
+      auto store = JobStore::Open(path);
+      (*store)->InsertJob(MakeJob("j"), {{"in.png", {"h", 1}}}).IgnoreError();
+      (*store)->SetValue("k", "v").IgnoreError();
+      {
+        auto batch = (*store)->Begin();
+        (*store)->AcceptTask(MakeTask("j", "t")).IgnoreError();
+        batch->Commit().IgnoreError();
+      }
+      (*store)->PutIntents("j", {OutputIntent{}}).IgnoreError();
+      (*store)->FinishJob("j", "done", "", 1, 1, {MakeOutput(0)}).IgnoreError();
+    }));
+    // What had been done when it came to the point, in order.
+    const std::vector<std::string> steps = {"job", "value", "results", "intents", "end"};
+    const std::string step(at.substr(0, at.find(' ')));
+    const bool after = at.find("after") != std::string_view::npos;
+    const auto done = [&](const std::string& name) {
+      const auto place = [&](const std::string& s) { return std::find(steps.begin(), steps.end(), s) - steps.begin(); };
+      return place(name) < place(step) || (name == step && after);
+    };
+    auto store = Open(path);
+    CHECK(store->GetJob("j").ok() == done("job"));
+    if (done("job")) CHECK(store->GetInputs("j")->size() == 1);
+    CHECK(store->GetValue("k").ok() == done("value"));
+    CHECK(store->GetAcceptedTasks("j")->size() == (done("results") ? 1 : 0));
+    CHECK(store->GetIntents("j")->size() == (done("intents") && !done("end") ? 1 : 0));
+    CHECK(store->GetOutputs("j")->size() == (done("end") ? 1 : 0));
+  }
 }
 
 }  // namespace
