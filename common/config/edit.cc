@@ -258,7 +258,7 @@ Status WriteWhole(const std::string& path, std::string_view text) {
     const ssize_t n = write(fd, text.data() + done, text.size() - done);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) {
-      const Status status = fail("write");
+      Status status = fail("write");
       close(fd);
       return status;
     }

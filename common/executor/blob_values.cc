@@ -1,5 +1,6 @@
 #include "common/base/registry.h"
 #include "common/executor/executor.h"
+#include "common/tensorio/packed_blob.h"
 #include "common/tensorio/safetensors.h"
 
 namespace atelier {
@@ -21,10 +22,16 @@ StatusOr<std::string> EncodeBlob(const Value& value, std::string_view encoding) 
   const BlobCodec* codec = Registry<BlobCodec>::Get().Find(value.type());
   if (codec == nullptr)
     return InvalidArgument("a value of type ", value.type(), " cannot cross between tasks: it has no blob form");
-  return codec->encode(value, encoding);
+  if (encoding == "u8") return codec->encode(value, encoding);  // a canvas, which the master cuts
+  ASSIGN_OR_RETURN(std::string blob, codec->encode(value, encoding == "packed" ? "u8" : encoding));
+  return PackBlob(std::move(blob));
 }
 
 StatusOr<Value> DecodeBlob(std::string_view bytes) {
+  if (IsPackedBlob(bytes)) {
+    ASSIGN_OR_RETURN(const std::string whole, UnpackBlob(std::string(bytes)));
+    return DecodeBlob(whole);
+  }
   ASSIGN_OR_RETURN(const SafetensorsView view, ParseSafetensors(bytes, "blob"));
   const auto type = view.metadata().find("atelier_type");
   if (type == view.metadata().end()) return InvalidArgument("the blob has no atelier_type in its metadata");

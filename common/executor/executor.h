@@ -29,7 +29,7 @@ struct Fragment {
   struct Wanted {
     std::string node;
     int64_t slot = 0;
-    std::string encoding;  // "", or "u8" for the canvas form of IMAGE
+    std::string encoding;  // "", or of IMAGE "u8" (canvas form) or "packed" (that, compressed)
   };
   Json nodes = Json::object();  // API format: id -> {"class_type", "inputs"}
   std::vector<Binding> bindings;

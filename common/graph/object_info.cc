@@ -47,7 +47,7 @@ std::string TextOf(const Json& object, const char* key, const std::string& other
   return it != object.end() && it->is_string() ? it->get<std::string>() : otherwise;
 }
 
-Json MemberOr(const Json& object, const char* key, Json otherwise) {
+Json MemberOr(const Json& object, const char* key, const Json& otherwise) {
   auto it = object.find(key);
   return it != object.end() && it->type() == otherwise.type() ? *it : otherwise;
 }

@@ -132,7 +132,7 @@ Status CheckRgb(const ImageU8& image) {
 // Finds the entry of a palette for a colour; remembers what it found.
 class Nearest {
  public:
-  explicit Nearest(const Palette& palette) : palette_(palette), found_(64 * 64 * 64, kUnknown) {}
+  explicit Nearest(const Palette& palette) : palette_(palette), found_(size_t{64} * 64 * 64, kUnknown) {}
 
   uint8_t operator()(int r, int g, int b) {
     int16_t& slot = found_[static_cast<size_t>((r >> 2) << 12 | (g >> 2) << 6 | b >> 2)];

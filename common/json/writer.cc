@@ -10,7 +10,7 @@ namespace {
 void NewLine(std::string& out, const JsonStyle& style, int depth) {
   if (style.indent == 0) return;
   out += '\n';
-  out.append(static_cast<size_t>(depth * style.indent), ' ');
+  out.append(static_cast<size_t>(depth) * static_cast<size_t>(style.indent), ' ');
 }
 
 void Write(std::string& out, const Json& value, const JsonStyle& style, int depth) {

@@ -381,8 +381,8 @@ SafetensorsFile::~SafetensorsFile() {
   if (mapping_ != nullptr) ::munmap(mapping_, mapped_bytes_);
 }
 
-std::string WriteSafetensors(const std::vector<TensorToWrite>& tensors,
-                             const std::map<std::string, std::string, std::less<>>& metadata) {
+std::string SafetensorsHead(const std::vector<TensorToWrite>& tensors,
+                            const std::map<std::string, std::string, std::less<>>& metadata) {
   std::string header = "{";
   if (!metadata.empty()) {
     header += "\"__metadata__\":{";
@@ -399,21 +399,36 @@ std::string WriteSafetensors(const std::vector<TensorToWrite>& tensors,
   uint64_t at = 0;
   for (const TensorToWrite& tensor : tensors) {
     const std::optional<int64_t> elements = Elements(tensor.shape);
-    ATELIER_CHECK(elements && static_cast<size_t>(*elements * DTypeBytes(tensor.dtype)) == tensor.bytes.size());
+    ATELIER_CHECK(elements.has_value());
+    const auto size = static_cast<uint64_t>(*elements * DTypeBytes(tensor.dtype));
     if (header.size() > 1) header.push_back(',');
     AppendJsonString(tensor.name, header);
     header += Cat(":{\"dtype\":\"", DTypeName(tensor.dtype), "\",\"shape\":[");
     for (size_t i = 0; i < tensor.shape.size(); ++i) header += Cat(i > 0 ? "," : "", tensor.shape[i]);
-    header += Cat("],\"data_offsets\":[", at, ",", at + tensor.bytes.size(), "]}");
-    at += tensor.bytes.size();
+    header += Cat("],\"data_offsets\":[", at, ",", at + size, "]}");
+    at += size;
   }
   header.push_back('}');
   header.resize((header.size() + 7) / 8 * 8, ' ');
 
   std::string out;
-  out.reserve(8 + header.size() + at);
+  out.reserve(8 + header.size());
   for (int i = 0; i < 8; ++i) out.push_back(static_cast<char>((header.size() >> (8 * i)) & 0xFF));
   out += header;
+  return out;
+}
+
+std::string WriteSafetensors(const std::vector<TensorToWrite>& tensors,
+                             const std::map<std::string, std::string, std::less<>>& metadata) {
+  const std::string head = SafetensorsHead(tensors, metadata);
+  size_t size = head.size();
+  for (const TensorToWrite& tensor : tensors) {
+    ATELIER_CHECK(static_cast<size_t>(*Elements(tensor.shape) * DTypeBytes(tensor.dtype)) == tensor.bytes.size());
+    size += tensor.bytes.size();
+  }
+  std::string out;
+  out.reserve(size);
+  out += head;
   for (const TensorToWrite& tensor : tensors) out += tensor.bytes;
   return out;
 }

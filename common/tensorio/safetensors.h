@@ -101,6 +101,11 @@ struct TensorToWrite {
 std::string WriteSafetensors(const std::vector<TensorToWrite>& tensors,
                              const std::map<std::string, std::string, std::less<>>& metadata);
 
+/// What stands before the tensors' own bytes in such a file; `bytes` are not looked at. For who appends large ones
+/// piece by piece. Thread: any.
+std::string SafetensorsHead(const std::vector<TensorToWrite>& tensors,
+                            const std::map<std::string, std::string, std::less<>>& metadata);
+
 /// The same file with the given entries added to its metadata (an existing key is replaced); tensors and their order
 /// are kept. Errors: those of ParseSafetensors. Thread: any.
 StatusOr<std::string> AddSafetensorsMetadata(std::string_view bytes,

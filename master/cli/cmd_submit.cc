@@ -80,7 +80,9 @@ int SubmitWorkflow(const CommandLine& line, Surroundings& io) {
     for (const std::string& sentence : ReportSentences(reply->report_json()))
       io.err << "atelier: " << path << ": left out: " << sentence << "\n";
     if (line.json)
-      io.out << DumpJson({{"explain", reply->text()}}) << "\n";
+      io.out << DumpJson(
+                    {{"explain", reply->text()}, {"tiles", ParseJson(reply->tiles_json()).value_or(Json::array())}})
+             << "\n";
     else
       io.out << reply->text() << (reply->text().ends_with("\n") ? "" : "\n");
     return kExitDone;

@@ -179,6 +179,8 @@ class Grammar {
     explain->add_option("WORKFLOW", line_.workflows, "workflow file")->required()->expected(1);
     Master(explain);
     JobSettings(explain);
+    explain->add_option("--canvas", line_.canvas, "size of tiled stages' canvas, where the workflow does not tell it")
+        ->type_name("WxH");
     JsonFlag(explain, "one JSON object on stdout");
   }
 

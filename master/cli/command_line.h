@@ -48,6 +48,7 @@ struct CommandLine {
   std::vector<std::string> sets;       // NODE.INPUT=VALUE, taken apart by the master
   uint32_t replicas = 0;
   std::string tiles;
+  std::string canvas;  // explain: "WxH"
   int32_t priority = 0;
   // run
   uint32_t workers = 1;

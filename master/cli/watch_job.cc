@@ -53,6 +53,7 @@ StatusOr<v1::SubmitRequest> MakeSubmitRequest(const CommandLine& line, const std
   for (const std::string& set : line.sets) request.add_sets(set);
   request.set_replicas(line.replicas);
   request.set_tiles(line.tiles);
+  request.set_canvas(line.canvas);
   request.set_priority(line.priority);
   const char* user = std::getenv("USER");
   if (user != nullptr) request.set_submitter(user);

@@ -1,5 +1,6 @@
 #include "master/collect/canvas.h"
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
@@ -10,11 +11,6 @@
 
 namespace atelier {
 namespace {
-
-StatusOr<std::string> MakeBlob(int64_t batch, int64_t height, int64_t width, std::string_view pixels) {
-  return WriteSafetensors({{.name = "image", .dtype = DType::kU8, .shape = {batch, height, width, 3}, .bytes = pixels}},
-                          {{"atelier_type", "IMAGE"}, {"json", "{}"}});
-}
 
 // The image at `index` of the tensor's bytes, as RGB.
 StatusOr<ImageU8> ReadImage(std::string_view data, DType dtype, int64_t index, int64_t height, int64_t width,
@@ -84,15 +80,19 @@ StatusOr<std::string> Canvas::Cut(const Box& box) const {
                            ") is not within the canvas of ", width(), "x", height());
   }
   const size_t row_bytes = static_cast<size_t>(box.width()) * 3;
-  std::string pixels;
-  pixels.reserve(images_.size() * static_cast<size_t>(box.height()) * row_bytes);
+  const std::string head = SafetensorsHead(
+      {{.name = "image", .dtype = DType::kU8, .shape = {batch(), box.height(), box.width(), 3}, .bytes = {}}},
+      {{"atelier_type", "IMAGE"}, {"json", "{}"}});
+  std::string blob;
+  blob.reserve(head.size() + images_.size() * static_cast<size_t>(box.height()) * row_bytes);
+  blob += head;
   for (const ImageU8& image : images_) {
     for (int y = box.y1; y < box.y2; ++y) {
       const uint8_t* row = image.row(y) + static_cast<size_t>(box.x1) * 3;
-      pixels.append(row, row + row_bytes);
+      blob.append(reinterpret_cast<const char*>(row), row_bytes);
     }
   }
-  return MakeBlob(batch(), box.height(), box.width(), pixels);
+  return blob;
 }
 
 Status Canvas::Paste(const TilePlan& plan, const std::vector<int>& step, std::string_view redrawn) {
@@ -122,6 +122,16 @@ Status Canvas::Paste(const TilePlan& plan, const std::vector<int>& step, std::st
     for (size_t i = 0; i < images_.size(); ++i) RETURN_IF_ERROR(PasteTile(fitted[i], mask, tile.crop, &images_[i]));
   }
   return OkStatus();
+}
+
+int64_t Canvas::StepBytesMax(const TilePlan& plan, const std::vector<int>& step) const {
+  int64_t pixels = 0;
+  for (const int index : step) {
+    const Tile& tile = plan.tiles.at(static_cast<size_t>(index));
+    pixels +=
+        std::max(int64_t{tile.crop.width()} * tile.crop.height(), int64_t{tile.process_width} * tile.process_height);
+  }
+  return pixels * batch() * 4;
 }
 
 std::string Canvas::ToBlob() const {

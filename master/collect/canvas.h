@@ -38,6 +38,9 @@ class Canvas {
   /// do not fit.
   Status Paste(const TilePlan& plan, const std::vector<int>& step, std::string_view redrawn);
 
+  /// The bytes that a step's redrawn tiles may have, alpha included: at the size of their crops or at process size.
+  int64_t StepBytesMax(const TilePlan& plan, const std::vector<int>& step) const;
+
   /// The whole batch as an IMAGE blob, U8 [B,H,W,3].
   std::string ToBlob() const;
 

@@ -8,6 +8,7 @@
 
 #include "common/files/files.h"
 #include "common/rpc/protocol.h"
+#include "common/tensorio/packed_blob.h"
 #include "common/tensorio/safetensors.h"
 #include "master/control/tile_stage.h"
 #include "master/planner/planner.h"
@@ -320,8 +321,9 @@ void Core::Carry(const effect::CutTile& cut) {
       const TilePlan& plan = it->second.plan;
       std::vector<Blob> crops;
       for (const int tile : plan.steps.at(static_cast<size_t>(cut.tile))) {
-        ASSIGN_OR_RETURN(const std::string crop, it->second.canvas->Cut(plan.tiles.at(static_cast<size_t>(tile)).crop));
-        ASSIGN_OR_RETURN(crops.emplace_back(), blobs_->Put(crop));
+        ASSIGN_OR_RETURN(std::string crop, it->second.canvas->Cut(plan.tiles.at(static_cast<size_t>(tile)).crop));
+        ASSIGN_OR_RETURN(const std::string packed, PackBlob(std::move(crop)));
+        ASSIGN_OR_RETURN(crops.emplace_back(), blobs_->Put(packed));
       }
       return crops;
     };
@@ -338,9 +340,12 @@ void Core::Carry(const effect::PasteTile& paste) {
     auto it = canvases_.find({paste.job, paste.stage});
     if (it == canvases_.end()) return;
     auto work = [&]() -> Status {
-      ASSIGN_OR_RETURN(const std::string pixels, blobs_->ReadAll(paste.pixels.hash));
+      ASSIGN_OR_RETURN(std::string packed, blobs_->ReadAll(paste.pixels.hash));
       const TilePlan& plan = it->second.plan;
-      return it->second.canvas->Paste(plan, plan.steps.at(static_cast<size_t>(paste.tile)), pixels);
+      const std::vector<int>& step = plan.steps.at(static_cast<size_t>(paste.tile));
+      ASSIGN_OR_RETURN(const std::string pixels,
+                       UnpackBlob(std::move(packed), it->second.canvas->StepBytesMax(plan, step)));
+      return it->second.canvas->Paste(plan, step, pixels);
     };
     Status pasted = work();
     if (pasted.ok()) return;

@@ -12,6 +12,8 @@
 #include "common/graph/load_workflow.h"
 #include "common/graph/prompt.h"
 #include "common/graph/validate.h"
+#include "common/image/codec.h"
+#include "master/control/tile_forecast.h"
 #include "master/gateway/core.h"
 #include "master/planner/planner.h"
 
@@ -20,6 +22,7 @@ namespace {
 
 constexpr int64_t kInputBytesMax = 4LL << 30;  // of one input file
 constexpr size_t kInputListMax = 100'000;
+constexpr int kForecastWorkersMin = 8;  // speed-ups are told for so many workers even where there are fewer
 
 std::string RandomHex(size_t bytes) {
   std::string random(bytes, '\0');
@@ -222,7 +225,32 @@ StatusOr<v1::ExplainReply> Core::Explain(const v1::SubmitRequest& request) {
   ASSIGN_OR_RETURN(const Prepared prepared, Prepare(request, false));
   v1::ExplainReply reply;
   reply.set_report_json(prepared.report_json);
-  if (!prepared.outputs.empty()) reply.set_text(ExplainPlan(prepared.plan));
+  if (prepared.outputs.empty()) return reply;
+  std::string text = ExplainPlan(prepared.plan);
+  int workers = 1;
+  queue_.Run([&] { workers = std::max(kForecastWorkersMin, ConfiguredReplicas()); });
+  const FileSize file_size = [this](const std::string& name) -> StatusOr<CanvasSize> {
+    const auto [file, folder] = SplitAnnotation(name);
+    ASSIGN_OR_RETURN(const UniqueFd fd,
+                     ConfinedOpen(folder == "output" ? options_.output_dir : options_.input_dir, file));
+    ASSIGN_OR_RETURN(const std::string bytes, ReadFdBounded(fd.get(), file, kInputBytesMax));
+    ASSIGN_OR_RETURN(const auto size, ReadImageSize(bytes));
+    return CanvasSize{static_cast<int>(size.first), static_cast<int>(size.second)};
+  };
+  Json tiles = Json::array();
+  for (const StageSpec& stage : prepared.plan.stages) {
+    const auto forecast = [&]() -> StatusOr<TileForecast> {
+      ASSIGN_OR_RETURN(const CanvasSize size, ExpectedCanvas(prepared.plan, stage, request.canvas(), file_size));
+      return ForecastTiles(stage.id, stage.tile.nodes.at(stage.node).at("inputs"), stage.split, prepared.tiles,
+                           prepared.plan.compat == "documented", size.width, size.height, workers, std::nullopt);
+    }();
+    if (!forecast.ok() && !request.canvas().empty()) return forecast.status();
+    text += forecast.ok() ? ForecastText(*forecast) : Cat("  stage ", stage.id, ": ", Message(forecast.status()), "\n");
+    tiles.push_back(forecast.ok() ? ForecastJson(*forecast)
+                                  : Json{{"stage", stage.id}, {"unknown", Message(forecast.status())}});
+  }
+  reply.set_text(text);
+  reply.set_tiles_json(DumpJson(tiles));
   return reply;
 }
 

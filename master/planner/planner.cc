@@ -340,7 +340,7 @@ class Planner {
     stage.bindings.insert(stage.bindings.begin(), image.begin(), image.end());
     stage.tile.nodes[instance.node] = {{"class_type", split.tile_node}, {"inputs", std::move(inputs)}};
     stage.tile.needs.node_types.insert(split.tile_node);
-    stage.tile.wanted.push_back({instance.node, 0, "u8"});
+    stage.tile.wanted.push_back({instance.node, 0, "packed"});
     stages_.emplace_back(key, std::move(stage));
   }
 

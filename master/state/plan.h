@@ -30,7 +30,8 @@ struct Binding {
   bool gather = false;
 };
 
-/// A value that a task has to hand over as a blob. encoding: "" or "u8" (an IMAGE in canvas form).
+/// A value that a task has to hand over as a blob. encoding: "", or of an IMAGE "u8" (canvas form) or "packed"
+/// (that, compressed; common/tensorio/packed_blob.h).
 struct Wanted {
   std::string node;
   size_t slot = 0;

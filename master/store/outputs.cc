@@ -238,7 +238,7 @@ StatusOr<OutputName> ResolveOutputPrefix(std::string_view prefix, uint32_t width
   return name;
 }
 
-OutputWriter::OutputWriter(std::string output_dir, std::string temp_dir)
+OutputWriter::OutputWriter(const std::string& output_dir, const std::string& temp_dir)
     : output_dir_(std::filesystem::absolute(output_dir).lexically_normal().string()),
       temp_dir_(std::filesystem::absolute(temp_dir).lexically_normal().string()) {}
 

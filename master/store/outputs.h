@@ -39,7 +39,7 @@ StatusOr<OutputName> ResolveOutputPrefix(std::string_view prefix, uint32_t width
 class OutputWriter {
  public:
   /// Both folders are made when they are first written to.
-  OutputWriter(std::string output_dir, std::string temp_dir);
+  OutputWriter(const std::string& output_dir, const std::string& temp_dir);
 
   /// Chooses the names of all files of a job and reserves them until Release(): the files of one node with one prefix
   /// count on from one counter, 1 + the largest there is (on disk, reserved, or planned here). `files` in the order in

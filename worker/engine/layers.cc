@@ -18,7 +18,12 @@ std::string ShapeText(at::IntArrayRef shape) {
 }  // namespace
 
 at::Tensor Embed(const Param& table, const at::Tensor& ids) {
-  return table->decoder ? at::embedding(table->As(at::kFloat), ids) : at::embedding(table->live, ids).to(at::kFloat);
+  if (!table->decoder) return at::embedding(table->live, ids).to(at::kFloat);
+  if (table->live.dim() != 2 || !table->patches.empty()) return at::embedding(table->As(at::kFloat), ids);
+  // Only the rows that are asked for are decoded: whole tables take gigabytes.
+  const at::Tensor stored = table->live.view(at::kByte).index_select(0, ids.flatten());
+  const at::Tensor rows = table->decoder(stored.view(table->live.scalar_type())).to(at::kFloat);
+  return rows.unflatten(0, ids.sizes());
 }
 
 at::Tensor Linear::operator()(const at::Tensor& x) const {
@@ -30,6 +35,11 @@ at::Tensor Linear::operator()(const at::Tensor& x) const {
 at::Tensor Conv2d::operator()(const at::Tensor& x) const {
   const at::ScalarType type = x.scalar_type();
   return at::conv2d(x, Cast(weight, type), Cast(bias, type), stride, padding);
+}
+
+at::Tensor Conv3d::operator()(const at::Tensor& x) const {
+  const at::ScalarType type = x.scalar_type();
+  return at::conv3d(x, Cast(weight, type), Cast(bias, type), stride, padding);
 }
 
 at::Tensor LayerNorm::operator()(const at::Tensor& x) const {
@@ -129,6 +139,14 @@ Conv2d LayerBuilder::TakeConv(const std::string& name, int64_t in, int64_t out, 
   layer.stride = stride;
   layer.padding = padding >= 0 ? padding : kernel / 2;
   layer.weight = Take(name + ".weight", {out, in, kernel, kernel});
+  layer.bias = TakeBias(name, weights_.Dim(name + ".weight", 0), bias);
+  return layer;
+}
+
+Conv3d LayerBuilder::TakeConv3d(const std::string& name, int64_t in, int64_t out, const std::array<int64_t, 3>& kernel,
+                                Bias bias) {
+  Conv3d layer;
+  layer.weight = Take(name + ".weight", {out, in, kernel[0], kernel[1], kernel[2]});
   layer.bias = TakeBias(name, weights_.Dim(name + ".weight", 0), bias);
   return layer;
 }

@@ -5,6 +5,7 @@
 
 #include <ATen/ATen.h>
 
+#include <array>
 #include <memory>
 #include <optional>
 #include <string>
@@ -21,7 +22,8 @@ inline at::Tensor Cast(const Param& param, at::ScalarType type) {
   return param == nullptr ? at::Tensor() : param->As(type);
 }
 
-/// Rows `ids` (int64, any shape) of a table [n,D] as f32 [...,D].
+/// Rows `ids` (int64, any shape) of a table [n,D] as f32 [...,D]. Of a table that is kept encoded as [n,bytes] only
+/// these rows are decoded: its decoder gives some rows for some rows.
 at::Tensor Embed(const Param& table, const at::Tensor& ids);
 
 /// y = x W^T + b over the last dimension. weight [out,in], or [out,in,1,1] of a convolution.
@@ -34,6 +36,13 @@ struct Linear {
 struct Conv2d {
   Param weight, bias;
   int64_t stride = 1, padding = 0;
+  at::Tensor operator()(const at::Tensor& x) const;
+};
+
+/// 3-D convolution of [B,C,T,H,W], weight [out,in,kt,k,k].
+struct Conv3d {
+  Param weight, bias;
+  std::array<int64_t, 3> stride{1, 1, 1}, padding{0, 0, 0};  // frames, rows, columns
   at::Tensor operator()(const at::Tensor& x) const;
 };
 
@@ -95,6 +104,9 @@ class LayerBuilder {
   /// Square kernels only. A padding of -1 is half the kernel.
   Conv2d TakeConv(const std::string& name, int64_t in, int64_t out, int64_t kernel, int64_t stride = 1,
                   int64_t padding = -1, Bias bias = Bias::kRequired);
+  /// Kernel of frames, rows, columns. No padding but what the caller sets.
+  Conv3d TakeConv3d(const std::string& name, int64_t in, int64_t out, const std::array<int64_t, 3>& kernel,
+                    Bias bias = Bias::kRequired);
   LayerNorm TakeLayerNorm(const std::string& name, int64_t width, double eps = 1e-5, Bias bias = Bias::kRequired);
   /// `tensor` is the whole name of the scale ("norm.query_norm.scale").
   RmsNorm TakeRmsNorm(const std::string& tensor, int64_t width, double eps = 1e-6);

@@ -5,15 +5,18 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <optional>
 #include <utility>
 
 #include "common/tensorio/torch_archive.h"
 #include "worker/engine/gguf_tensors.h"
+#include "worker/engine/gguf_tokenizer.h"
 #include "worker/engine/tensor_blob.h"
 
 namespace atelier::engine {
 namespace {
 
+constexpr int64_t kT5Tokens = 32128;
 constexpr std::string_view kDiffusionPrefix = "model.diffusion_model.";
 
 // Elements at `begin` of the file, which the tensor keeps mapped; bytes that lie unaligned are copied.
@@ -56,9 +59,10 @@ at::ScalarType TypeOf(GgufPrecision precision) {
   return precision == GgufPrecision::kHalf ? at::kHalf : at::kBFloat16;
 }
 
-// Blocks u8 [n] to values of `shape`.
-at::Tensor DecodeBlocks(const at::Tensor& stored, const GgufType& type, const std::vector<int64_t>& shape,
+// Blocks to values: u8 [n] to those of `shape`, some rows u8 [rows, n] to as many of them.
+at::Tensor DecodeBlocks(const at::Tensor& stored, const GgufType& type, std::vector<int64_t> shape,
                         GgufPrecision precision) {
+  if (stored.dim() == 2) shape[0] = stored.size(0);
   if (!stored.device().is_cpu()) return DecodeGgufTensor(type, stored, TypeOf(precision)).view(shape);
   const at::Tensor blocks = stored.contiguous();
   const at::Tensor values = at::empty(shape, TypeOf(precision));
@@ -213,7 +217,12 @@ StatusOr<WeightSource> ReadGguf(const std::shared_ptr<const MappedFile>& file, G
       if (heads > 0) extras[name] = {values, [heads](const at::Tensor& t) { return UnpermuteRows(t, heads); }, {}};
     } else {
       added = tensors.emplace(name, at::empty(shape, at::TensorOptions(at::kMeta).dtype(TypeOf(precision)))).second;
-      const at::Tensor blocks = View(file, at::kByte, {static_cast<int64_t>(tensor.bytes)}, tensor.begin);
+      const auto bytes = static_cast<int64_t>(tensor.bytes);
+      // Rows of whole blocks stay apart, so that an embedding can take some of them.
+      const bool rows = shape.size() > 1 && shape[0] > 0 && bytes / tensor.type->block_bytes % shape[0] == 0;
+      const at::Tensor blocks =
+          View(file, at::kByte, rows ? std::vector<int64_t>{shape[0], bytes / shape[0]} : std::vector<int64_t>{bytes},
+               tensor.begin);
       const GgufType* const type = tensor.type;
       extras[name] = {blocks,
                       [type, shape, precision, heads](const at::Tensor& stored) {
@@ -223,6 +232,18 @@ StatusOr<WeightSource> ReadGguf(const std::shared_ptr<const MappedFile>& file, G
                       {}};
     }
     if (!added) return InvalidArgument("file \"", file->name(), "\": tensor \"", name, "\" occurs twice");
+  }
+  if (architecture == "t5" || architecture == "t5encoder") {
+    // T5's own tokenizer is part of the binary; UMT5's vocabulary is another one.
+    const auto embedding = tensors.find("shared.weight");
+    if (embedding != tensors.end() && embedding->second.dim() == 2 && embedding->second.size(0) != kT5Tokens) {
+      ASSIGN_OR_RETURN(const std::optional<std::string> model, SentencepieceModelOf(gguf, file->name()));
+      if (model) {
+        const at::Tensor bytes = at::empty({static_cast<int64_t>(model->size())}, at::kByte);
+        std::memcpy(bytes.data_ptr(), model->data(), model->size());
+        tensors.insert_or_assign("spiece_model", bytes);
+      }
+    }
   }
   if (metadata != nullptr) {
     *metadata = {{"general.architecture", architecture}, {"general.type", std::string(gguf.Text("general.type"))}};

@@ -27,7 +27,8 @@ struct Mask {
   at::Tensor values;
 };
 
-/// samples: f32 [B,C,h,w], unscaled VAE latents. noise_mask: f32 [B,1,H,W] of any resolution, or undefined.
+/// samples: f32 [B,C,h,w], or [B,C,T,h,w] of a video; unscaled VAE latents. noise_mask: f32 [B,1,H,W] of any resolution
+/// (of a video also [B,1,T,H,W]), or undefined.
 struct Latent {
   at::Tensor samples;
   at::Tensor noise_mask;
@@ -86,25 +87,34 @@ struct ModelCallInputs {
   at::Tensor denoise_mask;              // f32 [B,C,...] the run's mask, for networks with a noise level a frame
   std::vector<at::Tensor> ref_latents;  // f32 [B,C,h',w'] in model space
   std::string ref_latents_method;       // how these are placed; empty: the family's default
+  at::Tensor vace;                      // f32 [B,n,C',T,h,w] n control videos (Wan VACE)
+  at::Tensor vace_strength;             // f32 [B,n] of each of them
+  at::Tensor camera;                    // f32 [B,C',T,H,W] rays of a moving camera, at pixel size (Wan camera)
   const ControlResiduals* control = nullptr;
   std::vector<CondKind> kinds;  // one for each of the equal parts that the batch is made of
   float sigma = 0;              // noise level of the call
   const NetworkHooks* hooks = nullptr;
 
   /// The tensors that are joined when entries share a call.
-  static const std::array<at::Tensor ModelCallInputs::*, 6> kBatched;
+  static const std::array<at::Tensor ModelCallInputs::*, 9> kBatched;
+  /// Those of them that lie on x's grid of height and width.
+  static const std::array<at::Tensor ModelCallInputs::*, 3> kOnGrid;
 };
-inline constexpr std::array<at::Tensor ModelCallInputs::*, 6> ModelCallInputs::kBatched = {
+inline constexpr std::array<at::Tensor ModelCallInputs::*, 9> ModelCallInputs::kBatched = {
     &ModelCallInputs::y,           &ModelCallInputs::c_concat,
     &ModelCallInputs::guidance,    &ModelCallInputs::attention_mask,
-    &ModelCallInputs::clip_vision, &ModelCallInputs::denoise_mask};
+    &ModelCallInputs::clip_vision, &ModelCallInputs::denoise_mask,
+    &ModelCallInputs::vace,        &ModelCallInputs::vace_strength,
+    &ModelCallInputs::camera};
+inline constexpr std::array<at::Tensor ModelCallInputs::*, 3> ModelCallInputs::kOnGrid = {
+    &ModelCallInputs::c_concat, &ModelCallInputs::denoise_mask, &ModelCallInputs::vace};
 
 /// A diffusion network on its device. Thread: one at a time.
 class DiffusionNetwork {
  public:
   virtual ~DiffusionNetwork() = default;
-  /// Raw network output F in float32. x: f32 [B,C,h,w] already scaled by the parameterisation; t: f32 [B] model
-  /// timesteps.
+  /// Raw network output F in float32. x: f32 [B,C,h,w] (or [B,C,T,h,w]) already scaled by the parameterisation; t: f32
+  /// [B] model timesteps.
   virtual at::Tensor Forward(const at::Tensor& x, const at::Tensor& t, const ModelCallInputs& inputs) const = 0;
   virtual at::Device device() const = 0;
 };
@@ -145,6 +155,7 @@ struct Model {
   std::shared_ptr<const ModelSampling> sampling;
   LatentFormat latent_format;
   std::string family;                       // registered name, for messages
+  bool masked_is_clean = false;             // what a mask keeps is shown to the network as it is, not with noise
   CondEncoder encode_cond;                  // null: text only
   NetworkBuilder rebuild;                   // null: weights cannot be altered
   WeightSource weights;                     // of the file, by names without prefix; `patches` are not in it
@@ -241,19 +252,29 @@ struct Clip {
   std::string identity = {};   // of files and patches, for caches; empty: unknown
 };
 
-/// An image autoencoder. Thread: one at a time.
+/// Tiles of an autoencoder and by how much neighbours overlap: pixels and frames for encoding, latents for decoding.
+struct VaeTiles {
+  int64_t size = 512, overlap = 64;
+  int64_t frames = 0, frame_overlap = 0;  // of a video; 0 frames: all at once
+};
+
+/// An autoencoder of images, or of videos: these take a batch of pictures as the frames of one video. Thread: one at a
+/// time.
 class Autoencoder {
  public:
   virtual ~Autoencoder() = default;
-  /// pixels f32 [B,H,W,3] (cropped to a multiple of the ratio, centred) to latents f32 [B,C,h,w], both on the CPU. The
-  /// mean of the Gaussian. Source: spec engine.md 6.2.
+  /// pixels f32 [B,H,W,3] (cropped to a multiple of the ratio, centred) to latents f32 [B,C,h,w], both on the CPU; a
+  /// video of B frames to [1,C,1+(B-1)/frame_ratio,h,w]. The mean of the Gaussian. Source: spec engine.md 6.2.
   virtual StatusOr<at::Tensor> Encode(const at::Tensor& pixels) const = 0;
-  /// latents f32 [B,C,h,w] to pixels f32 [B,H,W,3] clamped to 0..1.
+  /// latents f32 [B,C,h,w] to pixels f32 [B,H,W,3] clamped to 0..1; videos [B,C,T,h,w] to the frames of all of them,
+  /// one video after the other.
   virtual StatusOr<at::Tensor> Decode(const at::Tensor& latents) const = 0;
-  /// The average of three tilings, sizes in pixels for Encode and in latents for Decode. Source: spec engine.md 6.3.
-  virtual StatusOr<at::Tensor> EncodeTiled(const at::Tensor& pixels, int64_t tile, int64_t overlap) const = 0;
-  virtual StatusOr<at::Tensor> DecodeTiled(const at::Tensor& latents, int64_t tile, int64_t overlap) const = 0;
-  virtual int64_t ratio() const = 0;  // pixels per latent, 8 for SD
+  /// The same in tiles: of images the average of three tilings. Source: spec engine.md 6.3.
+  virtual StatusOr<at::Tensor> EncodeTiled(const at::Tensor& pixels, const VaeTiles& tiles) const = 0;
+  virtual StatusOr<at::Tensor> DecodeTiled(const at::Tensor& latents, const VaeTiles& tiles) const = 0;
+  virtual int64_t ratio() const = 0;                 // pixels per latent, 8 for SD
+  virtual int64_t channels() const = 0;              // of a latent
+  virtual int64_t frame_ratio() const { return 0; }  // frames per latent frame after the first; 0: images
 };
 
 /// A VAE handle.

@@ -15,7 +15,8 @@
 namespace atelier::engine {
 
 /// The values of a stored tensor whose bytes are no plain numbers (a quantised block format, scaled fp8): a floating
-/// point tensor of the logical shape on the device of `stored`.
+/// point tensor of the logical shape on the device of `stored`. Of one that is stored as [rows,n], some rows give
+/// theirs.
 using WeightDecoder = std::function<at::Tensor(const at::Tensor& stored)>;
 
 /// Changes a weight as it is loaded: f32 of the logical shape in and out, on the same device. Thread: any.

@@ -28,7 +28,7 @@ at::Tensor Modulate(const at::Tensor& x, const at::Tensor& shift, const at::Tens
 
 at::Tensor PadToPatch(const at::Tensor& x, int64_t patch) {
   at::Tensor padded = x;
-  for (const int64_t dim : {2, 3}) {
+  for (const int64_t dim : {x.dim() - 2, x.dim() - 1}) {
     const int64_t missing = (patch - x.size(dim) % patch) % patch;
     if (missing > 0) padded = at::cat({padded, padded.narrow(dim, 0, missing)}, dim);
   }

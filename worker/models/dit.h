@@ -28,7 +28,8 @@ at::Tensor PlainNorm(const at::Tensor& x);
 /// x (1 + scale) + shift with shift and scale [B,width] over tokens x [B,T,width].
 at::Tensor Modulate(const at::Tensor& x, const at::Tensor& shift, const at::Tensor& scale);
 
-/// Height and width of x [B,C,H,W] padded at the end to multiples of `patch`, going on with the other side's pixels.
+/// Height and width of x [B,C,...,H,W] padded at the end to multiples of `patch`, going on with the other side's
+/// pixels.
 at::Tensor PadToPatch(const at::Tensor& x, int64_t patch);
 
 /// NaN to 0 and infinities to the largest float16 when x is float16; other types unchanged.

@@ -11,6 +11,7 @@
 #include "worker/engine/tiler.h"
 #include "worker/models/vae.h"
 #include "worker/models/vae_names.h"
+#include "worker/models/wan_vae.h"
 
 namespace atelier::models {
 namespace {
@@ -85,6 +86,11 @@ WeightSource VaeWeights(const WeightSource& file) {
   return OriginalVaeNames(file);
 }
 
+StatusOr<std::shared_ptr<const engine::Autoencoder>> BuildAutoencoder(const WeightSource& weights,
+                                                                      engine::Engine& engine) {
+  return IsWanVae(weights) ? BuildWanVae(weights, engine) : BuildVae(weights, engine);
+}
+
 }  // namespace
 
 StatusOr<std::shared_ptr<const CheckpointParts>> LoadCheckpoint(const std::string& path, engine::Engine& engine) {
@@ -98,8 +104,8 @@ StatusOr<std::shared_ptr<const CheckpointParts>> LoadCheckpoint(const std::strin
           const Family* family = Registry<Family>::Get().Find(parts->diffusion.family);
           ASSIGN_OR_RETURN(parts->text_encoder, family->build_text(file, engine));
           const WeightSource vae = VaeWeights(file);
-          if (vae.Has("decoder.conv_in.weight")) {
-            ASSIGN_OR_RETURN(parts->autoencoder, BuildVae(vae, engine));
+          if (vae.Has("decoder.conv_in.weight") || IsWanVae(vae)) {
+            ASSIGN_OR_RETURN(parts->autoencoder, BuildAutoencoder(vae, engine));
           }
           ASSIGN_OR_RETURN(parts->identity, engine::ModelCache::KeyOf(path, "checkpoint"));
           parts->diffusion.identity = parts->identity;
@@ -146,7 +152,7 @@ StatusOr<std::shared_ptr<const engine::Autoencoder>> LoadAutoencoder(const std::
   return engine.models().Get<engine::Autoencoder>(path, "vae",
                                                   [&]() -> StatusOr<std::shared_ptr<const engine::Autoencoder>> {
                                                     ASSIGN_OR_RETURN(const WeightSource file, WeightSource::Open(path));
-                                                    return BuildVae(VaeWeights(file), engine);
+                                                    return BuildAutoencoder(VaeWeights(file), engine);
                                                   });
 }
 

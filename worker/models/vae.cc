@@ -120,6 +120,7 @@ class Vae final : public engine::Autoencoder {
   }
 
   int64_t ratio() const override { return ratio_; }
+  int64_t channels() const override { return z_; }
 
   StatusOr<at::Tensor> Encode(const at::Tensor& pixels) const override {
     ASSIGN_OR_RETURN(const at::Tensor x, FromPixels(pixels));
@@ -127,7 +128,7 @@ class Vae final : public engine::Autoencoder {
     if (plain.ok() || plain.status().code() != StatusCode::kResourceExhausted) return plain;
     LogWarning("memory ran out while encoding an image at once, it is encoded in tiles: ", Message(plain.status()));
     residency_->UnloadAll(&params_);
-    return EncodeTiled(pixels, 512, 64);
+    return EncodeTiled(pixels, {512, 64});
   }
 
   StatusOr<at::Tensor> Decode(const at::Tensor& latents) const override {
@@ -137,21 +138,21 @@ class Vae final : public engine::Autoencoder {
     if (plain.ok() || plain.status().code() != StatusCode::kResourceExhausted) return plain;
     LogWarning("memory ran out while decoding a latent at once, it is decoded in tiles: ", Message(plain.status()));
     residency_->UnloadAll(&params_);
-    return DecodeTiled(latents, 64, 16);
+    return DecodeTiled(latents, {64, 16});
   }
 
-  StatusOr<at::Tensor> EncodeTiled(const at::Tensor& pixels, int64_t tile, int64_t overlap) const override {
+  StatusOr<at::Tensor> EncodeTiled(const at::Tensor& pixels, const engine::VaeTiles& tiles) const override {
     ASSIGN_OR_RETURN(const at::Tensor x, FromPixels(pixels));
     return engine::Guard([&]() -> StatusOr<at::Tensor> {
-      return ThreeTilings(x, tile, overlap, 1.0 / static_cast<double>(ratio_), z_,
+      return ThreeTilings(x, tiles, 1.0 / static_cast<double>(ratio_), z_,
                           [&](const at::Tensor& t) { return EncodeRaw(t); });
     });
   }
 
-  StatusOr<at::Tensor> DecodeTiled(const at::Tensor& latents, int64_t tile, int64_t overlap) const override {
+  StatusOr<at::Tensor> DecodeTiled(const at::Tensor& latents, const engine::VaeTiles& tiles) const override {
     RETURN_IF_ERROR(CheckLatents(latents));
     return engine::Guard([&]() -> StatusOr<at::Tensor> {
-      ASSIGN_OR_RETURN(const at::Tensor y, ThreeTilings(latents, tile, overlap, static_cast<double>(ratio_), 3,
+      ASSIGN_OR_RETURN(const at::Tensor y, ThreeTilings(latents, tiles, static_cast<double>(ratio_), 3,
                                                         [&](const at::Tensor& t) { return DecodeRaw(t); }));
       return ToPixels(y);
     });
@@ -206,12 +207,14 @@ class Vae final : public engine::Autoencoder {
   }
 
   template <typename F>
-  static StatusOr<at::Tensor> ThreeTilings(const at::Tensor& x, int64_t tile, int64_t overlap, double scale,
+  static StatusOr<at::Tensor> ThreeTilings(const at::Tensor& x, const engine::VaeTiles& tiles, double scale,
                                            int64_t channels, const F& run) {
     at::Tensor sum;
+    const int64_t tile = tiles.size;
     const std::pair<int64_t, int64_t> sizes[] = {{tile / 2, tile * 2}, {tile * 2, tile / 2}, {tile, tile}};
     for (const auto& [tile_x, tile_y] : sizes) {
-      ASSIGN_OR_RETURN(const at::Tensor part, engine::RunTiled(x, {tile_x, tile_y, overlap, scale}, channels, run));
+      ASSIGN_OR_RETURN(const at::Tensor part,
+                       engine::RunTiled(x, {tile_x, tile_y, tiles.overlap, scale}, channels, run));
       sum = sum.defined() ? sum + part : part;
     }
     return sum / 3.0;

@@ -1,7 +1,9 @@
 #include "worker/nodes/tile_conditioning.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <optional>
 
 #include "common/image/resize.h"
 #include "worker/nodes/tile_control.h"
@@ -9,22 +11,13 @@
 namespace atelier::nodes {
 namespace {
 
-constexpr int64_t kAreaUnit = 8;  // pixels of one unit of an area
+constexpr int64_t kAreaUnit = 8;    // pixels of one unit of an area
+constexpr int64_t kLatentUnit = 8;  // pixels of one latent, whatever the autoencoder
 
-Status CropArea(CondEntry& entry, const TileGeometry& tile) {
-  const auto it = entry.options.find("area");
-  if (it == entry.options.end() || it->is_null()) return OkStatus();
-  std::array<double, 4> area{};  // height, width, y, x in pixels
-  const bool percentage = it->is_array() && it->size() == 5 && (*it)[0] == "percentage";
-  if (!percentage && !(it->is_array() && it->size() == 4))
-    return InvalidArgument("conditioning option \"area\" is ", it->dump(), ", expected [height, width, y, x]");
-  for (size_t i = 0; i < 4; ++i) {
-    const Json& part = (*it)[i + (percentage ? 1 : 0)];
-    if (!part.is_number())
-      return InvalidArgument("conditioning option \"area\" is ", it->dump(), ", expected four numbers");
-    const auto side = static_cast<double>(i % 2 ? tile.init_width : tile.init_height);
-    area[i] = std::clamp(part.get<double>() * (percentage ? side : static_cast<double>(kAreaUnit)), -1e6, 1e6);
-  }
+using Sides = std::array<double, 4>;  // height, width, y, x in pixels of the picture before it was enlarged
+
+// The part of a box that lies in the tile, in units and from the crop's corner; none where they do not meet.
+std::optional<Json> CropSides(const Sides& sides, const TileGeometry& tile) {
   const auto x = [&tile](double v) {
     return v * static_cast<double>(tile.canvas_width) / static_cast<double>(tile.init_width);
   };
@@ -32,18 +25,104 @@ Status CropArea(CondEntry& entry, const TileGeometry& tile) {
     return v * static_cast<double>(tile.canvas_height) / static_cast<double>(tile.init_height);
   };
   const auto pixel = [](double v) { return static_cast<int>(std::clamp(v, -1e8, 1e8)); };
-  const Box box{pixel(std::floor(x(area[3]))), pixel(std::floor(y(area[2]))), pixel(std::ceil(x(area[3] + area[1]))),
-                pixel(std::ceil(y(area[2] + area[0])))};
+  const Box box{pixel(std::floor(x(sides[3]))), pixel(std::floor(y(sides[2]))),
+                pixel(std::ceil(x(sides[3] + sides[1]))), pixel(std::ceil(y(sides[2] + sides[0])))};
   const Box& crop = tile.crops.front();
   const Box common = Intersect(box, crop);
-  if (common.empty()) {
+  if (common.empty()) return std::nullopt;
+  return Json::array({common.height() / kAreaUnit, common.width() / kAreaUnit, (common.y1 - crop.y1) / kAreaUnit,
+                      (common.x1 - crop.x1) / kAreaUnit});
+}
+
+// [height, width, y, x] in units, or with "percentage" before them in shares of the picture, as pixels.
+StatusOr<Sides> ReadSides(const char* option, const Json& json, const TileGeometry& tile) {
+  const bool percentage = json.is_array() && json.size() == 5 && json[0] == "percentage";
+  if (!percentage && !(json.is_array() && json.size() == 4))
+    return InvalidArgument("conditioning option \"", option, "\" is ", json.dump(), ", expected [height, width, y, x]");
+  Sides sides{};
+  for (size_t i = 0; i < 4; ++i) {
+    const Json& part = json[i + (percentage ? 1 : 0)];
+    if (!part.is_number())
+      return InvalidArgument("conditioning option \"", option, "\" is ", json.dump(), ", expected four numbers");
+    const auto side = static_cast<double>(i % 2 ? tile.init_width : tile.init_height);
+    sides[i] = std::clamp(part.get<double>() * (percentage ? side : static_cast<double>(kAreaUnit)), -1e6, 1e6);
+  }
+  return sides;
+}
+
+// False when the entry's area does not meet the tile; the entry then has none.
+StatusOr<bool> CropArea(CondEntry& entry, const TileGeometry& tile) {
+  const auto it = entry.options.find("area");
+  if (it == entry.options.end() || it->is_null()) return true;
+  ASSIGN_OR_RETURN(const Sides sides, ReadSides("area", *it, tile));
+  const std::optional<Json> cut = CropSides(sides, tile);
+  if (!cut) {
     entry.options.erase("area");
     entry.options.erase("strength");
-    return OkStatus();
+    return false;
   }
-  entry.options["area"] = Json::array({common.height() / kAreaUnit, common.width() / kAreaUnit,
-                                       (common.y1 - crop.y1) / kAreaUnit, (common.x1 - crop.x1) / kAreaUnit});
+  entry.options["area"] = *cut;
+  return true;
+}
+
+// Boxes that miss the tile go, with the embedding of what they place.
+Status CropGligen(CondEntry& entry, const TileGeometry& tile) {
+  const auto it = entry.options.find("gligen");
+  if (it == entry.options.end() || it->is_null()) return OkStatus();
+  if (!it->is_array())
+    return InvalidArgument("conditioning option \"gligen\" is ", it->dump(), ", expected a list of boxes");
+  Json kept = Json::array();
+  for (size_t i = 0; i < it->size(); ++i) {
+    ASSIGN_OR_RETURN(const Sides sides, ReadSides("gligen", (*it)[i], tile));
+    const std::optional<Json> cut = CropSides(sides, tile);
+    const auto embedding = entry.tensors.find(Cat("gligen.", i));
+    if (embedding != entry.tensors.end()) {
+      const at::Tensor tensor = embedding->second;
+      entry.tensors.erase(embedding);
+      if (cut) entry.tensors[Cat("gligen.", kept.size())] = tensor;
+    }
+    if (cut) kept.push_back(*cut);
+  }
+  if (kept.empty())
+    entry.options.erase("gligen");
+  else
+    entry.options["gligen"] = std::move(kept);
   return OkStatus();
+}
+
+at::Tensor Bilinear(const at::Tensor& latent, int64_t height, int64_t width) {
+  if (latent.size(2) == height && latent.size(3) == width) return latent;
+  return at::upsample_bilinear2d(latent, {height, width}, false);
+}
+
+// latent: [B,C,h,w] or [B,C,1,h,w] of the whole canvas, of any size.
+StatusOr<at::Tensor> CropLatent(const at::Tensor& latent, const TileGeometry& tile) {
+  const bool video = latent.dim() == 5;
+  if ((latent.dim() != 4 && !video) || (video && latent.size(2) != 1) || latent.numel() == 0)
+    return InvalidArgument("a reference latent has the shape ", ShapeText(latent.sizes()),
+                           ", expected [B,C,h,w] or [B,C,1,h,w]");
+  const Box& crop = tile.crops.front();
+  const int64_t rows = std::max<int64_t>(1, tile.canvas_height / kLatentUnit);
+  const int64_t columns = std::max<int64_t>(1, tile.canvas_width / kLatentUnit);
+  const auto range = [](int from, int to, int64_t size) {
+    const int64_t first = std::min(RoundHalfEven(from / static_cast<double>(kLatentUnit)), size - 1);
+    return std::pair(first, std::clamp(RoundHalfEven(to / static_cast<double>(kLatentUnit)), first + 1, size));
+  };
+  const auto [y1, y2] = range(crop.y1, crop.y2, rows);
+  const auto [x1, x2] = range(crop.x1, crop.x2, columns);
+  const at::Tensor whole = Bilinear(video ? latent.squeeze(2) : latent, rows, columns);
+  const at::Tensor cut = Bilinear(whole.slice(2, y1, y2).slice(3, x1, x2).contiguous(),
+                                  std::max<int64_t>(1, tile.process_height / kLatentUnit),
+                                  std::max<int64_t>(1, tile.process_width / kLatentUnit));
+  return video ? cut.unsqueeze(2) : cut;
+}
+
+Status CropReferences(CondEntry& entry, const TileGeometry& tile) {
+  for (int64_t i = 0;; ++i) {
+    const auto it = entry.tensors.find(Cat("reference_latents.", i));
+    if (it == entry.tensors.end()) return OkStatus();
+    ASSIGN_OR_RETURN(it->second, CropLatent(it->second, tile));
+  }
 }
 
 StatusOr<ImageU8> CropMask(const ImageU8& mask, const TileGeometry& tile) {
@@ -86,10 +165,20 @@ Status CropMasks(CondEntry& entry, const TileGeometry& tile) {
 
 StatusOr<Conditioning> CropConditioning(const Conditioning& conditioning, const TileGeometry& tile) {
   return Guard([&]() -> StatusOr<Conditioning> {
-    Conditioning result = conditioning;
-    for (CondEntry& entry : result.entries) {
-      RETURN_IF_ERROR(CropArea(entry, tile));
+    Conditioning whole = conditioning, result;
+    std::vector<bool> meets;
+    for (CondEntry& entry : whole.entries) {
+      ASSIGN_OR_RETURN(const bool met, CropArea(entry, tile));
+      meets.push_back(met);
+    }
+    const bool none = std::find(meets.begin(), meets.end(), true) == meets.end();
+    for (size_t i = 0; i < whole.entries.size(); ++i) {
+      if (!meets[i] && !none) continue;
+      CondEntry& entry = whole.entries[i];
+      RETURN_IF_ERROR(CropGligen(entry, tile));
+      RETURN_IF_ERROR(CropReferences(entry, tile));
       RETURN_IF_ERROR(CropMasks(entry, tile));
+      result.entries.push_back(std::move(entry));
     }
     ControlCutter cutter(tile.crops, tile.canvas_width, tile.canvas_height, tile.process_width, tile.process_height);
     cutter.Cut(result);

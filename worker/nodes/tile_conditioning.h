@@ -13,10 +13,17 @@ struct TileGeometry {
   int64_t canvas_width = 0, canvas_height = 0, process_width = 0, process_height = 0, init_width = 0, init_height = 0;
 };
 
-/// REQUIRES: at least one crop, sizes that are positive. Of several crops the first counts, as in the reference. Areas,
-/// measured in the picture before it was enlarged, become those of the crop (one that does not meet it is dropped, so
-/// the prompt applies everywhere), masks are cut and brought to the process size, and so are the pictures of control
-/// nets. Errors: INVALID_ARGUMENT for malformed options. Thread: any.
+/// REQUIRES: at least one crop, sizes that are positive. Of several crops the first counts, as in the reference. Per
+/// entry, all measured on the whole canvas:
+///   option "area" ([h,w,y,x] in 8 pixels of the picture before it was enlarged, or ["percentage", shares of it...]):
+///     the part of it in the crop. An entry whose area does not meet the tile is left out; if that would leave none,
+///     all stay and apply everywhere, as each does in the reference.
+///   option "gligen" (a list of such boxes, placing the tensors "gligen.0", "gligen.1"...): the same, one by one; boxes
+///     that do not meet the tile go with their tensors.
+///   tensor "mask" [B,H,W]: cut, brought to the process size. Tensors "reference_latents.0", ... ([B,C,h,w] or
+///     [B,C,1,h,w]): resized to the canvas in 8 pixels, cut, resized to the process size in 8 pixels, bilinear.
+///   control nets: their pictures cut and resized (tile_control.h).
+/// Errors: INVALID_ARGUMENT for malformed options. Thread: any.
 StatusOr<Conditioning> CropConditioning(const Conditioning& conditioning, const TileGeometry& tile);
 
 }  // namespace atelier::nodes

@@ -14,7 +14,16 @@ namespace atelier::nodes {
 namespace {
 
 constexpr int64_t kDecodeTile = 512, kDecodeOverlap = 64;  // pixels
+constexpr int64_t kDecodeFrames = 64, kDecodeFrameOverlap = 8;
 constexpr int64_t kCanvasMultiple = 8;
+
+// An autoencoder of videos leaves out frames that do not fill a latent frame: the last one goes on until they do.
+at::Tensor FilledFrames(const engine::Autoencoder& autoencoder, const at::Tensor& pixels) {
+  const int64_t ratio = autoencoder.frame_ratio(), frames = pixels.size(0);
+  const int64_t over = ratio > 0 ? (frames - 1) % ratio : 0;
+  if (over == 0) return pixels;
+  return at::cat({pixels, pixels.narrow(0, frames - 1, 1).expand({ratio - over, -1, -1, -1})}, 0);
+}
 
 // Spec distributed.md 3.14 step 3: the factor of one step on the way to `scale`, or 0.
 int64_t StepFactor(int64_t scale) {
@@ -67,13 +76,20 @@ StatusOr<at::Tensor> RedrawCrops(const RedrawInputs& redraw, const TileGeometry&
                                  NodeContext& ctx) {
   if (redraw.vae.autoencoder == nullptr) return InvalidArgument("the checkpoint holds no autoencoder; use Load VAE");
   return Guard([&]() -> StatusOr<at::Tensor> {
-    ASSIGN_OR_RETURN(at::Tensor encoded, redraw.vae.autoencoder->Encode(pixels));
+    const engine::Autoencoder& autoencoder = *redraw.vae.autoencoder;
+    ASSIGN_OR_RETURN(at::Tensor encoded, autoencoder.Encode(FilledFrames(autoencoder, pixels)));
     ASSIGN_OR_RETURN(const Conditioning positive, CropConditioning(redraw.positive, tile));
     ASSIGN_OR_RETURN(const Conditioning negative, CropConditioning(redraw.negative, tile));
     ASSIGN_OR_RETURN(const Latent sampled, Sample(redraw, positive, negative, std::move(encoded), ctx));
-    const int64_t r = redraw.vae.autoencoder->ratio();
-    if (!redraw.tiled_decode) return redraw.vae.autoencoder->Decode(sampled.samples);
-    return redraw.vae.autoencoder->DecodeTiled(sampled.samples, kDecodeTile / r, kDecodeOverlap / r);
+    at::Tensor redrawn;
+    if (redraw.tiled_decode) {
+      const int64_t r = autoencoder.ratio(), t = std::max<int64_t>(1, autoencoder.frame_ratio());
+      ASSIGN_OR_RETURN(redrawn, autoencoder.DecodeTiled(sampled.samples, {kDecodeTile / r, kDecodeOverlap / r,
+                                                                          kDecodeFrames / t, kDecodeFrameOverlap / t}));
+    } else {
+      ASSIGN_OR_RETURN(redrawn, autoencoder.Decode(sampled.samples));
+    }
+    return redrawn.narrow(0, 0, std::min(redrawn.size(0), pixels.size(0)));
   });
 }
 

@@ -18,23 +18,49 @@ struct UpscaleInputs : RedrawInputs {
   bool force_uniform_tiles = true;
   int64_t batch_size = 1;
 
-  // Of the nodes of the original pack; those of the distributed one have other ranges and are optional.
+  static void MakeOptional(InputOptions options, bool optional) {
+    if (optional) options.Optional();
+  }
   template <typename N>
-  static void DescribeTiles(NodeSchema<N>& s) {
-    s.template Input<&N::mode_type>("mode_type")
-        .OneOf(Names(kRedrawModes))
-        .Default(kRedrawModes[0])
-        .Tooltip("Order of the tiles; None redraws the seams only.");
+  static void DescribeMode(NodeSchema<N>& s, bool optional) {
+    MakeOptional(s.template Input<&N::mode_type>("mode_type")
+                     .OneOf(Names(kRedrawModes))
+                     .Default(kRedrawModes[0])
+                     .Tooltip("Order of the tiles; None redraws the seams only."),
+                 optional);
+  }
+  template <typename N>
+  static void DescribeTileSize(NodeSchema<N>& s, int64_t side_max) {
     s.template Input<&N::tile_width>("tile_width")
         .Default(512)
-        .Range(64, 8192)
+        .Range(64, side_max)
         .Step(8)
         .Tooltip("Width of a tile in pixels.");
     s.template Input<&N::tile_height>("tile_height")
         .Default(512)
-        .Range(64, 8192)
+        .Range(64, side_max)
         .Step(8)
         .Tooltip("Height of a tile in pixels.");
+  }
+  template <typename N>
+  static void DescribeUniform(NodeSchema<N>& s) {
+    s.template Input<&N::force_uniform_tiles>("force_uniform_tiles")
+        .Default(true)
+        .Tooltip("Redraws all tiles at one size.");
+  }
+  template <typename N>
+  static void DescribeBatch(NodeSchema<N>& s, bool optional) {
+    MakeOptional(s.template Input<&N::batch_size>("batch_size")
+                     .Default(1)
+                     .Range(1, 4096)
+                     .Tooltip("Tiles of one sampling run; more than one needs uniform tiles."),
+                 optional);
+  }
+  // Of the nodes of the original pack; those of the distributed one have other ranges and another order.
+  template <typename N>
+  static void DescribeTiles(NodeSchema<N>& s) {
+    DescribeMode(s, false);
+    DescribeTileSize(s, 8192);
     s.template Input<&N::mask_blur>("mask_blur")
         .Default(8)
         .Range(0, 64)
@@ -46,20 +72,13 @@ struct UpscaleInputs : RedrawInputs {
         .Step(8)
         .Tooltip("Pixels around a tile that it also sees.");
     DescribeSeams(s, false);
-    s.template Input<&N::force_uniform_tiles>("force_uniform_tiles")
-        .Default(true)
-        .Tooltip("Redraws all tiles at one size.");
+    DescribeUniform(s);
     DescribeDecode(s);
-    s.template Input<&N::batch_size>("batch_size")
-        .Default(1)
-        .Range(1, 4096)
-        .Tooltip("Tiles of one sampling run; more than one needs uniform tiles.");
+    DescribeBatch(s, false);
   }
   template <typename N>
   static void DescribeSeams(NodeSchema<N>& s, bool optional) {
-    const auto add = [optional](InputOptions options) {
-      if (optional) options.Optional();
-    };
+    const auto add = [optional](InputOptions options) { MakeOptional(options, optional); };
     add(s.template Input<&N::seam_fix_mode>("seam_fix_mode")
             .OneOf(Names(kSeamFixes))
             .Default(kSeamFixes[0])
@@ -195,24 +214,15 @@ struct UltimateSDUpscaleDistributed : UpscaleInputs {
     s.Input<&T::upscaled_image>("upscaled_image").Tooltip("The pictures to redraw tile by tile.");
     DescribeModel(s);
     DescribeSampling(s, 0.5);
-    s.Input<&T::tile_width>("tile_width").Default(512).Range(64, 2048).Step(8).Tooltip("Width of a tile in pixels.");
-    s.Input<&T::tile_height>("tile_height").Default(512).Range(64, 2048).Step(8).Tooltip("Height of a tile in pixels.");
+    DescribeTileSize(s, 2048);
     s.Input<&T::tile_padding>("padding").Default(32).Range(0, 256).Step(8).Tooltip(
         "Pixels around a tile that it also sees.");
     s.Input<&T::mask_blur>("mask_blur").Default(8).Range(0, 256).Tooltip("Sigma of the blend at a tile's edges.");
-    s.Input<&T::force_uniform_tiles>("force_uniform_tiles").Default(true).Tooltip("Redraws all tiles at one size.");
+    DescribeUniform(s);
     DescribeDecode(s);
-    s.Input<&T::mode_type>("mode_type")
-        .OneOf(Names(kRedrawModes))
-        .Default(kRedrawModes[0])
-        .Optional()
-        .Tooltip("Order of the tiles; None redraws the seams only.");
+    DescribeMode(s, true);
     DescribeSeams(s, true);
-    s.Input<&T::batch_size>("batch_size")
-        .Default(1)
-        .Range(1, 4096)
-        .Optional()
-        .Tooltip("Tiles of one sampling run; more than one needs uniform tiles.");
+    DescribeBatch(s, true);
     s.Input<&T::order>("order")
         .OneOf({"of the job", "exact", "independent"})
         .Default("of the job")

@@ -11,6 +11,15 @@ Status CheckVae(const Vae& vae) {
   return OkStatus();
 }
 
+// Frames of a video of `latent` ones.
+int64_t FramesOf(const Vae& vae, int64_t latent) { return (latent - 1) * vae.autoencoder->frame_ratio() + 1; }
+
+Status CheckDecoded(const Vae& vae, const at::Tensor& latents) {
+  const int64_t r = vae.autoencoder->ratio();
+  const int64_t frames = latents.dim() == 5 ? FramesOf(vae, latents.size(2)) : 1;
+  return CheckTensorSize("decoded picture", {latents.size(0), frames, latents.size(-2) * r, latents.size(-1) * r, 3});
+}
+
 struct VAEDecode {
   Latent samples;
   Vae vae;
@@ -24,10 +33,8 @@ struct VAEDecode {
   StatusOr<Image> Run(NodeContext&) const {
     RETURN_IF_ERROR(CheckVae(vae));
     RETURN_IF_ERROR(CheckSamples("samples", samples));
-    const int64_t r = vae.autoencoder->ratio();
-    const at::Tensor& t = samples.samples;
-    RETURN_IF_ERROR(CheckTensorSize("decoded picture", {t.size(0), t.size(-2) * r, t.size(-1) * r, 3}));
-    ASSIGN_OR_RETURN(at::Tensor pixels, vae.autoencoder->Decode(t));
+    RETURN_IF_ERROR(CheckDecoded(vae, samples.samples));
+    ASSIGN_OR_RETURN(at::Tensor pixels, vae.autoencoder->Decode(samples.samples));
     return Image{std::move(pixels)};
   }
 };
@@ -55,22 +62,27 @@ struct VAEDecodeTiled {
         .Default(64)
         .Range(8, 4096)
         .Step(4)
-        .Tooltip("Frames, for video.");
+        .Tooltip("Frames of a video that are decoded at a time.");
     s.Input<&VAEDecodeTiled::temporal_overlap>("temporal_overlap")
         .Default(8)
         .Range(4, 4096)
         .Step(4)
-        .Tooltip("Frames, for video.");
+        .Tooltip("By how many frames of a video these overlap.");
     s.Output<Image>("IMAGE");
   }
   StatusOr<Image> Run(NodeContext&) const {
     RETURN_IF_ERROR(CheckVae(vae));
     RETURN_IF_ERROR(CheckSamples("samples", samples));
     const int64_t r = vae.autoencoder->ratio();
-    const at::Tensor& t = samples.samples;
-    RETURN_IF_ERROR(CheckTensorSize("decoded picture", {t.size(0), t.size(-2) * r, t.size(-1) * r, 3}));
+    RETURN_IF_ERROR(CheckDecoded(vae, samples.samples));
     const int64_t used = tile_size < overlap * 4 ? tile_size / 4 : overlap;
-    ASSIGN_OR_RETURN(at::Tensor pixels, vae.autoencoder->DecodeTiled(t, tile_size / r, used / r));
+    engine::VaeTiles tiles{tile_size / r, used / r};
+    if (const int64_t c = vae.autoencoder->frame_ratio(); c > 0) {
+      const int64_t frames = temporal_size < temporal_overlap * 2 ? temporal_overlap / 2 : temporal_overlap;
+      tiles.frames = std::max<int64_t>(2, temporal_size / c);
+      tiles.frame_overlap = std::max<int64_t>(1, std::min(tiles.frames / 2, frames / c));
+    }
+    ASSIGN_OR_RETURN(at::Tensor pixels, vae.autoencoder->DecodeTiled(samples.samples, tiles));
     return Image{std::move(pixels)};
   }
 };

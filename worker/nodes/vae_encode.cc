@@ -55,21 +55,24 @@ struct VAEEncodeTiled {
         .Default(64)
         .Range(8, 4096)
         .Step(4)
-        .Tooltip("Frames, for video.");
+        .Tooltip("Frames of a video that are encoded at a time.");
     s.Input<&VAEEncodeTiled::temporal_overlap>("temporal_overlap")
         .Default(8)
         .Range(4, 4096)
         .Step(4)
-        .Tooltip("Frames, for video.");
+        .Tooltip("By how many frames of a video these overlap.");
     s.Output<Latent>("LATENT");
   }
   StatusOr<Latent> Run(NodeContext&) const {
     RETURN_IF_ERROR(CheckEncode(vae, pixels));
-    // One of the three tilings is half as high and one half as wide.
-    if (overlap >= tile_size / 2)
+    engine::VaeTiles tiles{tile_size, overlap};
+    if (vae.autoencoder->frame_ratio() > 0) {
+      tiles.frames = temporal_size;
+      tiles.frame_overlap = temporal_overlap;
+    } else if (overlap >= tile_size / 2) {  // one of the three tilings is half as high and one half as wide
       return InvalidArgument("overlap is ", overlap, ", expected less than half of tile_size ", tile_size);
-    ASSIGN_OR_RETURN(at::Tensor samples,
-                     vae.autoencoder->EncodeTiled(pixels.pixels.slice(3, 0, 3), tile_size, overlap));
+    }
+    ASSIGN_OR_RETURN(at::Tensor samples, vae.autoencoder->EncodeTiled(pixels.pixels.slice(3, 0, 3), tiles));
     return Latent{std::move(samples), {}, {}};
   }
 };

@@ -101,7 +101,7 @@ void TakeInputs(Call& call, bool cropped) {
   for (at::Tensor ModelCallInputs::*field : ModelCallInputs::kBatched) {
     at::Tensor& t = call.inputs.*field;
     if (!t.defined()) continue;
-    if (cropped && (field == &ModelCallInputs::c_concat || field == &ModelCallInputs::denoise_mask))
+    if (cropped && std::ranges::find(ModelCallInputs::kOnGrid, field) != ModelCallInputs::kOnGrid.end())
       t = t.narrow(-2, call.y, call.x.size(-2)).narrow(-1, call.left, call.x.size(-1));
     t = ToItems(t, items);
   }

@@ -13,9 +13,19 @@
 namespace atelier::engine {
 namespace {
 
-// The mask at the latent's resolution, one channel and item for each of the latent's.
+// The mask at the latent's resolution, one channel and item for each of the latent's. Masks of a video without a
+// dimension for time are one for each of its frames.
 at::Tensor PrepareMask(const at::Tensor& mask, const at::Tensor& latent) {
-  at::Tensor m = mask.to(at::kFloat).reshape({-1, 1, mask.size(-2), mask.size(-1)});
+  at::Tensor m = mask.to(at::kFloat);
+  if (latent.dim() == 5) {
+    if (m.dim() < 5) m = m.reshape({1, 1, -1, m.size(-2), m.size(-1)});
+    m = at::upsample_trilinear3d(m.narrow(1, 0, 1), latent.sizes().slice(2), false);
+    m = m.repeat({1, latent.size(1), 1, 1, 1});
+    const int64_t items = latent.size(0);
+    if (m.size(0) != items) m = m.repeat({(items + m.size(0) - 1) / m.size(0), 1, 1, 1, 1}).narrow(0, 0, items);
+    return m.to(latent.device());
+  }
+  m = m.reshape({-1, 1, m.size(-2), m.size(-1)});
   m = at::upsample_bilinear2d(m, {latent.size(-2), latent.size(-1)}, false);
   const int64_t items = latent.size(0);
   if (m.size(0) != items) m = m.repeat({(items + m.size(0) - 1) / m.size(0), 1, 1, 1}).narrow(0, 0, items);
@@ -102,7 +112,8 @@ StatusOr<at::Tensor> Run(const SampleRequest& request, NodeContext& ctx, at::Ten
     if (ctx.cancelled()) return Cancelled("cancelled");
     if (!mask.defined()) return guided(x, sigma);
     const at::Tensor level = at::scalar_tensor(sigma, x.options());
-    const at::Tensor kept = sampling.NoiseScaling(level, mask_noise, latent, false);
+    const at::Tensor kept =
+        request.model.masked_is_clean ? latent : sampling.NoiseScaling(level, mask_noise, latent, false);
     at::Tensor open = mask, closed = keep;
     if (model.running != nullptr && model.running->mask) {
       open = model.running->mask(mask, sigma);

@@ -5,6 +5,7 @@
 #include "common/base/status.h"
 #include "tests/bench/bench.h"
 #include "tests/harness/cluster.h"
+#include "worker/session/session.h"
 
 namespace atelier::test {
 namespace {
@@ -30,6 +31,28 @@ TEST_CASE("master: memory when idle") {
   std::snprintf(note, sizeof note, "resident, of which private %.1f MiB and Pss %.1f MiB",
                 BytesOf(proc + "/status", "RssAnon") / mib, BytesOf(proc + "/smaps_rollup", "Pss") / mib);
   CHECK(bench::Report("master memory idle", BytesOf(proc + "/status", "VmRSS") / mib, "MiB", bench::Side::kAtMost, 40,
+                      note));
+}
+
+TEST_CASE("master: memory of an 8K image in tiles") {
+  constexpr int kWidth = 7680, kHeight = 4320;
+  ClusterOptions options;
+  options.catalog = DumpJson(RegisteredCatalog().ToJson());
+  Cluster cluster(options);
+  cluster.StartWorker("a");
+  Json prompt = TilePrompt(0);
+  prompt["1"]["inputs"]["width"] = kWidth;
+  prompt["1"]["inputs"]["height"] = kHeight;
+  prompt["2"]["inputs"]["tile_width"] = prompt["2"]["inputs"]["tile_height"] = 512;
+  const v1::Job job = cluster.WaitJob(cluster.Submit(prompt, 1, "independent"), 300);
+  INFO(job.error());
+  REQUIRE(job.state() == "done");
+  const double canvas = double{kWidth} * kHeight * 3;
+  const double peak = BytesOf(Cat("/proc/", cluster.master().pid(), "/status"), "VmHWM");
+  char note[160];
+  std::snprintf(note, sizeof note, "peak %.0f MiB, all of the process counted; %u tasks, %.1f s", peak / (1 << 20),
+                job.tasks_total(), job.seconds());
+  CHECK(bench::Report("master memory of an 8K image in tiles", peak / canvas, "x the canvas", bench::Side::kAtMost, 3,
                       note));
 }
 

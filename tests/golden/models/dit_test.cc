@@ -5,6 +5,7 @@
 #include "worker/models/flux.h"
 #include "worker/models/mmdit.h"
 #include "worker/models/text_files.h"
+#include "worker/models/wan.h"
 
 namespace atelier {
 namespace {
@@ -15,6 +16,8 @@ engine::WeightSource Weights(const std::string& name) {
   return file->HasPrefix("model.diffusion_model.") ? file->Prefixed("model.diffusion_model.") : *file;
 }
 
+std::string StripEnding(const std::string& file) { return file.substr(0, file.rfind('.')); }
+
 TEST_CASE("diffusion transformers give the golden output") {
   const c10::InferenceMode inference;
   engine::Engine engine({});
@@ -22,10 +25,13 @@ TEST_CASE("diffusion transformers give the golden output") {
   for (const Json& item : golden::Cases("module_forward")) {
     const std::string id = item["id"];
     const bool flux = id.starts_with("tiny_flux"), sd3 = id.starts_with("tiny_sd3_") || id.starts_with("tiny_sd35");
-    if (!flux && !sd3) continue;
+    const bool wan = id.starts_with("tiny_wan");
+    if (!flux && !sd3 && !wan) continue;
     INFO(id);
-    const engine::WeightSource weights = Weights(id.substr(0, id.rfind('_')));
-    auto network = flux ? models::BuildFlux(weights, engine) : models::BuildMmdit(weights, engine);
+    const engine::WeightSource weights = Weights(StripEnding(item["models"][0]));
+    auto network = flux  ? models::BuildFlux(weights, engine)
+                   : sd3 ? models::BuildMmdit(weights, engine)
+                         : models::BuildWan(weights, engine);
     if (!network.ok()) UNSCOPED_INFO(network.status().ToString());
     REQUIRE(network.ok());
     const auto io = golden::Tensors(item["files"][0]);
@@ -35,13 +41,14 @@ TEST_CASE("diffusion transformers give the golden output") {
     if (sd3) inputs.context = at::constant_pad_nd(io.Find("in.context_first192"), {0, 4096 - 192});
     inputs.y = io.Find("in.y");
     inputs.guidance = io.Find("in.guidance");
+    inputs.clip_vision = io.Find("in.clip_fea");
     const at::Tensor out = (*network)->Forward(io.Find("in.x"), io.Find("in.t"), inputs);
     const double diff = golden::MaxDiff(out, io.Find("out"));
     std::printf("%s: difference %.2g\n", id.c_str(), diff);
     CHECK(diff <= item["tolerance_abs"].get<double>());
     ++checked;
   }
-  CHECK(checked >= 8);
+  CHECK(checked >= 15);
 }
 
 // What a loader node of the workflow names, as LoadTextEncoder takes it.

@@ -148,7 +148,7 @@ TEST_CASE("VAE workflows give the golden latents and pictures") {
       autoencoder = (*loaded)->autoencoder;
     }
     const at::Tensor pixels = Input(image);
-    auto latent = encode_tiled ? autoencoder->EncodeTiled(pixels, tile, overlap) : autoencoder->Encode(pixels);
+    auto latent = encode_tiled ? autoencoder->EncodeTiled(pixels, {tile, overlap}) : autoencoder->Encode(pixels);
     REQUIRE(latent.ok());
     const double tolerance = item["tolerance_abs"];
     if (std::filesystem::exists(folder + "final.latent.safetensors")) {
@@ -161,7 +161,7 @@ TEST_CASE("VAE workflows give the golden latents and pictures") {
     if (!std::filesystem::exists(folder + "final.image.safetensors")) continue;
     const int64_t fitting = tile < overlap * 4 ? tile / 4 : overlap;
     auto decoded =
-        decode_tiled ? autoencoder->DecodeTiled(*latent, tile / 8, fitting / 8) : autoencoder->Decode(*latent);
+        decode_tiled ? autoencoder->DecodeTiled(*latent, {tile / 8, fitting / 8}) : autoencoder->Decode(*latent);
     REQUIRE(decoded.ok());
     const at::Tensor want = golden::ReadTensors(folder + "final.image.safetensors").at("image");
     const double diff = golden::MaxDiff(*decoded, want);

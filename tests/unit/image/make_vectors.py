@@ -5,6 +5,7 @@ Line: op, numbers, input bytes in hex, output bytes in hex. The tests compare ev
   resize FILTER WIDTH HEIGHT CHANNELS TO_WIDTH TO_HEIGHT IN OUT
   blur SIGMA WIDTH HEIGHT CHANNELS IN OUT
   blend WIDTH HEIGHT IN OUT       IN: base RGB, tile RGB, mask L, one after the other
+  seam SHAPE WIDTH HEIGHT OUT     (L)
   orient NUMBER WIDTH HEIGHT IN TO_WIDTH TO_HEIGHT OUT    (L)
   frames FILE WIDTH HEIGHT COUNT RGB...
   text FILE KEY TEXT KEY TEXT ...    keys and texts in hex, UTF-8
@@ -143,6 +144,31 @@ for fmt in ("WEBP", "JPEG"):
     data = io.BytesIO()
     picture(8, 8, 3).save(data, fmt, exif=tags)
     text_case(data.getvalue(), [("workflow", '{"nodes": []}'), ("prompt", '{"1": {}}')])
+
+def two_halves(first, second, size, at):
+    image = Image.new("L", size)
+    image.paste(first, (0, 0))
+    image.paste(second, at)
+    return image
+
+
+# The pictures of seam masks (spec distributed.md 3.16), odd sizes included.
+linear, radial = Image.linear_gradient("L"), Image.radial_gradient("L")
+band = two_halves(linear.resize((256, 128), Image.BICUBIC), linear.rotate(180).resize((256, 128), Image.BICUBIC),
+                  (256, 256), (0, 128))
+for w, h in [(64, 40), (33, 47), (7, 90)]:
+    upper, lower = ((w, h // 2), (0, h // 2)), ((w // 2, h), (w // 2, 0))
+    pictures = {
+        "band_column": band.rotate(90).resize((w, h), Image.BICUBIC),
+        "band_row": band.resize((w, h), Image.BICUBIC),
+        "half_row": two_halves(linear.resize(upper[0], Image.BICUBIC), linear.rotate(180).resize(upper[0], Image.BICUBIC),
+                               (w, h), upper[1]),
+        "half_column": two_halves(linear.rotate(90).resize(lower[0], Image.BICUBIC),
+                                  linear.rotate(270).resize(lower[0], Image.BICUBIC), (w, h), lower[1]),
+        "intersection": ImageOps.invert(radial.resize((w, h), Image.BICUBIC)),
+    }
+    for name, image in pictures.items():
+        lines.append(f"seam {name} {w} {h} {hexed(image)}")
 
 with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "vectors.txt"), "w") as out:
     out.write("\n".join(lines) + "\n")

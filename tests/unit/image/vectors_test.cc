@@ -10,6 +10,7 @@
 #include "common/image/composite.h"
 #include "common/image/png_text.h"
 #include "common/image/resize.h"
+#include "common/image/tiles.h"
 
 namespace atelier {
 namespace {
@@ -80,6 +81,18 @@ TEST_CASE("pixels equal Pillow's") {
                         {0, 0, w, h}, &canvas)
                   .ok());
       CHECK(canvas == Picture(w, h, 3, TakeHex(in)));
+    } else if (op == "seam") {
+      static const std::map<std::string, MaskShape> shapes = {{"band_column", MaskShape::kBandColumn},
+                                                              {"band_row", MaskShape::kBandRow},
+                                                              {"half_row", MaskShape::kHalfRow},
+                                                              {"half_column", MaskShape::kHalfColumn},
+                                                              {"intersection", MaskShape::kIntersection}};
+      std::string shape;
+      in >> shape >> w >> h;
+      INFO(shape << " " << w << "x" << h);
+      const auto out = SeamPicture(shapes.at(shape), w, h);
+      REQUIRE(out.ok());
+      CHECK(*out == Picture(w, h, 1, TakeHex(in)));
     } else if (op == "orient") {
       int orientation = 0;
       int tw = 0;
@@ -119,7 +132,7 @@ TEST_CASE("pixels equal Pillow's") {
       FAIL("unknown line");
     }
   }
-  CHECK(seen.size() == 7);
+  CHECK(seen.size() == 8);
   CHECK(seen["resize"] >= 10);
   CHECK(seen["file"] >= 15);
 }

@@ -75,7 +75,11 @@ struct ImageCodec {
       // The canvas form, as the reference saves a PNG: trunc(255 v) of a clamped value.
       return Write("IMAGE", {{"image", (image.pixels * 255.0).clamp(0, 255).to(at::kByte)}});
     }
-    return Write("IMAGE", {{"image", image.pixels.to(at::kFloat)}});
+    const at::Tensor pixels = image.pixels.to(at::kFloat);
+    // Pictures out of files and canvases are bytes over 255: those give the same floats back in a quarter of the room.
+    const at::Tensor bytes = (pixels * 255.0).round().clamp(0, 255).to(at::kByte);
+    const bool exact = at::equal(bytes.to(at::kFloat) / 255.0, pixels);
+    return Write("IMAGE", {{"image", exact ? bytes : pixels}});
   }
   static StatusOr<Image> Decode(const Blob& blob) {
     ASSIGN_OR_RETURN(at::Tensor pixels, blob.Get("image"));

@@ -8,40 +8,33 @@
 namespace atelier::engine {
 namespace {
 
-// x of Rx = b by Gaussian elimination with row pivots; at most 3 x 3.
-std::vector<double> Solve(std::vector<std::vector<double>> r, std::vector<double> b) {
-  const size_t n = b.size();
-  for (size_t col = 0; col < n; ++col) {
-    size_t pivot = col;
-    for (size_t row = col + 1; row < n; ++row)
-      if (std::fabs(r[row][col]) > std::fabs(r[pivot][col])) pivot = row;
-    std::swap(r[col], r[pivot]);
-    std::swap(b[col], b[pivot]);
-    for (size_t row = col + 1; row < n; ++row) {
-      const double factor = r[row][col] / r[col][col];
-      for (size_t k = col; k < n; ++k) r[row][k] -= factor * r[col][k];
-      b[row] -= factor * b[col];
-    }
-  }
-  for (size_t row = n; row-- > 0;) {
-    for (size_t k = row + 1; k < n; ++k) b[row] -= r[row][k] * b[k];
-    b[row] /= r[row][row];
-  }
-  return b;
+// All scalars are float32, as the reference has them: the weights are differences of nearly equal numbers, whose
+// rounding shows in the result.
+
+// x of Rx = b, a Vandermonde matrix of at most 3 rows.
+std::vector<float> Solve(const std::vector<float>& ratios, const std::vector<float>& b) {
+  const auto n = static_cast<int64_t>(b.size());
+  const at::Tensor points = at::tensor(at::ArrayRef<float>(ratios.data(), b.size()));
+  std::vector<at::Tensor> rows;
+  for (int64_t i = 0; i < n; ++i) rows.push_back(at::pow(points, i));
+  const at::Tensor x = at::linalg_solve(at::stack(rows), at::tensor(at::ArrayRef<float>(b))).contiguous();
+  return {x.const_data_ptr<float>(), x.const_data_ptr<float>() + n};
 }
 
 struct UniPc {
   bool bh2 = false;
 
-  // A level of the schedule: alpha^2 + std^2 = 1, lambda = ln(alpha / std) = -ln sigma.
+  // A level of the schedule: alpha^2 + std^2 = 1, lambda = ln(alpha / std) = -ln sigma, through the logarithm of alpha.
   struct Level {
     float sigma;
-    double alpha, std, lambda;
-    explicit Level(float s)
-        : sigma(s),
-          alpha(1 / std::sqrt(1 + static_cast<double>(s) * s)),
-          std(s * alpha),
-          lambda(-std::log(static_cast<double>(s))) {}
+    float alpha, std, lambda;
+    explicit Level(float s) : sigma(s) {
+      const float log_alpha = 0.5f * std::log(1.0f / (s * s + 1.0f));
+      const float variance = 1.0f - std::exp(2.0f * log_alpha);
+      alpha = std::exp(log_alpha);
+      std = std::sqrt(variance);
+      lambda = log_alpha - 0.5f * std::log(variance);
+    }
   };
 
   // The data prediction for a variance-preserving x.
@@ -81,43 +74,43 @@ struct UniPc {
                               at::Tensor& newest) const {
     const Level &to = levels[step], &from = levels[step - 1];
     const at::Tensor& m0 = predictions.back();
-    const double h = to.lambda - from.lambda, hh = -h;
-    std::vector<double> ratios;
+    const float h = to.lambda - from.lambda, hh = -h;
+    std::vector<float> ratios;
     std::vector<at::Tensor> differences;
     for (size_t i = 1; i < order; ++i) {
       ratios.push_back((levels[step - 1 - i].lambda - from.lambda) / h);
       differences.push_back((predictions[predictions.size() - 1 - i] - m0) / ratios.back());
     }
-    ratios.push_back(1.0);
+    ratios.push_back(1.0f);
 
-    const double phi1 = std::expm1(hh), b_h = bh2 ? phi1 : hh;
-    double phi = phi1 / hh - 1, factorial = 1;
-    std::vector<std::vector<double>> r;
-    std::vector<double> b;
+    const float phi1 = std::expm1(hh), b_h = bh2 ? phi1 : hh;
+    float phi = phi1 / hh - 1.0f, factorial = 1.0f;
+    std::vector<float> b;
     for (size_t i = 1; i <= order; ++i) {
-      std::vector<double> row;
-      for (const double ratio : ratios) row.push_back(std::pow(ratio, static_cast<double>(i - 1)));
-      r.push_back(row);
       b.push_back(phi * factorial / b_h);
-      factorial *= static_cast<double>(i + 1);
-      phi = phi / hh - 1 / factorial;
+      factorial *= static_cast<float>(i + 1);
+      phi = phi / hh - 1.0f / factorial;
     }
 
-    const at::Tensor base = to.std / from.std * x - to.alpha * phi1 * m0;
+    const at::Tensor base = x * (to.std / from.std) - m0 * (to.alpha * phi1);
+    const auto weighted = [&](const std::vector<float>& rho) {
+      at::Tensor sum = differences[0] * rho[0];
+      for (size_t i = 1; i < differences.size(); ++i) sum = sum + differences[i] * rho[i];
+      return sum;
+    };
     at::Tensor predicted = base;
-    if (order == 2) {
-      predicted = base - to.alpha * b_h * (0.5 * differences[0]);
-    } else if (order == 3) {
-      const std::vector<double> rho = Solve({{r[0][0], r[0][1]}, {r[1][0], r[1][1]}}, {b[0], b[1]});
-      predicted = base - to.alpha * b_h * (rho[0] * differences[0] + rho[1] * differences[1]);
+    if (order > 1) {
+      const std::vector<float> rho =
+          order == 2 ? std::vector<float>{0.5f} : Solve(ratios, std::vector<float>(b.begin(), b.end() - 1));
+      predicted = base - weighted(rho) * (to.alpha * b_h);
     }
     if (!correct) return predicted;
 
     ASSIGN_OR_RETURN(newest, Predict(run, predicted, to));
-    const std::vector<double> rho = order == 1 ? std::vector<double>{0.5} : Solve(r, b);
-    at::Tensor correction = rho.back() * (newest - m0);
-    for (size_t i = 0; i < differences.size(); ++i) correction = correction + rho[i] * differences[i];
-    return base - to.alpha * b_h * correction;
+    const std::vector<float> rho = order == 1 ? std::vector<float>{0.5f} : Solve(ratios, b);
+    at::Tensor correction = (newest - m0) * rho.back();
+    if (order > 1) correction = weighted(rho) + correction;
+    return base - correction * (to.alpha * b_h);
   }
 };
 ATELIER_REGISTER_SAMPLER("uni_pc", 40, UniPc{}, SamplerTraits{.discard_penultimate = true});

@@ -1,0 +1,111 @@
+#!/usr/bin/env python3
+"""clang-tidy over the sources, as `tests/run --lint` runs it; prints each fault once and ends with 1 if there are any.
+
+usage: clang_tidy.py [--build DIR] [--jobs N] [PATH...]     (default: every compiled source; PATH: those whose name begins so)
+
+The compile commands of a gcc build name gcc's precompiled torch header, which clang cannot read: they are rewritten to
+one that clang makes of the same includes, in BUILD/clang-tidy. A file whose text, headers and .clang-tidy were found
+clean before is not looked at again (BUILD/clang-tidy/clean).
+"""
+import argparse
+import concurrent.futures
+import hashlib
+import json
+import os
+import pathlib
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+FAULT = re.compile(r"^(/[^:]+):(\d+):\d+: (?:error|warning): (.*)$", re.M)
+GCC_ONLY = {"-fpch-preprocess", "-Winvalid-pch"}
+
+
+def clang_commands(build, work):
+    """The build's own compile commands, ours only, in clang's words; makes the precompiled header that they name."""
+    entries = json.loads((build / "compile_commands.json").read_text())
+    made = {}
+    out = []
+    for entry in entries:
+        path = pathlib.Path(entry["file"])
+        if not path.is_relative_to(ROOT) or path.is_relative_to(build) or path.suffix != ".cc":
+            continue
+        words = [w for w in shlex.split(entry["command"]) if w not in GCC_ONLY]
+        words[0] = "clang++"
+        for i, word in enumerate(words):
+            if word == "-include" and words[i + 1].endswith("cmake_pch.hxx"):
+                header = work / "torch.h"
+                if header not in made:
+                    shutil.copy(words[i + 1], header)
+                    flags = [w for w in words[1:i] if not w.startswith("-W")]
+                    subprocess.run(["clang++", *flags, "-x", "c++-header", str(header), "-o", f"{header}.pch"], check=True)
+                    made[header] = True
+                words[i + 1] = str(header)
+        out.append({"directory": entry["directory"], "file": str(path), "command": shlex.join(words + ["-Wno-error"])})
+    return out
+
+
+def state_of(entry):
+    """A hash of all that a verdict depends on: the file after preprocessing would be exact but slow, so: the file, our
+    headers as a whole, the checks."""
+    seen = hashlib.sha256(pathlib.Path(entry["file"]).read_bytes())
+    seen.update(HEADERS)
+    return seen.hexdigest()
+
+
+def look(entry, work):
+    done = subprocess.run(["clang-tidy", "-p", str(work), "--quiet", entry["file"]], capture_output=True, text=True)
+    faults = {f"{pathlib.Path(m[1]).relative_to(ROOT) if m[1].startswith(str(ROOT)) else m[1]}:{m[2]}: {m[3]}"
+              for m in FAULT.finditer(done.stdout + done.stderr)}
+    if done.returncode != 0 and not faults:
+        faults = {f"{entry['file']}: clang-tidy ended with {done.returncode}: {done.stderr.strip()[-300:]}"}
+    return entry, sorted(faults)
+
+
+def headers_hash():
+    seen = hashlib.sha256((ROOT / ".clang-tidy").read_bytes())
+    listed = subprocess.check_output(["git", "-C", str(ROOT), "ls-files", "-co", "--exclude-standard", "*.h", "*.proto"], text=True)
+    for name in sorted(listed.splitlines()):
+        if (ROOT / name).is_file():
+            seen.update((ROOT / name).read_bytes())
+    return seen.digest()
+
+
+def main():
+    global HEADERS
+    parser = argparse.ArgumentParser(usage=__doc__)
+    parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    parser.add_argument("paths", nargs="*")
+    options = parser.parse_args()
+    build = options.build.resolve()
+    work = build / "clang-tidy"
+    work.mkdir(exist_ok=True)
+    entries = clang_commands(build, work)
+    (work / "compile_commands.json").write_text(json.dumps(entries))
+    HEADERS = headers_hash()
+    clean_file = work / "clean"
+    clean = set(clean_file.read_text().split()) if clean_file.exists() else set()
+    wanted = [e for e in entries
+              if not options.paths or any(os.path.relpath(e["file"], ROOT).startswith(p) for p in options.paths)]
+    left = [e for e in wanted if state_of(e) not in clean]
+    print(f"clang-tidy: {len(wanted)} files, {len(wanted) - len(left)} of them known to be clean", file=sys.stderr)
+    told = set()
+    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+        for entry, faults in pool.map(lambda e: look(e, work), left):
+            if not faults:
+                with clean_file.open("a") as out:
+                    out.write(state_of(entry) + "\n")
+            for fault in faults:
+                if fault not in told:
+                    print(fault, flush=True)
+                told.add(fault)
+    print(f"clang-tidy: {len(told)} faults", file=sys.stderr)
+    return 1 if told else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
