@@ -5,8 +5,8 @@
 #   executables, since a STATIC library drops objects that nobody names.
 #   TORCH: compiled against libtorch with the shared precompiled header; such a module never links proto, rpc or spdlog.
 # atelier_executable(NAME SOURCES file... DEPS module... REGISTERS object_module...)
-# atelier_test(NAME [TORCH] [LABELS label...] DEPS module... REGISTERS object_module... LIBS external...)
-#   One Catch2 binary of every *_test.cc in the calling folder.
+# atelier_test(NAME [TORCH] [LABELS label...] DEPS module... REGISTERS object_module... LIBS external... [RUNNER command...])
+#   One Catch2 binary of every *_test.cc in the calling folder, run by RUNNER where there is one.
 function(atelier_common_target NAME)
   target_include_directories(${NAME} PUBLIC ${CMAKE_SOURCE_DIR})
 endfunction()
@@ -46,7 +46,7 @@ function(atelier_executable NAME)
 endfunction()
 
 function(atelier_test NAME)
-  cmake_parse_arguments(A "TORCH" "TIMEOUT" "LABELS;DEPS;REGISTERS;LIBS;ENVIRONMENT" ${ARGN})
+  cmake_parse_arguments(A "TORCH" "TIMEOUT" "LABELS;DEPS;REGISTERS;LIBS;RUNNER" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*_test.cc)
   if(NOT sources)
     return()
@@ -71,6 +71,6 @@ function(atelier_test NAME)
   if(NOT A_LABELS)
     set(A_LABELS unit)
   endif()
-  add_test(NAME ${NAME} COMMAND ${NAME})
+  add_test(NAME ${NAME} COMMAND ${A_RUNNER} $<TARGET_FILE:${NAME}>)
   set_tests_properties(${NAME} PROPERTIES LABELS "${A_LABELS}" TIMEOUT ${A_TIMEOUT} SKIP_RETURN_CODE 77)
 endfunction()

@@ -32,9 +32,9 @@ StatusOr<std::vector<std::string>> RunOnPixels(const std::string& type, const Js
 }
 
 at::Tensor Pixels(const std::string& blob) {
-  auto view = ParseSafetensors(blob);
-  REQUIRE(view.ok());
-  return engine::TensorCopy(*view, *view->Find("image"));
+  const auto value = DecodeBlob(blob);
+  REQUIRE(value.ok());
+  return value->Get<engine::Image>()->pixels;
 }
 
 TEST_CASE("ImageResize+: sizes") {

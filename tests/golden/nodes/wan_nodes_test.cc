@@ -2,6 +2,7 @@
 
 #include "tests/golden/nodes/run_prompt.h"
 #include "worker/engine/tensor_blob.h"
+#include "worker/engine/types.h"
 
 namespace atelier {
 namespace {
@@ -216,7 +217,9 @@ TEST_CASE("tiles of a video keep all of its frames, also of such that fill no la
     const auto out = Outputs(p, {0});
     INFO(out.status().ToString());
     REQUIRE(out.ok());
-    CHECK(Part((*out)[0], "image").sizes() == at::IntArrayRef({frames, 64, 64, 3}));
+    const auto image = DecodeBlob((*out)[0]);
+    REQUIRE(image.ok());
+    CHECK(image->Get<engine::Image>()->pixels.sizes() == at::IntArrayRef({frames, 64, 64, 3}));
   }
 }
 
