@@ -104,27 +104,6 @@ TEST_CASE("WAN's control nodes join two latents, 2.2 with a mask between") {
   CHECK((*out)[0].find("concat_mask_index") != std::string::npos);
 }
 
-TEST_CASE("WanCameraEmbedding's rays are of length one and start where the camera is") {
-  Json p = Base("tiny_wan21_vae.safetensors");
-  p["rays"] = Node("WanCameraEmbedding", {{"camera_pose", "Pan Right"}, {"width", 64}, {"height", 48}, {"length", 5}});
-  p["it"] = Node("WanCameraImageToVideo",
-                 Sizes({{"start_image", Link("picture", 0)}, {"camera_conditions", Link("rays", 0)}}, 5));
-  const auto out = Outputs(p, {0, 2});
-  INFO(out.status().ToString());
-  REQUIRE(out.ok());
-  const at::Tensor rays = Part((*out)[0], "0.camera_conditions").view({6, 4, 2, 48, 64});
-  CHECK(golden::MaxDiff(rays.slice(0, 3).pow(2).sum(0), at::ones({4, 2, 48, 64})) < 1e-5);
-  // The first latent frame is the first frame four times, at the origin; then the camera goes to the right.
-  CHECK(rays.slice(0, 0, 3).select(2, 0).abs().max().item<float>() == 0);
-  const at::Tensor moment = rays.slice(0, 0, 3).select(2, 1).select(1, 3),
-                   direction = rays.slice(0, 3).select(2, 1).select(1, 3);
-  const at::Tensor origin = at::tensor({1.5F * 4 / 5, 0.0F, 0.0F}).view({3, 1, 1}).expand_as(direction);
-  CHECK(golden::MaxDiff(moment, at::linalg_cross(origin, direction, 0)) < 1e-5);
-  CHECK(Part((*out)[0], "0.concat_mask").sizes() == at::IntArrayRef({1, 4, 2, 6, 8}));
-  p["it"]["inputs"]["width"] = 32;
-  CHECK(Message(Outputs(p, {0}).status()).find("camera_conditions") != std::string::npos);
-}
-
 TEST_CASE("WAN's nodes say what does not fit") {
   Json p = Base("tiny_wan22_vae.safetensors");
   p["it"] = Node("WanVaceToVideo", Sizes({{"strength", 1.0}}, 5));
