@@ -846,6 +846,7 @@ void Session::Impl::Execute(const AttemptPtr& attempt) {
     wire.set_width(static_cast<uint32_t>(file.width));
     wire.set_height(static_cast<uint32_t>(file.height));
     wire.set_embed_workflow(file.embed_workflow);
+    if (file.suffix.has_value()) wire.set_suffix(*file.suffix);
     add(std::move(file.bytes), *wire.mutable_blob());
   }
   LogDebug("task ", lease.task_id(), " executed in ", seconds, " s");
