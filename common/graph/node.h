@@ -46,7 +46,10 @@ struct OutputFile {
   std::string extension;          // with the dot: ".png", ".latent"
   int64_t batch_index = 0;        // %batch_num%
   int64_t width = 0, height = 0;  // %width%, %height% of the first image
-  bool embed_workflow = true;     // the master adds `prompt` and `workflow` (PNG text chunks, safetensors metadata)
+  bool embed_workflow = true;     // the master adds `prompt` and `workflow` (PNG text chunks, container tags, metadata)
+  // Absent: names `<base>_00001_.png`, a number for each file. Present: `<base>_00001<suffix>.mp4`, one number for all
+  // such files of the node. Source: spec extras.md 4.3.
+  std::optional<std::string> suffix = std::nullopt;
   std::string bytes;
 };
 

@@ -204,9 +204,9 @@ StatusOr<NodeSpec> NodeSpecFromJson(const Json& json) {
 }
 
 bool IsDataType(std::string_view type) {
-  static constexpr std::array<std::string_view, 14> kData = {
-      "IMAGE", "MASK", "LATENT", "CONDITIONING", "AUDIO",   "VIDEO", "SIGMAS",
-      "NOISE", "INT",  "FLOAT",  "STRING",       "BOOLEAN", "COMBO", "*"};
+  static constexpr std::array<std::string_view, 15> kData = {
+      "IMAGE", "MASK",  "LATENT", "CONDITIONING", "AUDIO", "VIDEO", "VHS_VIDEOINFO", "SIGMAS", "NOISE",
+      "INT",   "FLOAT", "STRING", "BOOLEAN",      "COMBO", "*"};
   while (true) {
     const size_t comma = type.find(',');
     std::string_view part = type.substr(0, comma);

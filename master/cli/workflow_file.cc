@@ -10,6 +10,7 @@
 #include "common/base/limits.h"
 #include "common/image/png_text.h"
 #include "common/json/json.h"
+#include "common/media/tags.h"
 
 namespace atelier::cli {
 namespace {
@@ -19,6 +20,30 @@ bool LooksLikePicture(std::string_view bytes) {
   using namespace std::string_view_literals;
   return bytes.starts_with("\x89PNG"sv) || bytes.starts_with("\xFF\xD8\xFF"sv) ||
          (bytes.starts_with("RIFF"sv) && bytes.substr(0, 12).ends_with("WEBP"sv));
+}
+
+// A video or a sound likewise.
+bool LooksLikeMedia(std::string_view bytes) {
+  using namespace std::string_view_literals;
+  return bytes.substr(0, 8).ends_with("ftyp"sv) || bytes.starts_with("\x1A\x45\xDF\xA3"sv) ||
+         bytes.starts_with("fLaC"sv) || bytes.starts_with("OggS"sv) || bytes.starts_with("ID3"sv);
+}
+
+// Tags `prompt` and `workflow`; older files have both in a `comment`, the prompt as text within.
+StatusOr<TextPairs> ReadMediaText(std::string_view bytes) {
+  ASSIGN_OR_RETURN(TextPairs texts, media::ReadTags(bytes));
+  for (size_t i = 0; i < texts.size(); ++i) {
+    if (texts[i].first != "comment") continue;
+    const StatusOr<Json> comment = ParseJson(texts[i].second);
+    if (!comment.ok() || !comment->is_object()) continue;
+    for (const char* key : {"prompt", "workflow"}) {
+      const auto at = comment->find(key);
+      if (at == comment->end()) continue;
+      texts.emplace_back(key, at->is_string() ? at->get<std::string>() : DumpJson(*at));
+    }
+    break;
+  }
+  return texts;
 }
 
 StatusOr<std::string> ReadWhole(const std::string& path) {
@@ -37,7 +62,8 @@ StatusOr<std::string> ReadWhole(const std::string& path) {
   std::string bytes;
   for (;;) {
     const size_t before = bytes.size();
-    const int64_t bound = LooksLikePicture(bytes) ? limits::kWorkflowFileBytesMax : limits::kJsonBytesMax;
+    const bool carrier = LooksLikePicture(bytes) || LooksLikeMedia(bytes);
+    const int64_t bound = carrier ? limits::kWorkflowFileBytesMax : limits::kJsonBytesMax;
     if (static_cast<int64_t>(before) > bound)
       return InvalidArgument("\"", path, "\" is larger than the limit of ", bound, " bytes; it is no workflow");
     bytes.resize(before + (256 << 10));
@@ -58,9 +84,10 @@ StatusOr<std::string> ReadWorkflowFile(const std::string& path, PictureChunk fir
   ASSIGN_OR_RETURN(std::string bytes, ReadWhole(path));
   if (bytes.find_first_not_of(" \t\r\n") == std::string::npos)
     return InvalidArgument("\"", path, "\" is empty; save the workflow again");
-  if (!LooksLikePicture(bytes)) return bytes;
-  const StatusOr<TextPairs> texts = ReadImageText(bytes);
-  if (!texts.ok()) return Annotate(texts.status(), Cat("picture \"", path, "\""));
+  const bool media = LooksLikeMedia(bytes);
+  if (!media && !LooksLikePicture(bytes)) return bytes;
+  const StatusOr<TextPairs> texts = media ? ReadMediaText(bytes) : ReadImageText(bytes);
+  if (!texts.ok()) return Annotate(texts.status(), Cat(media ? "video or sound \"" : "picture \"", path, "\""));
   std::string prompt;
   std::string workflow;
   for (const auto& [key, text] : *texts) {
@@ -68,8 +95,8 @@ StatusOr<std::string> ReadWorkflowFile(const std::string& path, PictureChunk fir
     if (key == "workflow") workflow = text;
   }
   if (prompt.empty() && workflow.empty())
-    return InvalidArgument("picture \"", path,
-                           "\" carries no workflow; take one that was saved by SaveImage with its metadata");
+    return InvalidArgument(media ? "video or sound \"" : "picture \"", path,
+                           "\" carries no workflow; take one that was saved with its metadata");
   if (first == PictureChunk::kWorkflow) return workflow.empty() ? prompt : workflow;
   if (workflow.empty()) return prompt;
   if (prompt.empty()) return workflow;

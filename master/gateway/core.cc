@@ -569,6 +569,7 @@ void Core::HandleMessage(const std::string& name, v1::FromWorker message) {
         file.width = from.width();
         file.height = from.height();
         file.embed_workflow = from.embed_workflow();
+        if (from.has_suffix()) file.suffix = from.suffix();
         file.blob = FromProto(from.blob());
         all_here &= blobs_->Has(file.blob.hash);
         files.push_back(std::move(file));

@@ -51,15 +51,17 @@ std::string ResultsText(const std::vector<BlobRef>& blobs) {
 std::string FilesText(const std::vector<OutputFileMeta>& files) {
   Json list = Json::array();
   for (const OutputFileMeta& file : files) {
-    list.push_back(Json{{"node", file.node},
-                        {"type", file.type},
-                        {"prefix", file.prefix},
-                        {"extension", file.extension},
-                        {"batch_index", file.batch_index},
-                        {"width", file.width},
-                        {"height", file.height},
-                        {"embed_workflow", file.embed_workflow},
-                        {"blob", ToJson(file.blob)}});
+    Json item = Json{{"node", file.node},
+                     {"type", file.type},
+                     {"prefix", file.prefix},
+                     {"extension", file.extension},
+                     {"batch_index", file.batch_index},
+                     {"width", file.width},
+                     {"height", file.height},
+                     {"embed_workflow", file.embed_workflow},
+                     {"blob", ToJson(file.blob)}};
+    if (file.suffix.has_value()) item["suffix"] = *file.suffix;
+    list.push_back(std::move(item));
   }
   return DumpJson(list);
 }
@@ -90,6 +92,7 @@ bool ReadFile(const Json& json, OutputFileMeta* file) {
   const auto embed = json.find("embed_workflow"), blob = json.find("blob");
   if (embed == json.end() || !embed->is_boolean() || blob == json.end()) return false;
   file->embed_workflow = embed->get<bool>();
+  if (json.contains("suffix") && !text("suffix", &file->suffix.emplace())) return false;
   return text("node", &file->node) && text("type", &file->type) && text("prefix", &file->prefix) &&
          text("extension", &file->extension) && number("batch_index", &file->batch_index) &&
          number("width", &file->width) && number("height", &file->height) && ReadBlob(*blob, &file->blob);
@@ -104,6 +107,17 @@ StatusOr<std::vector<T>> ReadList(const std::string& text, bool (*read)(const Js
     if (!read(item, &list.emplace_back())) return DataLoss("the job database holds a list that cannot be read");
   }
   return list;
+}
+
+// A column for both: an extension has letters and digits only.
+std::string ExtensionText(const OutputIntent& intent) {
+  return intent.suffix.has_value() ? Cat(*intent.suffix, ".", intent.extension) : intent.extension;
+}
+
+void ReadExtension(const std::string& text, OutputIntent& intent) {
+  const size_t dot = text.rfind('.');
+  if (dot != std::string::npos) intent.suffix = text.substr(0, dot);
+  intent.extension = dot == std::string::npos ? text : text.substr(dot + 1);
 }
 
 }  // namespace
@@ -385,7 +399,8 @@ Status JobStore::PutIntents(std::string_view job_id, const std::vector<OutputInt
                      Prepare("INSERT INTO intents(job_id, file_index, type, subfolder, base, counter, extension) "
                              "VALUES(?,?,?,?,?,?,?)"));
     insert.Text(job_id).Integer(intent.index).Text(intent.type).Text(intent.subfolder).Text(intent.base);
-    insert.Unsigned(intent.counter).Text(intent.extension);
+    const std::string extension = ExtensionText(intent);
+    insert.Unsigned(intent.counter).Text(extension);
     RETURN_IF_ERROR(insert.Run(Cat("record output names of job ", job_id)));
   }
   return scope.Commit("intents");
@@ -581,7 +596,7 @@ StatusOr<std::vector<OutputIntent>> JobStore::GetIntents(std::string_view job_id
     intent.subfolder = select.TextColumn();
     intent.base = select.TextColumn();
     intent.counter = select.UnsignedColumn();
-    intent.extension = select.TextColumn();
+    ReadExtension(select.TextColumn(), intent);
   }
 }
 

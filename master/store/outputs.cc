@@ -19,6 +19,7 @@
 #include "common/base/hash.h"
 #include "common/image/png_text.h"
 #include "common/json/json.h"
+#include "common/media/tags.h"
 #include "common/tensorio/safetensors.h"
 #include "master/store/files.h"
 
@@ -48,6 +49,28 @@ uint64_t CounterOf(std::string_view name, std::string_view base) {
     number = number * 10 + static_cast<uint64_t>(c - '0');
   }
   return 0;
+}
+
+// The number of a name of the shared kind: `<base>_<digits><no digits>.<anything>`, case ignored, or 0. Source: spec
+// extras.md 4.3.
+uint64_t SharedCounterOf(std::string_view name, std::string_view base) {
+  const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; };
+  const auto digit = [](char c) { return c >= '0' && c <= '9'; };
+  if (name.size() <= base.size() || name[base.size()] != '_' ||
+      !std::equal(base.begin(), base.end(), name.begin(), [&](char a, char b) { return lower(a) == lower(b); }))
+    return 0;
+  name.remove_prefix(base.size() + 1);
+  uint64_t number = 0;
+  size_t at = 0;
+  for (; at < name.size() && digit(name[at]) && at < 16; ++at)
+    number = number * 10 + static_cast<uint64_t>(name[at] - '0');
+  if (at == 0 || at == 16) return 0;
+  const size_t dot = name.find('.', at);
+  if (dot == std::string_view::npos || dot + 1 == name.size()) return 0;
+  return std::any_of(name.begin() + static_cast<std::ptrdiff_t>(at), name.begin() + static_cast<std::ptrdiff_t>(dot),
+                     digit)
+             ? 0
+             : number;
 }
 
 StatusOr<std::vector<std::string>> ListFolder(const std::string& root, const std::string& subfolder) {
@@ -178,6 +201,11 @@ StatusOr<Content> MakeContent(BlobStore& blobs, const OutputFileMeta& file, cons
     ASSIGN_OR_RETURN(std::string with_text, AddSafetensorsMetadata(bytes, {texts.begin(), texts.end()}));
     return Content(std::move(with_text));
   }
+  if (embed && media::CarriesTags(file.extension)) {
+    ASSIGN_OR_RETURN(const std::string bytes, blobs.ReadAll(file.blob.hash));
+    ASSIGN_OR_RETURN(std::string with_tags, media::AddTags(bytes, file.extension, texts));
+    return Content(std::move(with_tags));
+  }
   ASSIGN_OR_RETURN(BlobReader reader, blobs.OpenBlob(file.blob.hash));
   return Content(std::move(reader));
 }
@@ -244,7 +272,7 @@ OutputWriter::OutputWriter(const std::string& output_dir, const std::string& tem
 
 StatusOr<std::vector<OutputIntent>> OutputWriter::Plan(std::string_view job_id,
                                                        const std::vector<OutputFileMeta>& files, int64_t unix_seconds) {
-  using Group = std::tuple<std::string, std::string, std::string>;  // node, type, prefix
+  using Group = std::tuple<std::string, std::string, std::string, bool>;  // node, type, prefix, one number for all
   struct GroupFiles {
     Group key;
     std::vector<size_t> files;
@@ -264,7 +292,14 @@ StatusOr<std::vector<OutputIntent>> OutputWriter::Plan(std::string_view job_id,
       return InvalidArgument("node ", file.node, " made a file with the extension '", file.extension.substr(0, 64),
                              "'; expected letters and digits");
     }
-    const Group key(file.node, file.type, file.prefix);
+    if (file.suffix.has_value() && (file.suffix->size() > kExtensionBytesMax ||
+                                    !std::all_of(file.suffix->begin(), file.suffix->end(), [&](char c) {
+                                      return legal(c) || c == '-' || c == '.' || c == '_';
+                                    }))) {
+      return InvalidArgument("node ", file.node, " made a file with the suffix '",
+                             file.suffix->substr(0, kExtensionBytesMax), "'; expected letters, digits and -._");
+    }
+    const Group key(file.node, file.type, file.prefix, file.suffix.has_value());
     const auto [at, is_new] = group_of.emplace(key, groups.size());
     if (is_new) groups.push_back({key, {}});
     groups[at->second].files.push_back(i);
@@ -287,6 +322,7 @@ StatusOr<std::vector<OutputIntent>> OutputWriter::Plan(std::string_view job_id,
       intent.base = resolved->base;
       ReplaceAll(intent.base, kBatchToken, std::to_string(files[i].batch_index));
       intent.extension = files[i].extension;
+      intent.suffix = files[i].suffix;
       bases.insert(intent.base);
     }
     const auto [list, is_new] = listed.try_emplace({first.type, resolved->subfolder});
@@ -295,7 +331,8 @@ StatusOr<std::vector<OutputIntent>> OutputWriter::Plan(std::string_view job_id,
     }
     uint64_t counter = 0;
     for (const std::string& base : bases) {
-      for (const std::string& name : list->second) counter = std::max(counter, CounterOf(name, base));
+      for (const std::string& name : list->second)
+        counter = std::max(counter, first.suffix.has_value() ? SharedCounterOf(name, base) : CounterOf(name, base));
     }
     const auto count = [&](const std::vector<OutputIntent>& taken) {
       for (const OutputIntent& other : taken) {
@@ -308,8 +345,9 @@ StatusOr<std::vector<OutputIntent>> OutputWriter::Plan(std::string_view job_id,
     for (const auto& [job, taken] : reserved_) {
       if (job != job_id) count(taken);
     }
+    if (first.suffix.has_value()) ++counter;
     for (const size_t i : group.files) {
-      intents[i].counter = ++counter;
+      intents[i].counter = first.suffix.has_value() ? counter : ++counter;
       planned.push_back(intents[i]);
     }
   }

@@ -42,7 +42,8 @@ class OutputWriter {
   OutputWriter(const std::string& output_dir, const std::string& temp_dir);
 
   /// Chooses the names of all files of a job and reserves them until Release(): the files of one node with one prefix
-  /// count on from one counter, 1 + the largest there is (on disk, reserved, or planned here). `files` in the order in
+  /// count on from one counter, 1 + the largest there is (on disk, reserved, or planned here); those with a suffix
+  /// share one number. `files` in the order in
   /// which the nodes ran; intents have their order. Errors: INVALID_ARGUMENT (prefix, type or extension),
   /// RESOURCE_EXHAUSTED.
   StatusOr<std::vector<OutputIntent>> Plan(std::string_view job_id, const std::vector<OutputFileMeta>& files,
@@ -54,9 +55,9 @@ class OutputWriter {
   /// Writes every file under its intended name: temporary file in the same folder, fsync, link without replacing, fsync
   /// of the folder. A name that holds the same bytes already counts as written; one with other bytes is left alone and
   /// the next free counter taken. `prompt_json` and `workflow_json` (may be empty) go into files with embed_workflow,
-  /// as PNG text chunks or .latent metadata, in Python's JSON form. Errors: RESOURCE_EXHAUSTED (disk full: folder and
-  /// remedy), DATA_LOSS or NOT_FOUND (a blob), INVALID_ARGUMENT (JSON, or a damaged PNG), FAILED_PRECONDITION (folder
-  /// cannot be written). After an error it may be called again.
+  /// as PNG text chunks, .latent metadata or tags of videos and sound, in Python's JSON form. Errors:
+  /// RESOURCE_EXHAUSTED (disk full: folder and remedy), DATA_LOSS or NOT_FOUND (a blob), INVALID_ARGUMENT (JSON, or a
+  /// damaged PNG), FAILED_PRECONDITION (folder cannot be written). After an error it may be called again.
   StatusOr<std::vector<SavedOutput>> WriteAll(BlobStore& blobs, std::string_view job_id,
                                               const std::vector<OutputFileMeta>& files,
                                               const std::vector<OutputIntent>& intents, std::string_view prompt_json,

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,8 @@ struct OutputFileMeta {
   uint32_t width = 0, height = 0;  // pixels, for %width% and %height%; 0 when the file has none
   bool embed_workflow = false;     // write `prompt` and `workflow` into the file
   BlobRef blob{};
+  // Present: the name is `<base>_<00001><suffix>.<extension>`, and all such files of a node share one number.
+  std::optional<std::string> suffix{};
   bool operator==(const OutputFileMeta&) const = default;
 };
 
@@ -73,9 +76,11 @@ struct OutputIntent {
   std::string base{};       // file name up to the counter, placeholders resolved
   uint64_t counter = 1;
   std::string extension{};
+  std::optional<std::string> suffix{};
   bool operator==(const OutputIntent&) const = default;
 
-  /// `<base>_<00001>_.<extension>`. Source: spec engine.md 11.1.
+  /// `<base>_<00001>_.<extension>`, with a suffix `<base>_<00001><suffix>.<extension>`. Source: spec engine.md 11.1,
+  /// extras.md 4.3.
   std::string filename() const;
 };
 

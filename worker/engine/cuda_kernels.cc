@@ -118,13 +118,13 @@ std::optional<at::Tensor> FusedGroupNorm(const at::Tensor& x, const at::Tensor& 
 
 Status CheckCudaKernels(const at::Device& device) {
   if (!HasCudaKernels()) return FailedPrecondition("the library of CUDA kernels is not open");
-  const Status status = Guard([&]() -> Status {
+  Status status = Guard([&]() -> Status {
     for (const at::ScalarType type : {at::kFloat, at::kHalf, at::kBFloat16}) {
       const auto options = at::TensorOptions(device).dtype(type);
       for (const bool last : {false, true}) {
         for (const bool silu : {false, true}) {
           // Odd sizes: packs do not fit the area, a chunk is not full.
-          at::Tensor x = at::linspace(-3.0, 5.0, 2 * 64 * 9 * 11, options).reshape({2, 64, 9, 11});
+          at::Tensor x = at::linspace(-3.0, 5.0, int64_t{2} * 64 * 9 * 11, options).reshape({2, 64, 9, 11});
           x = at::cos(x * 50) * 2 + x;
           if (last) x = x.contiguous(at::MemoryFormat::ChannelsLast);
           const at::Tensor weight = at::linspace(0.5, 1.5, 64, options), bias = at::linspace(-1.0, 1.0, 64, options);

@@ -3,6 +3,7 @@
 #include "common/base/registry.h"
 #include "common/executor/executor.h"
 #include "worker/engine/types.h"
+#include "worker/engine/video.h"
 
 namespace atelier {
 namespace {
@@ -21,6 +22,11 @@ const bool kImage = Register<engine::Image>("IMAGE", [](const engine::Image& ima
 const bool kMask = Register<engine::Mask>("MASK", [](const engine::Mask& mask) { return Bytes(mask.values); });
 const bool kLatent = Register<engine::Latent>(
     "LATENT", [](const engine::Latent& latent) { return Bytes(latent.samples) + Bytes(latent.noise_mask); });
+const bool kAudio = Register<engine::Audio>("AUDIO", [](const engine::Audio& audio) { return Bytes(audio.waveform); });
+const bool kVideo = Register<engine::Video>("VIDEO", [](const engine::Video& video) {
+  return Bytes(video.images.pixels) + (video.audio ? Bytes(video.audio->waveform) : 0) +
+         (video.file == nullptr ? 0 : static_cast<int64_t>(video.file->size()));
+});
 const bool kConditioning = Register<engine::Conditioning>("CONDITIONING", [](const engine::Conditioning& conditioning) {
   int64_t bytes = 0;
   for (const engine::CondEntry& entry : conditioning.entries) {

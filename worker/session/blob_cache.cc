@@ -16,11 +16,12 @@ StatusOr<BlobCache::Bytes> BlobCache::Get(const std::string& hash, const Fetch& 
   }
   lock.unlock();
   StatusOr<std::string> fetched = fetch(hash);
-  Bytes bytes = fetched.ok() ? std::make_shared<const std::string>(std::move(fetched).value()) : nullptr;
+  const Status status = fetched.status();
+  const Bytes bytes = fetched.ok() ? std::make_shared<const std::string>(*std::move(fetched)) : nullptr;
   lock.lock();
   in_flight_.erase(hash);
   fetched_.notify_all();
-  if (bytes == nullptr) return fetched.status();
+  if (bytes == nullptr) return status;
   Insert(hash, bytes);
   return bytes;
 }

@@ -400,7 +400,8 @@ class Session::Impl {
 
   // Forgets an attempt and says so; a running node is told to stop, its slot is free when it has.
   void GiveUp(const AttemptPtr& attempt, const std::string& reason) {
-    const AttemptPtr kept = attempt;  // the reference may be into attempts_
+    // A copy: the reference may be into attempts_.
+    const AttemptPtr kept = attempt;  // NOLINT(performance-unnecessary-copy-initialization)
     kept->cancelled = true;
     if (!kept->finished) PushReturned(*kept, reason);
     queue_.erase(std::remove(queue_.begin(), queue_.end(), kept), queue_.end());
@@ -846,6 +847,7 @@ void Session::Impl::Execute(const AttemptPtr& attempt) {
     wire.set_width(static_cast<uint32_t>(file.width));
     wire.set_height(static_cast<uint32_t>(file.height));
     wire.set_embed_workflow(file.embed_workflow);
+    if (file.suffix.has_value()) wire.set_suffix(*file.suffix);
     add(std::move(file.bytes), *wire.mutable_blob());
   }
   LogDebug("task ", lease.task_id(), " executed in ", seconds, " s");

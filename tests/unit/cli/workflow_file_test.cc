@@ -9,6 +9,8 @@
 
 #include "common/image/png_text.h"
 #include "common/json/json.h"
+#include "common/media/tags.h"
+#include "worker/media/encoder.h"
 
 namespace atelier::cli {
 namespace {
@@ -85,6 +87,28 @@ TEST_CASE("a picture yields what it carries") {
   const auto fallback = ReadWorkflowFile(folder.Write("nan.png", *nan));
   REQUIRE(fallback.ok());
   CHECK(*fallback == R"({"nodes":[]})");
+}
+
+TEST_CASE("a video yields what it carries, in its tags or in an older file's comment") {
+  TempFolder folder;
+  media::VideoSettings settings;
+  settings.muxer = "mp4";
+  settings.encoder = "libx264";
+  settings.pixel_format = "yuv420p";
+  settings.width = settings.height = 16;
+  const auto encoder = media::VideoEncoder::Open(settings);
+  REQUIRE(encoder.ok());
+  const std::vector<uint8_t> picture(16 * 16 * 3, 99);
+  REQUIRE((*encoder)->Add(picture.data(), picture.size()).ok());
+  const std::string bytes = (*encoder)->Finish().value();
+  CHECK_FALSE(ReadWorkflowFile(folder.Write("bare.mp4", bytes)).ok());
+  const std::string both = R"({"prompt":{"1":{}},"extra_data":{"extra_pnginfo":{"workflow":{"nodes":[]}}}})";
+  const media::Tags tags = {{"prompt", R"({"1":{}})"}, {"workflow", R"({"nodes":[]})"}};
+  CHECK(*ReadWorkflowFile(folder.Write("tags.mp4", *media::AddTags(bytes, "mp4", tags))) == both);
+  CHECK(*ReadWorkflowFile(folder.Write("tags.mkv", *media::AddTags(bytes, "mkv", tags))) == both);
+  const media::Tags comment = {{"comment", R"({"prompt": "{\"1\":{}}", "workflow": {"nodes":[]}})"}};
+  CHECK(*ReadWorkflowFile(folder.Write("old.mp4", *media::AddTags(bytes, "mp4", comment))) == both);
+  CHECK_FALSE(ReadWorkflowFile(folder.Write("cut.mp4", bytes.substr(0, 40))).ok());
 }
 
 }  // namespace

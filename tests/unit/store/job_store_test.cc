@@ -61,7 +61,9 @@ TEST_CASE("what was recorded is there after a restart") {
   JobRecord job = MakeJob("j1");
   const std::vector<InputBinding> inputs = {{"a.png", {"in1", 4}}, {"b.png", {"in2", 5}}};
   const std::vector<OutputIntent> intents = {
-      {.index = 0, .type = "output", .subfolder = "s", .base = "a", .counter = 7, .extension = "png"}};
+      {.index = 0, .type = "output", .subfolder = "s", .base = "a", .counter = 7, .extension = "png"},
+      {.index = 1, .type = "temp", .base = "b", .counter = 8, .extension = "mp4", .suffix = "-audio"},
+      {.index = 2, .type = "temp", .base = "b", .counter = 8, .extension = "png", .suffix = ""}};
   {
     auto store = Open(path);
     REQUIRE(store->InsertJob(job, inputs).ok());

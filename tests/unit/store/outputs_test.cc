@@ -190,6 +190,30 @@ TEST_CASE("writing again changes nothing, and another's file is never replaced")
   CHECK(Content(site.out + "/pic_00004_.bin") == "same");
 }
 
+TEST_CASE("files with a suffix share one number by their own rule") {
+  Site site;
+  site.Touch("AD_00003-audio.mp4");
+  site.Touch("ad_00007.PNG");
+  site.Touch("AD_00009_.png");
+  site.Touch("AD_00011.001.png");
+  site.Touch("AD_00020a1.png");  // a digit behind the number: no such name
+  site.Touch("AD_x.png");
+  std::vector<OutputFileMeta> files(3, site.File("x", "AD"));
+  files[0].suffix = files[1].suffix = "";
+  files[2].suffix = "-audio";
+  files[0].extension = "png";
+  files[1].extension = files[2].extension = "mp4";
+  const auto intents = site.writer.Plan("job", files, 0).value();
+  CHECK(PlannedNames(intents) == Names{"AD_00012.png", "AD_00012.mp4", "AD_00012-audio.mp4"});
+  CHECK(PlannedNames(site.writer.Plan("other", files, 0).value()) ==
+        Names{"AD_00013.png", "AD_00013.mp4", "AD_00013-audio.mp4"});
+  const auto saved = site.writer.WriteAll(*site.blobs, "job", files, intents, "{}", "");
+  REQUIRE(saved.ok());
+  CHECK((*saved)[2].filename == "AD_00012-audio.mp4");
+  files[2].suffix = "/../x";
+  CHECK(site.writer.Plan("bad", files, 0).status().code() == StatusCode::kInvalidArgument);
+}
+
 TEST_CASE("two jobs with the same pictures have a file each") {
   Site site;
   const std::vector<OutputFileMeta> files = {site.File("same")};

@@ -1,70 +1,14 @@
 // How values become blobs: a safetensors file whose metadata has "atelier_type" and, for plain values, "json".
 // Source: docs/architecture.md, "Values and blobs".
-#include <map>
 #include <string>
 
 #include "common/base/registry.h"
-#include "common/graph/node.h"
 #include "common/tensorio/safetensors.h"
-#include "worker/engine/guard.h"
-#include "worker/engine/tensor_blob.h"
+#include "worker/engine/codecs/blob.h"
 #include "worker/engine/types.h"
 
 namespace atelier::engine {
 namespace {
-
-using TensorMap = std::map<std::string, at::Tensor>;
-
-// A parsed blob: tensors are copies, so that a value does not depend on the bytes.
-struct Blob {
-  TensorMap tensors;
-  Json json = Json::object();
-  std::string type;
-
-  StatusOr<at::Tensor> Get(const std::string& name) const {
-    auto it = tensors.find(name);
-    if (it == tensors.end()) return InvalidArgument("blob of type ", type, " has no tensor \"", name, "\"");
-    return it->second;
-  }
-};
-
-StatusOr<Blob> Read(std::string_view bytes) {
-  ASSIGN_OR_RETURN(const SafetensorsView view, ParseSafetensors(bytes, "blob"));
-  Blob blob;
-  auto type = view.metadata().find("atelier_type");
-  if (type == view.metadata().end()) return InvalidArgument("blob has no \"atelier_type\" in its metadata");
-  blob.type = type->second;
-  auto json = view.metadata().find("json");
-  if (json != view.metadata().end()) {
-    ASSIGN_OR_RETURN(blob.json, ParseJson(json->second));
-  }
-  for (const auto& [name, info] : view.tensors()) {
-    if (info.end - info.begin > static_cast<uint64_t>(limits::kTensorBytesMax)) {
-      return ResourceExhausted("tensor \"", name, "\" of a blob has ", info.end - info.begin, " bytes");
-    }
-    blob.tensors.emplace(name, TensorCopy(view, info));
-  }
-  return blob;
-}
-
-StatusOr<Blob> ReadAs(std::string_view type, std::string_view bytes) {
-  ASSIGN_OR_RETURN(Blob blob, Read(bytes));
-  if (blob.type != type) return InvalidArgument("blob is of type ", blob.type, ", expected ", type);
-  return blob;
-}
-
-StatusOr<std::string> Write(std::string_view type, const TensorMap& tensors, const Json& json = nullptr) {
-  std::map<std::string, std::string, std::less<>> metadata{{"atelier_type", std::string(type)}};
-  if (!json.is_null()) metadata.emplace("json", DumpJson(json));
-  return WriteTensors(tensors, metadata);
-}
-
-template <typename T>
-StatusOr<const T*> Held(const Value& value) {
-  const T* held = value.Get<T>();
-  if (held == nullptr) return InvalidArgument("a value of type ", value.type(), " is no ", SocketTraits<T>::kName);
-  return held;
-}
 
 // One struct a wire type: Encode and Decode.
 
@@ -73,13 +17,13 @@ struct ImageCodec {
   static StatusOr<std::string> Encode(const Image& image, std::string_view encoding) {
     if (encoding == "u8") {
       // The canvas form, as the reference saves a PNG: trunc(255 v) of a clamped value.
-      return Write("IMAGE", {{"image", (image.pixels * 255.0).clamp(0, 255).to(at::kByte)}});
+      return WriteBlob("IMAGE", {{"image", (image.pixels * 255.0).clamp(0, 255).to(at::kByte)}});
     }
     const at::Tensor pixels = image.pixels.to(at::kFloat);
     // Pictures out of files and canvases are bytes over 255: those give the same floats back in a quarter of the room.
     const at::Tensor bytes = (pixels * 255.0).round().clamp(0, 255).to(at::kByte);
     const bool exact = at::equal(bytes.to(at::kFloat) / 255.0, pixels);
-    return Write("IMAGE", {{"image", exact ? bytes : pixels}});
+    return WriteBlob("IMAGE", {{"image", exact ? bytes : pixels}});
   }
   static StatusOr<Image> Decode(const Blob& blob) {
     ASSIGN_OR_RETURN(at::Tensor pixels, blob.Get("image"));
@@ -96,7 +40,7 @@ struct ImageCodec {
 struct MaskCodec {
   using Type = Mask;
   static StatusOr<std::string> Encode(const Mask& mask, std::string_view) {
-    return Write("MASK", {{"mask", mask.values}});
+    return WriteBlob("MASK", {{"mask", mask.values}});
   }
   static StatusOr<Mask> Decode(const Blob& blob) {
     ASSIGN_OR_RETURN(at::Tensor values, blob.Get("mask"));
@@ -111,7 +55,7 @@ struct LatentCodec {
     if (latent.noise_mask.defined()) tensors.emplace("noise_mask", latent.noise_mask);
     Json json = Json::object();
     if (latent.batch_index) json["batch_index"] = *latent.batch_index;
-    return Write("LATENT", tensors, json);
+    return WriteBlob("LATENT", tensors, json);
   }
   static StatusOr<Latent> Decode(const Blob& blob) {
     Latent latent;
@@ -146,7 +90,7 @@ struct ConditioningCodec {
       }
       json.push_back(entry.options);
     }
-    return Write("CONDITIONING", tensors, json);
+    return WriteBlob("CONDITIONING", tensors, json);
   }
   static StatusOr<Conditioning> Decode(const Blob& blob) {
     if (!blob.json.is_array()) return InvalidArgument("a CONDITIONING blob needs a list of entries");
@@ -170,7 +114,7 @@ struct ConditioningCodec {
 struct SigmasCodec {
   using Type = Sigmas;
   static StatusOr<std::string> Encode(const Sigmas& sigmas, std::string_view) {
-    return Write("SIGMAS", {{"sigmas", sigmas.values}});
+    return WriteBlob("SIGMAS", {{"sigmas", sigmas.values}});
   }
   static StatusOr<Sigmas> Decode(const Blob& blob) {
     ASSIGN_OR_RETURN(at::Tensor values, blob.Get("sigmas"));
@@ -182,7 +126,7 @@ struct SigmasCodec {
 struct AudioCodec {
   using Type = Audio;
   static StatusOr<std::string> Encode(const Audio& audio, std::string_view) {
-    return Write("AUDIO", {{"waveform", audio.waveform}}, Json{{"sample_rate", audio.sample_rate}});
+    return WriteBlob("AUDIO", {{"waveform", audio.waveform}}, Json{{"sample_rate", audio.sample_rate}});
   }
   static StatusOr<Audio> Decode(const Blob& blob) {
     Audio audio;
@@ -195,30 +139,12 @@ struct AudioCodec {
   }
 };
 
-template <typename Codec>
-BlobCodec TensorCodec() {
-  using T = typename Codec::Type;
-  return {[](const Value& value, std::string_view encoding) -> StatusOr<std::string> {
-            return Guard([&]() -> StatusOr<std::string> {
-              ASSIGN_OR_RETURN(const T* held, Held<T>(value));
-              return Codec::Encode(*held, encoding);
-            });
-          },
-          [](std::string_view bytes) -> StatusOr<Value> {
-            return Guard([&]() -> StatusOr<Value> {
-              ASSIGN_OR_RETURN(const Blob blob, ReadAs(SocketTraits<T>::kName, bytes));
-              ASSIGN_OR_RETURN(T object, Codec::Decode(blob));
-              return Value::Of<T>(SocketTraits<T>::kName, std::move(object));
-            });
-          }};
-}
-
 BlobCodec LiteralCodec(std::string type) {
   return {[type](const Value& value, std::string_view) -> StatusOr<std::string> {
             if (!value.is_literal()) return InvalidArgument("a value of type ", value.type(), " is no ", type);
             Json json = Json::object();
             json["value"] = value.literal();
-            return Write(type, {}, json);
+            return WriteBlob(type, {}, json);
           },
           [type](std::string_view bytes) -> StatusOr<Value> {
             ASSIGN_OR_RETURN(const Blob blob, ReadAs(type, bytes));

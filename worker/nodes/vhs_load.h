@@ -1,0 +1,40 @@
+// What VideoHelperSuite's loaders share. Source: spec extras.md 4.1, 4.2.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "worker/nodes/media_support.h"
+
+namespace atelier::nodes {
+
+/// The presets of the input "format".
+std::vector<std::string> VhsLoadFormats();
+
+/// What a preset asks of a load: sides are multiples of `side`, and the number of frames is `rest` modulo `frames`.
+struct VhsPreset {
+  int64_t side = 1, frames = 1, rest = 0;
+  /// Frames to keep of n.
+  int64_t Keep(int64_t n) const { return n <= rest ? n : (n - rest) / frames * frames + rest; }
+};
+/// Errors: INVALID_ARGUMENT for an unknown name.
+StatusOr<VhsPreset> FindVhsPreset(const std::string& format);
+
+struct VhsSize {
+  int64_t width = 0, height = 0;
+};
+/// Width and height to load at: custom sizes of 0 follow the source or its aspect; both become multiples of `side`.
+/// Errors: INVALID_ARGUMENT when a side would be 0.
+StatusOr<VhsSize> VhsLoadSize(int64_t width, int64_t height, int64_t custom_width, int64_t custom_height, int64_t side);
+
+/// frames u8 [F,H,W,3] at this size (lanczos, cut to the middle) as f32 0..1, piece by piece. Errors: the resizer's.
+StatusOr<at::Tensor> VhsResize(const at::Tensor& frames, const VhsSize& size);
+
+/// The pictures themselves, or with an autoencoder their latents, encoded in pieces. Errors: the autoencoder's.
+StatusOr<Value> VhsPicturesOrLatents(NodeContext& ctx, const at::Tensor& pixels, const std::optional<Vae>& vae);
+
+/// The sound, silent without samples when the file has none. Errors: the decoder's.
+StatusOr<Audio> VhsAudio(std::string_view bytes, double start, double seconds);
+
+}  // namespace atelier::nodes
