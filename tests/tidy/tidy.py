@@ -16,7 +16,7 @@ import tempfile
 
 LINES_MAX = 800
 # Files that were longer when the rule came; they may only shrink.
-RATCHET = {"common/graph/convert.cc": 1150, "worker/session/session.cc": 880}
+RATCHET = {"common/graph/convert.cc": 1150}
 TORCH = re.compile(r'#include\s*[<"](ATen|c10|torch)/')
 WIRE = re.compile(r'#include\s*[<"](google/protobuf|grpc|grpcpp|spdlog|absl/log)|\.pb\.h[>"]')
 # Pattern, where it may stand, and what to use instead.

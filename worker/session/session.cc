@@ -4,8 +4,6 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
-#include <deque>
-#include <limits>
 #include <map>
 #include <mutex>
 #include <random>
@@ -23,16 +21,15 @@
 #include "common/rpc/channel.h"
 #include "worker/session/blob_cache.h"
 #include "worker/session/lease.h"
+#include "worker/session/report.h"
+#include "worker/session/session_state.h"
 
 namespace atelier {
 namespace {
 
-using Clock = std::chrono::steady_clock;
+using Clock = SessionState::Clock;
 using std::chrono::milliseconds;
 
-constexpr uint32_t kSlots = 2;         // tasks held: one runs, the next one's inputs are fetched meanwhile
-constexpr int kUnackedMax = 4;         // finished results kept before no more work is pulled
-constexpr size_t kLogLinesMax = 1000;  // waiting to be sent
 constexpr size_t kLogBytesMax = 8192;  // of one line
 constexpr milliseconds kWelcomeTimeout{10'000};
 constexpr milliseconds kGoodbyeTimeout{2'000};
@@ -45,24 +42,6 @@ constexpr milliseconds kScanEvery{15'000};
 constexpr milliseconds kPreviewEvery{250};
 constexpr size_t kPreviewBytesMax = 256 << 10;
 constexpr int64_t kInventoryBytesMax = 3 << 20;  // of an attach message; names beyond it are left out
-
-struct Blob {
-  std::string hash;
-  std::shared_ptr<const std::string> bytes;
-};
-
-// One lease and what became of it. Fields without a note are guarded by Impl::mutex_.
-struct Attempt {
-  v1::Lease lease;                      // constant
-  std::atomic<bool> cancelled = false;  // written under the mutex
-  bool finished = false;                // report is set
-  bool uploaded = false;                // the master has had all blobs since the last attach
-  v1::FromWorker report;
-  std::vector<Blob> blobs;
-  bool progress_waits = false;
-  v1::Progress progress;
-};
-using AttemptPtr = std::shared_ptr<Attempt>;
 
 std::string RandomId() {
   std::random_device random;
@@ -127,9 +106,9 @@ class Session::Impl {
     LogInfo("draining: ", reason);
     const std::lock_guard lock(mutex_);
     const Clock::time_point deadline = Clock::now() + milliseconds(deadline_ms);
-    drain_deadline_ = draining_ ? std::min(drain_deadline_, deadline) : deadline;
-    draining_ = true;
-    HandBackQueued(reason);
+    drain_deadline_ = state_.draining ? std::min(drain_deadline_, deadline) : deadline;
+    state_.draining = true;
+    state_.HandBackQueued(reason);
     changed_.notify_all();
   }
 
@@ -142,14 +121,13 @@ class Session::Impl {
     line.set_task_id(task_id.empty() ? about.task : task_id);
     line.set_attempt(about.attempt);
     line.set_trace_id(about.trace);
-    if (logs_.size() >= kLogLinesMax) logs_.pop_front();
-    logs_.push_back(std::move(line));
-    if (welcomed_) changed_.notify_all();
+    state_.Log(std::move(line));
+    if (state_.welcomed) changed_.notify_all();
   }
 
   bool Attached() {
     const std::lock_guard lock(mutex_);
-    return welcomed_;
+    return state_.welcomed;
   }
 
  private:
@@ -184,9 +162,9 @@ class Session::Impl {
       const Clock::time_point until = now + pause;
       for (;;) {
         CheckDrainDeadline();
-        if (DrainedLocked()) return;
+        if (state_.Drained()) return;
         if (Clock::now() >= until) break;
-        changed_.wait_until(lock, draining_ ? std::min(until, drain_deadline_) : until);
+        changed_.wait_until(lock, state_.draining ? std::min(until, drain_deadline_) : until);
       }
     }
   }
@@ -204,11 +182,8 @@ class Session::Impl {
       {
         const std::lock_guard lock(mutex_);
         stream_closed_ = false;
-        welcomed_ = false;
-        left_ = false;
         last_received_ = Clock::now();
-        credits_ = 0;
-        outbox_.clear();
+        state_.BeginStream();
       }
       std::thread writer([&] { WriteLoop(*stream, context); });
       v1::ToWorker message;
@@ -227,7 +202,7 @@ class Session::Impl {
       {
         const std::lock_guard lock(mutex_);
         stream_closed_ = true;
-        welcomed_ = false;
+        state_.EndStream();
         changed_.notify_all();
       }
       writer.join();
@@ -274,13 +249,7 @@ class Session::Impl {
     attach.set_instance(instance_);
     const std::lock_guard lock(mutex_);
     FillInventory(*attach.mutable_inventory());
-    for (const auto& [id, attempt] : attempts_) {
-      v1::HeldAttempt& held = *attach.add_held();
-      held.set_task_id(id);
-      held.set_attempt(attempt->lease.attempt());
-      held.set_finished(attempt->finished);
-      held.set_running(attempt == running_);
-    }
+    state_.FillHeld(attach);
     return message;
   }
 
@@ -307,25 +276,11 @@ class Session::Impl {
     }
     {
       const std::lock_guard lock(mutex_);
-      welcomed_ = true;
       last_received_ = Clock::now();
-      heartbeat_ = milliseconds(std::clamp<uint32_t>(welcome.heartbeat_ms(), 10, 60'000));
-      next_heartbeat_ = Clock::now() + heartbeat_;
+      state_.Welcome(welcome, last_received_);
       const uint32_t per_minute = welcome.previews_per_minute_max();
       preview_every_ =
           per_minute == 0 ? milliseconds::zero() : std::max(kPreviewEvery, milliseconds(60'000 / per_minute));
-      // A result whose acknowledgement is missing is told again; its blobs are checked again, since the master may be
-      // another.
-      for (const auto& [id, attempt] : attempts_) {
-        if (!attempt->finished) continue;
-        if (attempt->blobs.empty()) {
-          outbox_.push_back(attempt->report);
-        } else {
-          attempt->uploaded = false;
-          if (std::find(uploads_.begin(), uploads_.end(), attempt) == uploads_.end()) uploads_.push_back(attempt);
-        }
-      }
-      MaybePull();
       changed_.notify_all();
     }
     LogInfo("attached to the master at ", options_.master, " (version ", welcome.master_version(), ") as \"",
@@ -341,113 +296,41 @@ class Session::Impl {
       last_received_ = Clock::now();
       switch (message.kind_case()) {
         case v1::ToWorker::kLease:
-          cancelled = TakeLease(std::move(*message.mutable_lease()));
+          cancelled = state_.TakeLease(std::move(*message.mutable_lease()));
           break;
-        case v1::ToWorker::kCancel: {
-          const auto it = attempts_.find(message.cancel().task_id());
-          if (it != attempts_.end() && it->second->lease.attempt() == message.cancel().attempt()) {
-            GiveUp(it->second, message.cancel().reason().empty() ? "cancelled" : message.cancel().reason());
-            cancelled = true;
-          }
+        case v1::ToWorker::kCancel:
+          cancelled = state_.Cancel(message.cancel());
           break;
-        }
-        case v1::ToWorker::kAck: {
-          const auto it = attempts_.find(message.ack().task_id());
-          if (it != attempts_.end() && it->second->lease.attempt() == message.ack().attempt() && it->second->finished)
-            attempts_.erase(it);
+        case v1::ToWorker::kAck:
+          state_.Acknowledge(message.ack());
           break;
-        }
         case v1::ToWorker::kDrain:
           drain_reason = message.drain().reason().empty() ? "the master asked for it" : message.drain().reason();
           break;
         case v1::ToWorker::kWantCatalog: {
           v1::FromWorker answer;
           answer.mutable_catalog()->set_json(DumpJson(catalog_.ToJson()));
-          outbox_.push_back(std::move(answer));
+          state_.outbox.push_back(std::move(answer));
           break;
         }
         default:
           break;  // heartbeat, settings: nothing to do
       }
-      MaybePull();
+      state_.MaybePull();
       changed_.notify_all();
     }
     if (cancelled && options_.on_cancel) options_.on_cancel();
     if (!drain_reason.empty()) Drain(drain_reason, kNoDeadlineMs);
   }
 
-  // ---- Rules; mutex_ is held in all of these ----
-
-  // True when an older attempt was given up for it.
-  bool TakeLease(v1::Lease lease) {
-    if (credits_ > 0) --credits_;
-    bool gave_up = false;
-    if (const auto it = attempts_.find(lease.task_id()); it != attempts_.end()) {
-      if (it->second->lease.attempt() == lease.attempt()) return false;  // told again after a reconnect
-      GiveUp(it->second, "replaced by a newer attempt");
-      gave_up = true;
-    }
-    auto attempt = std::make_shared<Attempt>();
-    attempt->lease = std::move(lease);
-    if (draining_) {
-      PushReturned(*attempt, "the worker is draining");
-      return gave_up;
-    }
-    attempts_[attempt->lease.task_id()] = attempt;
-    queue_.push_back(std::move(attempt));
-    return gave_up;
-  }
-
-  // Forgets an attempt and says so; a running node is told to stop, its slot is free when it has.
-  void GiveUp(const AttemptPtr& attempt, const std::string& reason) {
-    // A copy: the reference may be into attempts_.
-    const AttemptPtr kept = attempt;  // NOLINT(performance-unnecessary-copy-initialization)
-    kept->cancelled = true;
-    if (!kept->finished) PushReturned(*kept, reason);
-    queue_.erase(std::remove(queue_.begin(), queue_.end(), kept), queue_.end());
-    uploads_.erase(std::remove(uploads_.begin(), uploads_.end(), kept), uploads_.end());
-    attempts_.erase(kept->lease.task_id());
-  }
-
-  void HandBackQueued(const std::string& reason) {
-    const std::deque<AttemptPtr> queued = queue_;
-    for (const AttemptPtr& attempt : queued) GiveUp(attempt, reason);
-  }
-
-  void PushReturned(const Attempt& attempt, const std::string& reason) {
-    if (!welcomed_) return;  // the next attach does not list it, which says the same
-    v1::FromWorker message;
-    v1::TaskReturned& returned = *message.mutable_returned();
-    returned.set_task_id(attempt.lease.task_id());
-    returned.set_attempt(attempt.lease.attempt());
-    returned.set_reason(reason);
-    outbox_.push_back(std::move(message));
-  }
-
-  void MaybePull() {
-    if (!welcomed_ || draining_) return;
-    const auto unacked =
-        std::count_if(attempts_.begin(), attempts_.end(), [](const auto& item) { return item.second->finished; });
-    if (unacked >= kUnackedMax) return;
-    const uint32_t used = static_cast<uint32_t>(queue_.size()) + (running_ != nullptr ? 1 : 0) + credits_;
-    if (used >= kSlots) return;
-    v1::FromWorker message;
-    message.mutable_pull()->set_count(kSlots - used);
-    credits_ += kSlots - used;
-    outbox_.push_back(std::move(message));
-  }
-
-  // Only after everything is acknowledged or handed back.
-  bool DrainedLocked() const { return draining_ && attempts_.empty(); }
   bool Drained() {
     const std::lock_guard lock(mutex_);
-    return DrainedLocked();
+    return state_.Drained();
   }
 
   void CheckDrainDeadline() {
-    if (!draining_ || Clock::now() < drain_deadline_ || attempts_.empty()) return;
-    const auto held = attempts_;
-    for (const auto& [id, attempt] : held) GiveUp(attempt, "the worker is ending");
+    if (!state_.draining || Clock::now() < drain_deadline_ || state_.attempts.empty()) return;
+    state_.HandBackAll("the worker is ending");
     // Called with our lock held: a hook may take its own lock, but never calls us under it.
     if (options_.on_cancel) options_.on_cancel();
     changed_.notify_all();
@@ -462,7 +345,7 @@ class Session::Impl {
       const Clock::time_point now = Clock::now();
       CheckDrainDeadline();
       v1::FromWorker message;
-      if (welcomed_ && NextMessage(message, now)) {
+      if (state_.welcomed && state_.NextMessage(message, now)) {
         lock.unlock();
         if (message.has_heartbeat() && options_.memory_free)
           message.mutable_heartbeat()->set_memory_free_bytes(options_.memory_free());
@@ -471,57 +354,25 @@ class Session::Impl {
         if (!written) break;
         continue;
       }
-      if (left_ || (DrainedLocked() && !welcomed_)) break;
+      if (state_.left || (state_.Drained() && !state_.welcomed)) break;
       const Clock::time_point silent_after =
-          welcomed_ ? last_received_ + std::max(3 * heartbeat_, milliseconds(500)) : welcome_by;
+          state_.welcomed ? last_received_ + std::max(3 * state_.heartbeat, milliseconds(500)) : welcome_by;
       if (now >= silent_after) {
         context.TryCancel();  // Read() returns and the connection is made anew
         break;
       }
       Clock::time_point wake = silent_after;
-      if (welcomed_) wake = std::min(wake, next_heartbeat_);
-      if (draining_ && !attempts_.empty()) wake = std::min(wake, drain_deadline_);
+      if (state_.welcomed) wake = std::min(wake, state_.next_heartbeat);
+      if (state_.draining && !state_.attempts.empty()) wake = std::min(wake, drain_deadline_);
       changed_.wait_until(lock, wake);
     }
-    if (left_) {
+    if (state_.left) {
       lock.unlock();
       stream.WritesDone();
       lock.lock();
       changed_.wait_for(lock, kGoodbyeTimeout, [&] { return stream_closed_; });
     }
     if (!stream_closed_) context.TryCancel();
-  }
-
-  // The next thing to say, in order of urgency; false when there is nothing.
-  bool NextMessage(v1::FromWorker& message, Clock::time_point now) {
-    if (now >= next_heartbeat_) {
-      next_heartbeat_ = now + heartbeat_;
-      message.mutable_heartbeat();
-      return true;
-    }
-    if (!outbox_.empty()) {
-      message = std::move(outbox_.front());
-      outbox_.pop_front();
-      return true;
-    }
-    for (const auto& [id, attempt] : attempts_) {
-      if (!attempt->progress_waits) continue;
-      attempt->progress_waits = false;
-      *message.mutable_progress() = std::move(attempt->progress);
-      attempt->progress.Clear();
-      return true;
-    }
-    if (!logs_.empty()) {
-      *message.mutable_log() = std::move(logs_.front());
-      logs_.pop_front();
-      return true;
-    }
-    if (DrainedLocked() && !left_) {
-      left_ = true;
-      message.mutable_leaving();
-      return true;
-    }
-    return false;
   }
 
   // ---- Executor thread ----
@@ -531,17 +382,17 @@ class Session::Impl {
   void ExecuteLoop() {
     std::unique_lock lock(mutex_);
     for (;;) {
-      changed_.wait(lock, [&] { return stopping_ || !queue_.empty(); });
+      changed_.wait(lock, [&] { return stopping_ || !state_.queue.empty(); });
       if (stopping_) break;
-      const AttemptPtr attempt = queue_.front();
-      queue_.pop_front();
-      running_ = attempt;
+      const AttemptPtr attempt = state_.queue.front();
+      state_.queue.pop_front();
+      state_.running = attempt;
       changed_.notify_all();  // the next one's inputs may be fetched
       lock.unlock();
       Execute(attempt);
       lock.lock();
-      running_ = nullptr;
-      MaybePull();
+      state_.running = nullptr;
+      state_.MaybePull();
       changed_.notify_all();
     }
     executor_ended_ = true;
@@ -551,38 +402,12 @@ class Session::Impl {
   void Execute(const AttemptPtr& attempt);
 
   // The result of an attempt is known: it is told now, or once its blobs are at the master.
-  void Finish(const AttemptPtr& attempt, v1::FromWorker report, std::vector<Blob> blobs) {
+  void Finish(const AttemptPtr& attempt, v1::FromWorker report, std::vector<ResultBlob> blobs) {
     if (options_.on_point) options_.on_point("executed");
     const std::lock_guard lock(mutex_);
     if (attempt->cancelled) return;
-    attempt->report = std::move(report);
-    attempt->blobs = std::move(blobs);
-    attempt->finished = true;
-    if (attempt->progress_waits && welcomed_) {  // the last step is told before the report
-      v1::FromWorker last;
-      *last.mutable_progress() = std::move(attempt->progress);
-      outbox_.push_back(std::move(last));
-    }
-    attempt->progress_waits = false;
-    if (attempt->blobs.empty()) {
-      if (welcomed_) outbox_.push_back(attempt->report);
-    } else {
-      uploads_.push_back(attempt);
-    }
+    state_.Finish(attempt, std::move(report), std::move(blobs));
     changed_.notify_all();
-  }
-
-  v1::FromWorker FailedReport(const Attempt& attempt, const Status& status, const std::string& node,
-                              bool retry_elsewhere) {
-    v1::FromWorker report;
-    v1::TaskFailed& failed = *report.mutable_failed();
-    failed.set_task_id(attempt.lease.task_id());
-    failed.set_attempt(attempt.lease.attempt());
-    failed.set_code(static_cast<uint32_t>(status.code()));
-    failed.set_message(Message(status));
-    failed.set_node(node);
-    failed.set_retry_elsewhere(retry_elsewhere);
-    return report;
   }
 
   // ---- Uploads ----
@@ -590,36 +415,34 @@ class Session::Impl {
   void UploadLoop() {
     std::unique_lock lock(mutex_);
     for (;;) {
-      changed_.wait(lock, [&] { return stopping_ || (welcomed_ && !uploads_.empty()); });
+      changed_.wait(lock, [&] { return stopping_ || (state_.welcomed && !state_.uploads.empty()); });
       if (stopping_) return;
-      const AttemptPtr attempt = uploads_.front();
-      uploads_.pop_front();
-      const std::vector<Blob> blobs = attempt->blobs;
+      const AttemptPtr attempt = state_.uploads.front();
+      state_.uploads.pop_front();
+      const std::vector<ResultBlob> blobs = attempt->blobs;
       lock.unlock();
       const Status status = Upload(blobs);
       if (status.ok() && options_.on_point) options_.on_point("uploaded");
       lock.lock();
       if (attempt->cancelled) continue;
       if (IsTransient(status) || status.code() == StatusCode::kCancelled) {
-        if (std::find(uploads_.begin(), uploads_.end(), attempt) == uploads_.end()) uploads_.push_back(attempt);
-        changed_.wait_for(lock, kRetryFirst * 4, [&] { return stopping_ || !welcomed_; });
+        state_.UploadAgain(attempt);
+        changed_.wait_for(lock, kRetryFirst * 4, [&] { return stopping_ || !state_.welcomed; });
         continue;
       }
       if (!status.ok()) {
-        attempt->report = FailedReport(*attempt, Annotate(status, "the master could not store the result"), "", true);
+        attempt->report =
+            FailedReport(attempt->lease, Annotate(status, "the master could not store the result"), "", true);
         attempt->blobs.clear();
       }
-      attempt->uploaded = true;
-      const bool again =
-          std::find(uploads_.begin(), uploads_.end(), attempt) != uploads_.end();  // a new master meanwhile
-      if (welcomed_ && !again) outbox_.push_back(attempt->report);
+      state_.Uploaded(attempt);
       changed_.notify_all();
     }
   }
 
-  Status Upload(const std::vector<Blob>& blobs) {
+  Status Upload(const std::vector<ResultBlob>& blobs) {
     std::vector<std::string> hashes;
-    for (const Blob& blob : blobs) hashes.push_back(blob.hash);
+    for (const ResultBlob& blob : blobs) hashes.push_back(blob.hash);
     ASSIGN_OR_RETURN(const std::vector<bool> have, blob_client_.Have(hashes));
     for (size_t i = 0; i < blobs.size(); ++i)
       if (!have[i]) RETURN_IF_ERROR(blob_client_.Put(blobs[i].hash, *blobs[i].bytes));
@@ -637,10 +460,11 @@ class Session::Impl {
     AttemptPtr last;
     for (;;) {
       // Only while another task runs; else the executor fetches for itself.
-      changed_.wait(lock,
-                    [&] { return stopping_ || (running_ != nullptr && !queue_.empty() && queue_.front() != last); });
+      changed_.wait(lock, [&] {
+        return stopping_ || (state_.running != nullptr && !state_.queue.empty() && state_.queue.front() != last);
+      });
       if (stopping_) return;
-      last = queue_.front();
+      last = state_.queue.front();
       lock.unlock();
       for (const auto& [hash, size] : BlobsOf(last->lease)) {
         if (last->cancelled || !FetchBlob(hash, size).ok()) break;  // the executor meets the error itself
@@ -656,11 +480,11 @@ class Session::Impl {
       lock.unlock();
       auto files = ScanModels(options_.model_roots).files;
       lock.lock();
-      if (files == inventory_ || !welcomed_) continue;  // a change before the welcome is told by the next scan
+      if (files == inventory_ || !state_.welcomed) continue;  // a change before the welcome is told by the next scan
       inventory_ = std::move(files);
       v1::FromWorker message;
       FillInventory(*message.mutable_inventory()->mutable_folders());
-      outbox_.push_back(std::move(message));
+      state_.outbox.push_back(std::move(message));
       changed_.notify_all();
     }
   }
@@ -669,8 +493,8 @@ class Session::Impl {
     {
       const std::lock_guard lock(mutex_);
       stopping_ = true;
-      draining_ = true;
-      if (running_ != nullptr) running_->cancelled = true;
+      state_.draining = true;
+      if (state_.running != nullptr) state_.running->cancelled = true;
       changed_.notify_all();
     }
     blob_client_.CancelAll();
@@ -696,24 +520,13 @@ class Session::Impl {
   // Never log while this is held: the log's sink takes it.
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::map<std::string, AttemptPtr> attempts_;  // by task: leased and not yet acknowledged, handed back or given up
-  std::deque<AttemptPtr> queue_;                // of those, the ones that wait to run
-  AttemptPtr running_;                          // may be given up already
-  std::deque<AttemptPtr> uploads_;
-  std::deque<v1::FromWorker> outbox_;  // of the present stream; bounded by the attempts and answers above
-  std::deque<v1::LogLine> logs_;
+  SessionState state_;
   std::map<std::string, std::vector<std::string>> inventory_;
   bool stream_closed_ = true;
-  bool welcomed_ = false;
-  bool left_ = false;
-  bool draining_ = false;
   bool stopping_ = false;
   bool executor_ended_ = false;
-  uint32_t credits_ = 0;  // tasks that we asked for and have not got
   Clock::time_point drain_deadline_;
   Clock::time_point last_received_;
-  Clock::time_point next_heartbeat_;
-  milliseconds heartbeat_{2000};
   milliseconds preview_every_{kPreviewEvery};  // 0: none are wanted
 
   std::thread execute_thread_, upload_thread_, prefetch_thread_, scan_thread_;
@@ -762,14 +575,7 @@ class Session::Impl::Host : public ExecutorHost {
       last_preview_ = now;
     }
     const std::lock_guard lock(session_.mutex_);
-    v1::Progress& progress = attempt_.progress;
-    progress.set_task_id(attempt_.lease.task_id());
-    progress.set_attempt(attempt_.lease.attempt());
-    progress.set_node(node);
-    progress.set_step(static_cast<uint32_t>(std::clamp<int64_t>(step, 0, std::numeric_limits<uint32_t>::max())));
-    progress.set_total(static_cast<uint32_t>(std::clamp<int64_t>(total, 0, std::numeric_limits<uint32_t>::max())));
-    if (!picture.empty()) progress.set_preview(std::move(picture));
-    attempt_.progress_waits = true;  // what the stream is too slow for is replaced by the next step
+    session_.state_.Progress(attempt_, node, step, total, std::move(picture));
     session_.changed_.notify_all();
   }
   void Warn(const std::string& node, const std::string& message) override {
@@ -788,7 +594,7 @@ class Session::Impl::Host : public ExecutorHost {
  private:
   bool PreviewDue(Clock::time_point now) {
     const std::lock_guard lock(session_.mutex_);
-    return session_.preview_every_ != milliseconds::zero() && session_.welcomed_ &&
+    return session_.preview_every_ != milliseconds::zero() && session_.state_.welcomed &&
            now - last_preview_ >= session_.preview_every_;
   }
 
@@ -816,40 +622,14 @@ void Session::Impl::Execute(const AttemptPtr& attempt) {
   if (!result.ok()) {
     LogWarning("task ", attempt->lease.task_id(), " failed: ", Message(result.status()));
     Finish(attempt,
-           FailedReport(*attempt, result.status(), executor_.failed_node(), host.RetryElsewhere(result.status())), {});
+           FailedReport(attempt->lease, result.status(), executor_.failed_node(), host.RetryElsewhere(result.status())),
+           {});
     return;
   }
-  v1::FromWorker report;
-  v1::TaskDone& done = *report.mutable_done();
-  done.set_task_id(attempt->lease.task_id());
-  done.set_attempt(attempt->lease.attempt());
-  done.set_seconds(seconds);
-  done.set_load_seconds(result->load_seconds);
-  done.set_nodes_cached(static_cast<uint32_t>(result->nodes_cached));
-  std::vector<Blob> blobs;
-  const auto add = [&](std::string bytes, v1::Blob& wire) {
-    Blob blob{Sha256Hex(bytes), std::make_shared<const std::string>(std::move(bytes))};
-    wire.set_hash(blob.hash);
-    wire.set_size(blob.bytes->size());
-    blobs.push_back(std::move(blob));
-  };
-  for (std::string& bytes : result->blobs) {
-    add(std::move(bytes), *done.add_results());
-    blob_cache_.Put(blobs.back().hash, blobs.back().bytes);  // a later task here may need it
-  }
-  for (OutputFile& file : result->files) {
-    v1::OutputFile& wire = *done.add_files();
-    wire.set_node(file.node_id);
-    wire.set_type(file.type);
-    wire.set_prefix(file.prefix);
-    wire.set_extension(file.extension);
-    wire.set_batch_index(static_cast<uint32_t>(file.batch_index));
-    wire.set_width(static_cast<uint32_t>(file.width));
-    wire.set_height(static_cast<uint32_t>(file.height));
-    wire.set_embed_workflow(file.embed_workflow);
-    if (file.suffix.has_value()) wire.set_suffix(*file.suffix);
-    add(std::move(file.bytes), *wire.mutable_blob());
-  }
+  std::vector<ResultBlob> blobs;
+  v1::FromWorker report = DoneReport(lease, std::move(*result), seconds, blobs);
+  for (int i = 0; i < report.done().results_size(); ++i)
+    blob_cache_.Put(blobs[i].hash, blobs[i].bytes);  // a later task here may need it
   LogDebug("task ", lease.task_id(), " executed in ", seconds, " s");
   Finish(attempt, std::move(report), std::move(blobs));
 }
