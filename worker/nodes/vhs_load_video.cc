@@ -126,9 +126,10 @@ struct VhsLoadVideo {
       info.source_duration = info.source_frame_count / info.source_fps;
       info.source_width = loaded->source.width;
       info.source_height = loaded->source.height;
-      info.loaded_fps = 1 / (loaded->frame_time * nth);
+      const double loaded_frame_time = loaded->frame_time * nth;
+      info.loaded_fps = 1 / loaded_frame_time;
       info.loaded_frame_count = count;
-      info.loaded_duration = static_cast<double>(count) * loaded->frame_time * nth;
+      info.loaded_duration = static_cast<double>(count) * loaded_frame_time;
       info.loaded_width = size.width;
       info.loaded_height = size.height;
       return std::vector<Value>{std::move(pictures), internal::ToValue(count),
