@@ -129,6 +129,7 @@ int Main(int argc, char** argv) {
       return 2;
     }
     probes = std::move(*started);
+    LogInfo("health on port ", probes->port());
   }
   NotifyManager("READY=1");
   std::atomic<bool> over = false;

@@ -202,7 +202,7 @@ std::vector<Setting<ClusterConfig>> MakeRootSettings() {
   s.push_back(Live(IntegerSetting<C>("limits.jobs_waiting_max", In(&C::limits, &L::jobs_waiting_max),
                                      "Jobs accepted and not ended; more are refused.", 1, 10'000'000, "jobs")));
   s.push_back(Live(BytesSetting<C>("limits.disk_free_bytes_min", In(&C::limits, &L::disk_free_bytes_min),
-                                   "Below this free space the master accepts no new job.", 0, int64_t{1} << 42)));
+                                   "Below this free space the master accepts no new job.", 0, int64_t{1} << 50)));
   s.push_back(Live(IntegerSetting<C>("limits.log_lines_max", In(&C::limits, &L::log_lines_max),
                                      "Log lines kept per worker and per job.", 10, 10'000'000, "lines")));
 
