@@ -65,6 +65,7 @@ struct OpenCanvas {
 struct OpenStream {
   std::string job, stream;
   bool cut = false;
+  int64_t window_frames = 0;  // 0: as the text says
   Blob from;
 };
 struct CutTile {

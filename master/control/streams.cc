@@ -18,7 +18,7 @@ void Control::OpenStreams(Job& job, Effects& out) {
         !BindingsDone(job, stream.spec.window.bindings))
       continue;
     Become(stream.state, Stream::State::kOpening, what, out);
-    out.push_back(effect::OpenStream{job.id, id, cut, ResultOf(job, *from)});
+    out.push_back(effect::OpenStream{job.id, id, cut, stream.spec.window_frames, ResultOf(job, *from)});
   }
 }
 

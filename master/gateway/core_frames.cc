@@ -16,7 +16,7 @@ struct Windows {
 };
 
 // "FRAMES WINDOW" out of the blob of a text.
-StatusOr<Windows> ReadExtent(std::string_view blob) {
+StatusOr<Windows> ReadExtent(std::string_view blob, int64_t window_frames) {
   ASSIGN_OR_RETURN(const SafetensorsView view, ParseSafetensors(blob, "a value"));
   const auto found = view.metadata().find("json");
   ASSIGN_OR_RETURN(const Json json, found == view.metadata().end() ? StatusOr<Json>(Json()) : ParseJson(found->second));
@@ -27,6 +27,7 @@ StatusOr<Windows> ReadExtent(std::string_view blob) {
   const auto size = frames.ptr == end ? frames : std::from_chars(frames.ptr + 1, end, windows.size);
   if (size.ec != std::errc() || size.ptr != end || windows.frames < 1 || windows.size < 1)
     return InvalidArgument("\"", text, "\" does not tell how many frames there are");
+  if (window_frames > 0) windows.size = window_frames;
   windows.size = std::max(windows.size, (windows.frames + kWindowsMax - 1) / kWindowsMax);
   return windows;
 }
@@ -37,7 +38,7 @@ void Core::Carry(const effect::OpenStream& open) {
   pixels_.Post([this, open] {
     auto work = [&]() -> StatusOr<Windows> {
       ASSIGN_OR_RETURN(std::string bytes, blobs_->ReadAll(open.from.hash));
-      if (!open.cut) return ReadExtent(bytes);
+      if (!open.cut) return ReadExtent(bytes, open.window_frames);
       Windows windows;
       RETURN_IF_ERROR(SplitBatch(std::move(bytes), [&](const std::string& picture) -> Status {
         ASSIGN_OR_RETURN(windows.crops.emplace_back(), blobs_->Put(picture));

@@ -133,7 +133,8 @@ StatusOr<Core::Prepared> Core::Prepare(const v1::SubmitRequest& request, bool st
   out.replicas = static_cast<int>(request.replicas());
   if (out.replicas == 0) queue_.Run([&] { out.replicas = ConfiguredReplicas(); });
   ASSIGN_OR_RETURN(out.plan,
-                   MakePlan(out.prompt, out.outputs, *known, {out.replicas, out.tiles, config->scheduling.compat, config->scheduling.frames}));
+                   MakePlan(out.prompt, out.outputs, *known, {out.replicas, out.tiles, config->scheduling.compat, config->scheduling.frames,
+                                                            config->scheduling.window_frames}));
   auto too_large = [](const TaskSpec& task) {
     return DumpJson(task.nodes).size() > static_cast<size_t>(limits::kMessageBytesMax);
   };
@@ -187,6 +188,7 @@ StatusOr<v1::SubmitReply> Core::Submit(const v1::SubmitRequest& request) {
                 {"priority", request.priority()},
                 {"compat", prepared.plan.compat},
                 {"frames", config->scheduling.frames},
+                {"window_frames", config->scheduling.window_frames},
                 {"trace", trace},
                 {"graph", prepared.prompt}};
   JobRecord record;

@@ -440,6 +440,7 @@ class Planner {
       spec.id = stream.id;
       spec.label = Cat(stream.extent.empty() ? "pictures" : "frames", " for node ", stream.taker);
       spec.node = stream.members.front();
+      if (!stream.extent.empty()) spec.window_frames = options_.window_frames;
       spec.window = std::move(groups_.at(StreamKey(index)).task);
       groups_.erase(StreamKey(index));
       plan.streams.push_back(std::move(spec));
@@ -508,6 +509,7 @@ std::string Plan::Digest() const {
   for (const StreamSpec& stream : streams) {
     Json one = ToJson(stream.window);
     one["stream"] = stream.id;
+    one["window"] = stream.window_frames;
     for (const auto& from : {stream.extent, stream.batch})
       one["from"].push_back(from ? Json::array({from->task, from->output}) : Json());
     json["streams"].push_back(std::move(one));

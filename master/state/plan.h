@@ -78,6 +78,7 @@ struct StreamSpec {
   std::string node;              // the window node, which is told the window
   TaskSpec window;               // what every window has in common
   std::optional<Source> extent;  // text "FRAMES WINDOW": how many there are, and how many a window has
+  int64_t window_frames = 0;     // in the place of that; 0: as it says
   std::optional<Source> batch;   // or the pictures, which the master takes apart
 };
 
