@@ -133,13 +133,16 @@ StatusOr<Core::Prepared> Core::Prepare(const v1::SubmitRequest& request, bool st
   out.replicas = static_cast<int>(request.replicas());
   if (out.replicas == 0) queue_.Run([&] { out.replicas = ConfiguredReplicas(); });
   ASSIGN_OR_RETURN(out.plan,
-                   MakePlan(out.prompt, out.outputs, *known, {out.replicas, out.tiles, config->scheduling.compat}));
+                   MakePlan(out.prompt, out.outputs, *known, {out.replicas, out.tiles, config->scheduling.compat, config->scheduling.frames,
+                                                            config->scheduling.window_frames}));
   auto too_large = [](const TaskSpec& task) {
     return DumpJson(task.nodes).size() > static_cast<size_t>(limits::kMessageBytesMax);
   };
   if (std::any_of(out.plan.tasks.begin(), out.plan.tasks.end(), too_large) ||
       std::any_of(out.plan.stages.begin(), out.plan.stages.end(),
-                  [&](const StageSpec& stage) { return too_large(stage.tile); }))
+                  [&](const StageSpec& stage) { return too_large(stage.tile); }) ||
+      std::any_of(out.plan.streams.begin(), out.plan.streams.end(),
+                  [&](const StreamSpec& stream) { return too_large(stream.window); }))
     return ResourceExhausted("the nodes of one task take more than ", limits::kMessageBytesMax >> 20,
                              " MiB: take large texts out of the workflow");
   if (!store_inputs) return out;
@@ -148,6 +151,8 @@ StatusOr<Core::Prepared> Core::Prepare(const v1::SubmitRequest& request, bool st
   for (const TaskSpec& task : out.plan.tasks) names.insert(task.input_files.begin(), task.input_files.end());
   for (const StageSpec& stage : out.plan.stages)
     names.insert(stage.tile.input_files.begin(), stage.tile.input_files.end());
+  for (const StreamSpec& stream : out.plan.streams)
+    names.insert(stream.window.input_files.begin(), stream.window.input_files.end());
   for (const std::string& name : names) {
     const auto [file, folder] = SplitAnnotation(name);
     const std::string& root = folder == "output" ? options_.output_dir : options_.input_dir;
@@ -182,6 +187,8 @@ StatusOr<v1::SubmitReply> Core::Submit(const v1::SubmitRequest& request) {
                 {"submitter", request.submitter()},
                 {"priority", request.priority()},
                 {"compat", prepared.plan.compat},
+                {"frames", config->scheduling.frames},
+                {"window_frames", config->scheduling.window_frames},
                 {"trace", trace},
                 {"graph", prepared.prompt}};
   JobRecord record;
@@ -212,6 +219,7 @@ StatusOr<v1::SubmitReply> Core::Submit(const v1::SubmitRequest& request) {
     ++figures_.jobs_accepted;
     const LogScope scope(About(id));
     LogInfo("job ", id, " accepted: ", job.plan.tasks.size(), " tasks, ", job.plan.stages.size(), " tiled stages, ",
+            job.plan.streams.size(), " streams of frames, ",
             record.replicas, " replicas");
     Apply(control_->AddJob(std::move(job), NowMs()));
   });

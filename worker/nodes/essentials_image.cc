@@ -87,6 +87,7 @@ struct ImageResize {
   int64_t multiple_of = 0;
 
   static void Describe(NodeSchema<ImageResize>& s) {
+    s.PerFrame("image");
     s.Name("🔧 Image Resize")
         .Category("essentials/image manipulation")
         .Description("Resizes pictures by several rules.");
@@ -170,6 +171,7 @@ struct ImageFlip {
   std::string axis = "x";
 
   static void Describe(NodeSchema<ImageFlip>& s) {
+    s.PerFrame("image");
     s.Name("🔧 Image Flip").Category("essentials/image manipulation").Description("Mirrors pictures.");
     s.Input<&ImageFlip::image>("image").Tooltip("The pictures.");
     s.Input<&ImageFlip::axis>("axis").OneOf({"x", "y", "xy"}).Tooltip("x mirrors columns, y rows.");
@@ -191,6 +193,7 @@ struct ImageRemoveAlpha {
   Image image;
 
   static void Describe(NodeSchema<ImageRemoveAlpha>& s) {
+    s.PerFrame("image");
     s.Name("🔧 Image Remove Alpha")
         .Category("essentials/image utils")
         .Description("Drops the transparency of pictures.");
@@ -237,6 +240,7 @@ struct ImageDesaturate {
   std::string method = "luminance (Rec.709)";
 
   static void Describe(NodeSchema<ImageDesaturate>& s) {
+    s.PerFrame("image");
     s.Name("🔧 Image Desaturate").Category("essentials/image processing").Description("Takes colour away.");
     s.Input<&ImageDesaturate::image>("image").Tooltip("The pictures.");
     s.Input<&ImageDesaturate::factor>("factor").Default(1.0).Range(0.0, 1.0).Step(0.05).Tooltip(
@@ -278,6 +282,7 @@ struct ImageCrop {
   int64_t y_offset = 0;
 
   static void Describe(NodeSchema<ImageCrop>& s) {
+    s.PerFrame("image");
     s.Name("🔧 Image Crop").Category("essentials/image manipulation").Description("Cuts a rectangle out of pictures.");
     s.Input<&ImageCrop::image>("image").Tooltip("The pictures.");
     s.Input<&ImageCrop::width>("width").Default(256).Range(0, 16384).Step(1).Tooltip("Width in pixels.");

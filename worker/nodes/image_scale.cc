@@ -16,6 +16,7 @@ struct ImageScale {
   std::string crop = "disabled";
 
   static void Describe(NodeSchema<ImageScale>& s) {
+    s.PerFrame("image");
     s.Name("Upscale Image").Category("image/upscaling").Description("Resizes pictures to a size.");
     s.Input<&ImageScale::image>("image").Tooltip("The pictures.");
     s.Input<&ImageScale::upscale_method>("upscale_method")
@@ -47,6 +48,7 @@ struct ImageScaleBy {
   double scale_by = 1.0;
 
   static void Describe(NodeSchema<ImageScaleBy>& s) {
+    s.PerFrame("image");
     s.Name("Upscale Image By").Category("image/upscaling").Description("Resizes pictures by a factor.");
     s.Input<&ImageScaleBy::image>("image").Tooltip("The pictures.");
     s.Input<&ImageScaleBy::upscale_method>("upscale_method")
@@ -71,6 +73,7 @@ struct ImageScaleToTotalPixels {
   double megapixels = 1.0;
 
   static void Describe(NodeSchema<ImageScaleToTotalPixels>& s) {
+    s.PerFrame("image");
     s.Name("Scale Image to Total Pixels").Category("image/upscaling");
     s.Description("Resizes pictures to about a number of pixels, aspect kept.");
     s.Input<&ImageScaleToTotalPixels::image>("image").Tooltip("The pictures.");
@@ -101,6 +104,7 @@ struct ImageScaleToMaxDimension {
   int64_t largest_size = 512;
 
   static void Describe(NodeSchema<ImageScaleToMaxDimension>& s) {
+    s.PerFrame("image");
     s.Name("ImageScaleToMaxDimension")
         .Category("image/upscaling")
         .Description("Resizes pictures so that the longer side has a length, aspect kept.");
@@ -136,6 +140,7 @@ struct FluxKontextImageScale {
   Image image;
 
   static void Describe(NodeSchema<FluxKontextImageScale>& s) {
+    s.PerFrame("image");
     s.Name("FluxKontextImageScale")
         .Category("advanced/conditioning/flux")
         .Description("Resizes pictures to the size of nearest aspect that FLUX.1 Kontext was trained for.");

@@ -17,6 +17,7 @@ struct ImageCrop {
   int64_t y = 0;
 
   static void Describe(NodeSchema<ImageCrop>& s) {
+    s.PerFrame("image");
     s.Name("Image Crop").Category("image/transform").Description("Cuts a rectangle out of pictures.");
     s.Input<&ImageCrop::image>("image").Tooltip("The pictures.");
     s.Input<&ImageCrop::width>("width").Default(512).Range(1, 16384).Step(1).Tooltip("Width of the part in pixels.");
@@ -40,6 +41,7 @@ struct ImageFlip {
   std::string flip_method = "x-axis: vertically";
 
   static void Describe(NodeSchema<ImageFlip>& s) {
+    s.PerFrame("image");
     s.Name("ImageFlip").Category("image/transform").Description("Mirrors pictures.");
     s.Input<&ImageFlip::image>("image").Tooltip("The pictures.");
     s.Input<&ImageFlip::flip_method>("flip_method")
@@ -59,6 +61,7 @@ struct ImageRotate {
   std::string rotation = "none";
 
   static void Describe(NodeSchema<ImageRotate>& s) {
+    s.PerFrame("image");
     s.Name("ImageRotate").Category("image/transform").Description("Turns pictures clockwise.");
     s.Input<&ImageRotate::image>("image").Tooltip("The pictures.");
     s.Input<&ImageRotate::rotation>("rotation")
@@ -177,6 +180,7 @@ struct ResizeAndPadImage {
   std::string interpolation = "area";
 
   static void Describe(NodeSchema<ResizeAndPadImage>& s) {
+    s.PerFrame("image");
     s.Name("ResizeAndPadImage")
         .Category("image/transform")
         .Description("Scales pictures into a frame, aspect kept, and fills up with one colour.");

@@ -10,6 +10,7 @@ struct ImageUpscaleWithModel {
   Image image;
 
   static void Describe(NodeSchema<ImageUpscaleWithModel>& s) {
+    s.PerFrame("image");
     s.Name("Upscale Image (using Model)").Category("image/upscaling");
     s.Description("Enlarges pictures by the network's own factor, in tiles.");
     s.Input<&ImageUpscaleWithModel::upscale_model>("upscale_model").Tooltip("The up-scaling network.");

@@ -183,6 +183,7 @@ struct ImageResizeKJ {
   std::string crop = "disabled";
 
   static void Describe(NodeSchema<ImageResizeKJ>& s) {
+    s.PerFrame("image");
     s.Name("Resize Image (deprecated)").Category("KJNodes/image").Description("Resizes pictures.");
     s.Input<&ImageResizeKJ::image>("image").Tooltip("The pictures.");
     s.Input<&ImageResizeKJ::width>("width").Default(512).Range(0, 16384).Step(1).Tooltip(

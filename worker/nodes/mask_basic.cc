@@ -79,6 +79,7 @@ struct ImageInvert {
   Image image;
 
   static void Describe(NodeSchema<ImageInvert>& s) {
+    s.PerFrame("image");
     s.Name("Invert Image").Category("image").Cheap().Description("1 minus the picture.");
     s.Input<&ImageInvert::image>("image").Tooltip("The pictures.");
     s.Output<Image>("IMAGE");
