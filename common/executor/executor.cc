@@ -24,8 +24,6 @@ bool IsLink(const Json& json) {
 
 bool IsHandleType(const std::string& type) { return type != "LITERAL" && !IsDataType(type); }
 
-bool IsWindow(const NodeSpec& spec) { return spec.frames && spec.frames->role == "window"; }
-
 int64_t BytesOf(const Value& value) {
   if (!value.present()) return 0;
   if (value.is_literal()) {
@@ -184,7 +182,7 @@ class Executor::RunState : public NodeContext {
       const auto given = inputs.find(spec.name);
       if (bound != bindings_.end()) {
         source.binding = bound->second;
-        const bool windows = source.binding->gather && node.type->spec().TakesWindows(spec.name);
+        const bool windows = source.binding->gather && TakesWindows(node.type->spec(), spec.name);
         if (!spec.gather && !windows && source.binding->blobs.size() != 1)
           return Blame(node, InvalidArgument("input \"", spec.name, "\" takes one value, ",
                                              source.binding->blobs.size(), " are bound"));
@@ -269,18 +267,18 @@ class Executor::RunState : public NodeContext {
   // where windows are taken.
   void FindStreamed(Node& node) {
     const NodeSpec& spec = node.type->spec();
-    const bool window = IsWindow(spec);
+    const bool window = IsFrameWindow(spec);
     node.passing = window;
     bool open = window;
     for (const Source& source : node.sources) {
       if (window && source.input->name == "count") open = false;
       if (source.binding != nullptr) {
         open &= !(window && source.input->type == "IMAGE");
-        node.passing |= source.binding->gather && spec.TakesWindows(source.input->name);
+        node.passing |= source.binding->gather && TakesWindows(spec, source.input->name);
       } else if (source.literal == nullptr) {
         const Node& from = nodes_[source.index];
         node.passing |= from.passing;
-        node.streamed |= from.streamed && !spec.TakesWindows(source.input->name);
+        node.streamed |= from.streamed && !TakesWindows(spec, source.input->name);
       }
     }
     node.streamed |= open;
@@ -362,7 +360,7 @@ class Executor::RunState : public NodeContext {
     InputValues inputs;
     for (const Source& source : node.sources) {
       std::vector<Value>& values = inputs[source.input->name];
-      if (source.binding != nullptr && source.binding->gather && node.type->spec().TakesWindows(source.input->name)) {
+      if (source.binding != nullptr && source.binding->gather && TakesWindows(node.type->spec(), source.input->name)) {
         values.push_back(Value::Of<FrameWindows>(source.input->type, BoundWindows(*source.binding)));
       } else if (source.binding != nullptr) {
         for (const std::string& hash : source.binding->blobs) {
@@ -418,7 +416,7 @@ class Executor::RunState : public NodeContext {
           current_ = i;
           const Status done = Execute(nodes_[i]);
           if (!done.ok()) return Annotate(done, Cat("node \"", nodes_[i].id, "\" (", nodes_[i].type_name, ")"));
-          if (!IsWindow(nodes_[i].type->spec())) continue;
+          if (!IsFrameWindow(nodes_[i].type->spec())) continue;
           const int64_t count = nodes_[i].values.at(1).literal().get<int64_t>();
           if (count == 0) return Value();
           if (index + 1 == static_cast<int64_t>(starts.size())) starts.push_back(window_start_ + count);
@@ -438,7 +436,7 @@ class Executor::RunState : public NodeContext {
     if (node.cached != nullptr) return OkStatus();
     const NodeSpec& spec = node.type->spec();
     ASSIGN_OR_RETURN(InputValues inputs, Inputs(node));
-    if (node.streamed && IsWindow(spec))
+    if (node.streamed && IsFrameWindow(spec))
       inputs["start"] = {Value::Literal(Json(window_start_))};
     if (host_.cancelled()) return Cancelled("the task was cancelled");
     host_.Progress(node.id, 0, 0, nullptr);

@@ -171,13 +171,6 @@ NodeDeclaration& NodeDeclaration::Tiles(TileSplit split) {
   spec.tiles = std::move(split);
   return *this;
 }
-NodeDeclaration& NodeDeclaration::Frames(FrameSplit split) {
-  spec.frames = std::move(split);
-  return *this;
-}
-NodeDeclaration& NodeDeclaration::PerFrame(std::string_view input) {
-  return Frames({.role = "each", .input = std::string(input)});
-}
 NodeDeclaration& NodeDeclaration::AddOutput(std::string_view name, std::string_view type) {
   spec.outputs.push_back({std::string(name), std::string(type)});
   return *this;

@@ -261,9 +261,6 @@ class NodeDeclaration {
   NodeDeclaration& PerReplica();
   NodeDeclaration& Gathers(std::string_view single_replica_if = "");
   NodeDeclaration& Tiles(TileSplit split);
-  NodeDeclaration& Frames(FrameSplit split);
-  /// Each frame of output 0 depends on the same frame of `input` alone.
-  NodeDeclaration& PerFrame(std::string_view input);
   template <typename T>
   NodeDeclaration& Output(std::string_view name) {
     return AddOutput(name, SocketTraits<T>::kName);

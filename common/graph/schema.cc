@@ -32,15 +32,6 @@ Json InputToJson(const InputSpec& input) {
   return j;
 }
 
-Json FramesToJson(const FrameSplit& frames) {
-  Json j = {{"role", frames.role}};
-  if (!frames.input.empty()) j["input"] = frames.input;
-  if (!frames.encoding.empty()) j["encoding"] = frames.encoding;
-  for (const auto& [input, values] : frames.floats_if) j["floats_if"][input] = values;
-  if (!frames.replays_if.empty()) j["replays_if"] = frames.replays_if;
-  return j;
-}
-
 // Reads the members of one JSON object; the first misfit is kept and named.
 class Reader {
  public:
@@ -134,29 +125,6 @@ StatusOr<InputSpec> InputFromJson(const Json& json, const std::string& where) {
   return input;
 }
 
-StatusOr<FrameSplit> FramesFromJson(const Json& json, const NodeSpec& spec) {
-  const std::string where = Cat("node type \"", spec.type, "\": frames");
-  FrameSplit frames;
-  Reader r(json, where);
-  r.Read("role", frames.role);
-  r.Read("input", frames.input);
-  r.Read("encoding", frames.encoding);
-  r.Read("replays_if", frames.replays_if);
-  if (const Json* inputs = r.Find("floats_if")) {
-    Reader lists(*inputs, Cat(where, ": floats_if"));
-    RETURN_IF_ERROR(lists.status());
-    for (const auto& [input, values] : inputs->items())
-      lists.Read(input.c_str(), frames.floats_if.emplace_back(input, std::vector<std::string>()).second);
-    RETURN_IF_ERROR(lists.status());
-  }
-  const bool made = frames.role == "source" || frames.role == "window";
-  if (!made && frames.role != "each" && frames.role != "pass" && frames.role != "sink")
-    r.Fail("role", "source, window, each, pass or sink");
-  if (!made && spec.FindInput(frames.input) == nullptr) r.Fail("input", "the name of one of its inputs");
-  RETURN_IF_ERROR(r.status());
-  return frames;
-}
-
 }  // namespace
 
 Json ToJson(const NodeSpec& spec) {
@@ -181,7 +149,6 @@ Json ToJson(const NodeSpec& spec) {
                   {"image_input", spec.tiles->image_input},
                   {"padding_input", spec.tiles->padding_input},
                   {"canvas_multiple", spec.tiles->canvas_multiple}};
-  if (spec.frames) j["frames"] = FramesToJson(*spec.frames);
   return j;
 }
 
@@ -231,9 +198,6 @@ StatusOr<NodeSpec> NodeSpecFromJson(const Json& json) {
     if (spec.FindInput(split.image_input) == nullptr) t.Fail("image_input", "the name of one of its inputs");
     RETURN_IF_ERROR(t.status());
     spec.tiles = std::move(split);
-  }
-  if (const Json* frames = r.Find("frames")) {
-    ASSIGN_OR_RETURN(spec.frames, FramesFromJson(*frames, spec));
   }
   RETURN_IF_ERROR(r.status());
   return spec;

@@ -6,7 +6,6 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "common/base/status.h"
@@ -50,22 +49,6 @@ struct TileSplit {
   int64_t canvas_multiple = 1;  // the canvas is brought to multiples of so many pixels first (half to even)
 };
 
-/// How a node treats the frames of a video, so that long videos go through in windows. docs/frames.md.
-struct FrameSplit {
-  /// source: makes the frames of a file (output 0) and can be opened in the middle by the type of its name with "Open"
-  ///   behind; what it tells beside them comes from the type with "Rest" behind;
-  /// window: the frames of one window; made by the planner;
-  /// each: every frame of output 0 depends on the same frame of `input` alone, to the last bit;
-  /// pass: hands the frames of `input` on unread, in output 0;
-  /// sink: takes the frames of `input` one after another.
-  std::string role;
-  std::string input = {};
-  std::string encoding = {};  // sink, what it makes of a frame: "u8" trunc(255 v), "rounded" trunc(255 v + 0.5), "" floats
-  // sink: literal inputs and the values with which it needs floats.
-  std::vector<std::pair<std::string, std::vector<std::string>>> floats_if = {};
-  std::string replays_if = {};  // sink: BOOLEAN input that, when true, has frames taken again
-};
-
 /// A declared node type.
 struct NodeSpec {
   std::string type;
@@ -83,12 +66,6 @@ struct NodeSpec {
   bool gathers = false;           // ends the replicated part: its gather inputs take one value a replica
   std::string single_replica_if;  // BOOLEAN input that, when true, asks for one replica
   std::optional<TileSplit> tiles;
-  std::optional<FrameSplit> frames;
-
-  /// Whether windows of frames may come in at an input instead of all frames at once.
-  bool TakesWindows(std::string_view input) const {
-    return frames && (frames->role == "sink" || frames->role == "pass") && frames->input == input;
-  }
 
   const InputSpec* FindInput(std::string_view name) const {
     for (const InputSpec& input : inputs)

@@ -45,7 +45,7 @@ class Finder {
     if (options_.frames == "whole" || catalog_.Find(kFrameWindowType) == nullptr) return std::move(out_);
     const auto specs = specs_;  // it grows
     for (const auto& [id, spec] : specs)
-      if (spec->frames && spec->frames->role == "sink") ToSink(id, *spec);
+      if (FramesAt(id) && FramesAt(id)->role == "sink") ToSink(id, *spec);
     for (const std::string& id : out_.by_picture)
       if (!taken_.contains(id)) ToBatch(id);
     return std::move(out_);
@@ -90,8 +90,8 @@ class Finder {
     std::string input;
     if (out_.by_picture.contains(id))
       input = spec.tiles->image_input;
-    else if (spec.frames && spec.frames->role == "each")
-      input = spec.frames->input;
+    else if (FramesAt(id) && FramesAt(id)->role == "each")
+      input = FramesAt(id)->input;
     if (input.empty()) return "";
     for (const auto& [name, value] : Inputs(id).items()) {
       const InputSpec* other = spec.FindInput(name);
@@ -111,7 +111,8 @@ class Finder {
   // Whether a file's frames come out of here, from inputs that are cheap to have again.
   bool IsFile(const Port& port) const {
     const NodeSpec& spec = *specs_.at(port.first);
-    if (!spec.frames || spec.frames->role != "source" || port.second != 0 || uses_.at(port) != 1) return false;
+    const std::optional<FrameSplit>& frames = FramesAt(port.first);
+    if (!frames || frames->role != "source" || port.second != 0 || uses_.at(port) != 1) return false;
     if (catalog_.Find(spec.type + "Open") == nullptr || catalog_.Find(spec.type + "Rest") == nullptr) return false;
     return CheapAbove(port.first, 0);
   }
@@ -184,22 +185,23 @@ class Finder {
   }
 
   std::string Encoding(const std::string& sink, const NodeSpec& spec) const {
-    for (const auto& [input, values] : spec.frames->floats_if) {
+    const FrameSplit& frames = *FramesAt(sink);
+    for (const auto& [input, values] : frames.floats_if) {
       const bool linked = Inputs(sink).contains(input) && IsLink(Inputs(sink).at(input));
       const Json value = LiteralAt(sink, spec, input);
       if (linked || (value.is_string() && std::count(values.begin(), values.end(), value.get<std::string>()) > 0))
         return "";
     }
-    return spec.frames->encoding == "u8" ? "packed" : spec.frames->encoding;
+    return frames.encoding == "u8" ? "packed" : frames.encoding;
   }
 
   void ToSink(const std::string& sink, const NodeSpec& spec) {
+    const FrameSplit frames = *FramesAt(sink);
     std::string taker = sink;
-    auto at = LinkAt(sink, spec.frames->input);
-    while (at && at->second == 0 && specs_.at(at->first)->frames && specs_.at(at->first)->frames->role == "pass" &&
-           FeedsOne(at->first)) {
+    auto at = LinkAt(sink, frames.input);
+    while (at && at->second == 0 && FramesAt(at->first) && FramesAt(at->first)->role == "pass" && FeedsOne(at->first)) {
       taker = at->first;
-      at = LinkAt(taker, specs_.at(taker)->frames->input);
+      at = LinkAt(taker, FramesAt(taker)->input);
     }
     if (!at) return;
     const auto chain = ChainAbove(*at);
@@ -208,7 +210,7 @@ class Finder {
     if (Varies(sink, seen)) return;
     FrameStream stream;
     stream.taker = taker;
-    const Json replays = spec.frames->replays_if.empty() ? Json(false) : LiteralAt(sink, spec, spec.frames->replays_if);
+    const Json replays = frames.replays_if.empty() ? Json(false) : LiteralAt(sink, spec, frames.replays_if);
     stream.stored = !chain->from_file || options_.frames == "windows" || UsesModels(*chain) || replays != Json(false);
     stream.encoding = Encoding(sink, spec);
     Rewrite(*chain, std::move(stream));
@@ -227,12 +229,14 @@ class Finder {
     if (const auto more = ChainAbove(*above)) chain = *more;
     else chain.source = *above;
     chain.nodes.push_back(id);
+    const auto frames = FramesOf(*batch);
+    if (!frames) return;
     const std::string joined = Unused(id + ".batch");
     for (auto& [other, node] : out_.prompt.items())
       if (node.is_object() && node.contains("inputs"))
         for (auto& [name, value] : node["inputs"].items())
           if (IsLink(value) && PortOf(value) == Port{id, 0}) value = Json::array({joined, 0});
-    Add(joined, kBatchType, {{batch->frames->input, Json::array({id, 0})}});
+    Add(joined, kBatchType, {{frames->input, Json::array({id, 0})}});
     FrameStream stream;
     stream.taker = joined;
     stream.stored = true;
@@ -278,9 +282,16 @@ class Finder {
     out_.streams.push_back(std::move(stream));
   }
 
+  const std::optional<FrameSplit>& FramesAt(const std::string& id) const {
+    const NodeSpec& spec = *specs_.at(id);
+    const auto known = splits_.find(&spec);
+    return known != splits_.end() ? known->second : splits_.emplace(&spec, FramesOf(spec)).first->second;
+  }
+
   const Catalog& catalog_;
   const FrameOptions& options_;
   FrameStreams out_;
+  mutable std::map<const NodeSpec*, std::optional<FrameSplit>> splits_;  // by type, once read
   std::map<std::string, const NodeSpec*> specs_;
   std::map<Port, int> uses_;
   std::set<std::string> taken_;

@@ -223,7 +223,7 @@ class Planner {
       std::vector<std::string> takers{stream.taker};
       for (const std::string& id : order_)
         for (const Link& link : nodes_.at(id).links)
-          if (link.source == takers.back() && nodes_.at(id).spec->TakesWindows(link.input)) takers.push_back(id);
+          if (link.source == takers.back() && TakesWindows(*nodes_.at(id).spec, link.input)) takers.push_back(id);
       const int level = nodes_.at(takers.back()).level;
       for (const std::string& id : takers) nodes_.at(id).level = level;
       if (stream.stored) continue;

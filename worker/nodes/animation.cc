@@ -2,6 +2,7 @@
 #include <cmath>
 #include <functional>
 
+#include "common/graph/frames.h"
 #include "worker/nodes/frame_reader.h"
 #include "worker/nodes/media_support.h"
 
@@ -45,13 +46,13 @@ struct SaveWebm {
 
   static void Describe(NodeSchema<SaveWebm>& s) {
     s.Name("SaveWEBM").Category("image/video").OutputNode().Description("Saves pictures as a WebM video.");
-    s.Frames({.role = "sink", .input = "images", .encoding = "u8"});
     s.Input<&SaveWebm::images>("images").Type("IMAGE").Tooltip("The frames.");
     s.Input<&SaveWebm::filename_prefix>("filename_prefix").Default("ComfyUI").Tooltip("Folder and name.");
     s.Input<&SaveWebm::codec>("codec").OneOf({"vp9", "av1"}).Tooltip("How pictures are kept.");
     s.Input<&SaveWebm::fps>("fps").Default(24.0).Range(0.01, 1000.0).Step(0.01).Tooltip("Frames a second.");
     s.Input<&SaveWebm::crf>("crf").Default(32.0).Range(0, 63.0).Step(1).Tooltip(
         "Quality: a lower number is better and larger.");
+    DeclareFrames(s, {.role = "sink", .input = "images", .encoding = "u8"});
   }
   Status Run(NodeContext& ctx) const {
     media::VideoSettings settings;
@@ -80,7 +81,6 @@ struct SaveAnimatedWebp {
   static void Describe(NodeSchema<SaveAnimatedWebp>& s) {
     s.Name("SaveAnimatedWEBP").Category("image/animation").OutputNode();
     s.Description("Saves pictures as one moving WebP picture.");
-    s.Frames({.role = "sink", .input = "images", .encoding = "u8"});
     s.Input<&SaveAnimatedWebp::images>("images").Type("IMAGE").Tooltip("The frames.");
     s.Input<&SaveAnimatedWebp::filename_prefix>("filename_prefix").Default("ComfyUI").Tooltip("Folder and name.");
     s.Input<&SaveAnimatedWebp::fps>("fps").Default(6.0).Range(0.01, 1000.0).Step(0.01).Tooltip("Frames a second.");
@@ -89,6 +89,7 @@ struct SaveAnimatedWebp {
     s.Input<&SaveAnimatedWebp::method>("method")
         .OneOf({"default", "fastest", "slowest"})
         .Tooltip("How long to try for a small file.");
+    DeclareFrames(s, {.role = "sink", .input = "images", .encoding = "u8"});
   }
   media::VideoSettings SettingsFor(int channels) const {
     media::VideoSettings settings;
@@ -120,11 +121,11 @@ struct SaveAnimatedPng {
   static void Describe(NodeSchema<SaveAnimatedPng>& s) {
     s.Name("SaveAnimatedPNG").Category("image/animation").OutputNode();
     s.Description("Saves pictures as one moving PNG picture.");
-    s.Frames({.role = "sink", .input = "images", .encoding = "u8"});
     s.Input<&SaveAnimatedPng::images>("images").Type("IMAGE").Tooltip("The frames.");
     s.Input<&SaveAnimatedPng::filename_prefix>("filename_prefix").Default("ComfyUI").Tooltip("Folder and name.");
     s.Input<&SaveAnimatedPng::fps>("fps").Default(6.0).Range(0.01, 1000.0).Step(0.01).Tooltip("Frames a second.");
     s.Input<&SaveAnimatedPng::compress_level>("compress_level").Default(4).Range(0, 9).Tooltip("How small to make it.");
+    DeclareFrames(s, {.role = "sink", .input = "images", .encoding = "u8"});
   }
   media::VideoSettings SettingsFor(int channels) const {
     media::VideoSettings settings;

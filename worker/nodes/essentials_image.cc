@@ -3,6 +3,7 @@
 #include <array>
 #include <cmath>
 
+#include "common/graph/frames.h"
 #include "worker/nodes/composite.h"
 #include "worker/nodes/resize.h"
 #include "worker/nodes/support.h"
@@ -87,7 +88,6 @@ struct ImageResize {
   int64_t multiple_of = 0;
 
   static void Describe(NodeSchema<ImageResize>& s) {
-    s.PerFrame("image");
     s.Name("🔧 Image Resize")
         .Category("essentials/image manipulation")
         .Description("Resizes pictures by several rules.");
@@ -110,6 +110,7 @@ struct ImageResize {
         .Range(0, 512)
         .Step(1)
         .Tooltip("Sides become multiples of this; 0 leaves them.");
+    PerFrame(s, "image");
     s.Output<Image>("IMAGE").Output<int64_t>("width").Output<int64_t>("height");
   }
   StatusOr<std::tuple<Image, int64_t, int64_t>> Run(NodeContext&) const {
@@ -171,10 +172,10 @@ struct ImageFlip {
   std::string axis = "x";
 
   static void Describe(NodeSchema<ImageFlip>& s) {
-    s.PerFrame("image");
     s.Name("🔧 Image Flip").Category("essentials/image manipulation").Description("Mirrors pictures.");
     s.Input<&ImageFlip::image>("image").Tooltip("The pictures.");
     s.Input<&ImageFlip::axis>("axis").OneOf({"x", "y", "xy"}).Tooltip("x mirrors columns, y rows.");
+    PerFrame(s, "image");
     s.Output<Image>("IMAGE");
   }
   StatusOr<Image> Run(NodeContext&) const {
@@ -193,11 +194,11 @@ struct ImageRemoveAlpha {
   Image image;
 
   static void Describe(NodeSchema<ImageRemoveAlpha>& s) {
-    s.PerFrame("image");
     s.Name("🔧 Image Remove Alpha")
         .Category("essentials/image utils")
         .Description("Drops the transparency of pictures.");
     s.Input<&ImageRemoveAlpha::image>("image").Tooltip("The pictures.");
+    PerFrame(s, "image");
     s.Output<Image>("IMAGE");
   }
   StatusOr<Image> Run(NodeContext&) const {
@@ -240,7 +241,6 @@ struct ImageDesaturate {
   std::string method = "luminance (Rec.709)";
 
   static void Describe(NodeSchema<ImageDesaturate>& s) {
-    s.PerFrame("image");
     s.Name("🔧 Image Desaturate").Category("essentials/image processing").Description("Takes colour away.");
     s.Input<&ImageDesaturate::image>("image").Tooltip("The pictures.");
     s.Input<&ImageDesaturate::factor>("factor").Default(1.0).Range(0.0, 1.0).Step(0.05).Tooltip(
@@ -248,6 +248,7 @@ struct ImageDesaturate {
     s.Input<&ImageDesaturate::method>("method")
         .OneOf({"luminance (Rec.709)", "luminance (Rec.601)", "average", "lightness"})
         .Tooltip("How brightness is measured.");
+    PerFrame(s, "image");
     s.Output<Image>("IMAGE");
   }
   StatusOr<Image> Run(NodeContext&) const {
@@ -282,7 +283,6 @@ struct ImageCrop {
   int64_t y_offset = 0;
 
   static void Describe(NodeSchema<ImageCrop>& s) {
-    s.PerFrame("image");
     s.Name("🔧 Image Crop").Category("essentials/image manipulation").Description("Cuts a rectangle out of pictures.");
     s.Input<&ImageCrop::image>("image").Tooltip("The pictures.");
     s.Input<&ImageCrop::width>("width").Default(256).Range(0, 16384).Step(1).Tooltip("Width in pixels.");
@@ -293,6 +293,7 @@ struct ImageCrop {
         .Tooltip("Where the rectangle lies.");
     s.Input<&ImageCrop::x_offset>("x_offset").Default(0).Range(-99999, 99999).Step(1).Tooltip("Moves it to the right.");
     s.Input<&ImageCrop::y_offset>("y_offset").Default(0).Range(-99999, 99999).Step(1).Tooltip("Moves it down.");
+    PerFrame(s, "image");
     s.Output<Image>("IMAGE").Output<int64_t>("x").Output<int64_t>("y");
   }
   StatusOr<std::tuple<Image, int64_t, int64_t>> Run(NodeContext&) const {

@@ -14,7 +14,7 @@ struct FrameWindow {
   int64_t start = 0, count = 0;
 
   static void Describe(NodeSchema<FrameWindow>& s) {
-    s.Name("Frame Window").Category("image/video").Internal().Frames({.role = "window"});
+    s.Name("Frame Window").Category("image/video").Internal();
     s.Description("The frames of one window; made by the planner.");
     s.Input<&FrameWindow::source>("source").Tooltip("An opened video.");
     s.Input<&FrameWindow::image>("image").Tooltip("Or the frames themselves.");
@@ -43,9 +43,10 @@ struct FrameBatch {
   Value images;
 
   static void Describe(NodeSchema<FrameBatch>& s) {
-    s.Name("Frame Batch").Category("image/video").Internal().Frames({.role = "sink", .input = "images"});
+    s.Name("Frame Batch").Category("image/video").Internal();
     s.Description("Windows of frames as one batch again; made by the planner.");
     s.Input<&FrameBatch::images>("images").Type("IMAGE").Tooltip("The windows.");
+    DeclareFrames(s, {.role = "sink", .input = "images"});
     s.Output<Image>("IMAGE");
   }
   StatusOr<Image> Run(NodeContext& ctx) const {

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 
+#include "common/graph/frames.h"
 #include "worker/nodes/resize.h"
 #include "worker/nodes/support.h"
 
@@ -16,7 +17,6 @@ struct ImageScale {
   std::string crop = "disabled";
 
   static void Describe(NodeSchema<ImageScale>& s) {
-    s.PerFrame("image");
     s.Name("Upscale Image").Category("image/upscaling").Description("Resizes pictures to a size.");
     s.Input<&ImageScale::image>("image").Tooltip("The pictures.");
     s.Input<&ImageScale::upscale_method>("upscale_method")
@@ -25,6 +25,7 @@ struct ImageScale {
     s.Input<&ImageScale::width>("width").Default(512).Range(0, 16384).Step(1).Tooltip("0: by the aspect.");
     s.Input<&ImageScale::height>("height").Default(512).Range(0, 16384).Step(1).Tooltip("0: by the aspect.");
     s.Input<&ImageScale::crop>("crop").OneOf(CropMethods()).Tooltip("center cuts to the new aspect first.");
+    PerFrame(s, "image");
     s.Output<Image>("IMAGE");
   }
   StatusOr<Image> Run(NodeContext&) const {
@@ -48,13 +49,13 @@ struct ImageScaleBy {
   double scale_by = 1.0;
 
   static void Describe(NodeSchema<ImageScaleBy>& s) {
-    s.PerFrame("image");
     s.Name("Upscale Image By").Category("image/upscaling").Description("Resizes pictures by a factor.");
     s.Input<&ImageScaleBy::image>("image").Tooltip("The pictures.");
     s.Input<&ImageScaleBy::upscale_method>("upscale_method")
         .OneOf(ImageResizeMethods())
         .Tooltip("How pixels are interpolated.");
     s.Input<&ImageScaleBy::scale_by>("scale_by").Default(1.0).Range(0.01, 8.0).Step(0.01).Tooltip("The factor.");
+    PerFrame(s, "image");
     s.Output<Image>("IMAGE");
   }
   StatusOr<Image> Run(NodeContext&) const {
@@ -73,7 +74,6 @@ struct ImageScaleToTotalPixels {
   double megapixels = 1.0;
 
   static void Describe(NodeSchema<ImageScaleToTotalPixels>& s) {
-    s.PerFrame("image");
     s.Name("Scale Image to Total Pixels").Category("image/upscaling");
     s.Description("Resizes pictures to about a number of pixels, aspect kept.");
     s.Input<&ImageScaleToTotalPixels::image>("image").Tooltip("The pictures.");
@@ -85,6 +85,7 @@ struct ImageScaleToTotalPixels {
         .Range(0.01, 16.0)
         .Step(0.01)
         .Tooltip("The size in units of 1024 x 1024 pixels.");
+    PerFrame(s, "image");
     s.Output<Image>("IMAGE");
   }
   StatusOr<Image> Run(NodeContext&) const {
@@ -104,7 +105,6 @@ struct ImageScaleToMaxDimension {
   int64_t largest_size = 512;
 
   static void Describe(NodeSchema<ImageScaleToMaxDimension>& s) {
-    s.PerFrame("image");
     s.Name("ImageScaleToMaxDimension")
         .Category("image/upscaling")
         .Description("Resizes pictures so that the longer side has a length, aspect kept.");
@@ -117,6 +117,7 @@ struct ImageScaleToMaxDimension {
         .Range(0, 16384)
         .Step(1)
         .Tooltip("Length of the longer side in pixels.");
+    PerFrame(s, "image");
     s.Output<Image>("IMAGE");
   }
   StatusOr<Image> Run(NodeContext&) const {
@@ -140,11 +141,11 @@ struct FluxKontextImageScale {
   Image image;
 
   static void Describe(NodeSchema<FluxKontextImageScale>& s) {
-    s.PerFrame("image");
     s.Name("FluxKontextImageScale")
         .Category("advanced/conditioning/flux")
         .Description("Resizes pictures to the size of nearest aspect that FLUX.1 Kontext was trained for.");
     s.Input<&FluxKontextImageScale::image>("image").Tooltip("The pictures.");
+    PerFrame(s, "image");
     s.Output<Image>("IMAGE");
   }
   StatusOr<Image> Run(NodeContext&) const {

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "common/graph/frames.h"
 #include "worker/nodes/composite.h"
 #include "worker/nodes/resize.h"
 #include "worker/nodes/support.h"
@@ -17,13 +18,13 @@ struct ImageCrop {
   int64_t y = 0;
 
   static void Describe(NodeSchema<ImageCrop>& s) {
-    s.PerFrame("image");
     s.Name("Image Crop").Category("image/transform").Description("Cuts a rectangle out of pictures.");
     s.Input<&ImageCrop::image>("image").Tooltip("The pictures.");
     s.Input<&ImageCrop::width>("width").Default(512).Range(1, 16384).Step(1).Tooltip("Width of the part in pixels.");
     s.Input<&ImageCrop::height>("height").Default(512).Range(1, 16384).Step(1).Tooltip("Height of the part in pixels.");
     s.Input<&ImageCrop::x>("x").Default(0).Range(0, 16384).Step(1).Tooltip("Columns from the left.");
     s.Input<&ImageCrop::y>("y").Default(0).Range(0, 16384).Step(1).Tooltip("Rows from the top.");
+    PerFrame(s, "image");
     s.Output<Image>("IMAGE");
   }
   StatusOr<Image> Run(NodeContext&) const {
@@ -41,12 +42,12 @@ struct ImageFlip {
   std::string flip_method = "x-axis: vertically";
 
   static void Describe(NodeSchema<ImageFlip>& s) {
-    s.PerFrame("image");
     s.Name("ImageFlip").Category("image/transform").Description("Mirrors pictures.");
     s.Input<&ImageFlip::image>("image").Tooltip("The pictures.");
     s.Input<&ImageFlip::flip_method>("flip_method")
         .OneOf({"x-axis: vertically", "y-axis: horizontally"})
         .Tooltip("Which way to mirror.");
+    PerFrame(s, "image");
     s.Output<Image>("IMAGE");
   }
   StatusOr<Image> Run(NodeContext&) const {
@@ -61,12 +62,12 @@ struct ImageRotate {
   std::string rotation = "none";
 
   static void Describe(NodeSchema<ImageRotate>& s) {
-    s.PerFrame("image");
     s.Name("ImageRotate").Category("image/transform").Description("Turns pictures clockwise.");
     s.Input<&ImageRotate::image>("image").Tooltip("The pictures.");
     s.Input<&ImageRotate::rotation>("rotation")
         .OneOf({"none", "90 degrees", "180 degrees", "270 degrees"})
         .Tooltip("How far, clockwise.");
+    PerFrame(s, "image");
     s.Output<Image>("IMAGE");
   }
   StatusOr<Image> Run(NodeContext&) const {
@@ -180,7 +181,6 @@ struct ResizeAndPadImage {
   std::string interpolation = "area";
 
   static void Describe(NodeSchema<ResizeAndPadImage>& s) {
-    s.PerFrame("image");
     s.Name("ResizeAndPadImage")
         .Category("image/transform")
         .Description("Scales pictures into a frame, aspect kept, and fills up with one colour.");
@@ -201,6 +201,7 @@ struct ResizeAndPadImage {
     s.Input<&ResizeAndPadImage::interpolation>("interpolation")
         .OneOf({"area", "bicubic", "nearest-exact", "bilinear", "lanczos"})
         .Tooltip("How pixels are interpolated.");
+    PerFrame(s, "image");
     s.Output<Image>("IMAGE");
   }
   StatusOr<Image> Run(NodeContext&) const {

@@ -1,4 +1,5 @@
 // Enlarges pictures by a network. Source: spec engine.md 7.1.
+#include "common/graph/frames.h"
 #include "worker/models/loaders.h"
 #include "worker/nodes/support.h"
 
@@ -10,11 +11,11 @@ struct ImageUpscaleWithModel {
   Image image;
 
   static void Describe(NodeSchema<ImageUpscaleWithModel>& s) {
-    s.PerFrame("image");
     s.Name("Upscale Image (using Model)").Category("image/upscaling");
     s.Description("Enlarges pictures by the network's own factor, in tiles.");
     s.Input<&ImageUpscaleWithModel::upscale_model>("upscale_model").Tooltip("The up-scaling network.");
     s.Input<&ImageUpscaleWithModel::image>("image").Tooltip("The pictures.");
+    PerFrame(s, "image");
     s.Output<Image>("IMAGE");
   }
   StatusOr<Image> Run(NodeContext& ctx) const {

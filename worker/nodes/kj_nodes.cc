@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "common/graph/frames.h"
 #include "worker/nodes/resize.h"
 #include "worker/nodes/support.h"
 
@@ -183,7 +184,6 @@ struct ImageResizeKJ {
   std::string crop = "disabled";
 
   static void Describe(NodeSchema<ImageResizeKJ>& s) {
-    s.PerFrame("image");
     s.Name("Resize Image (deprecated)").Category("KJNodes/image").Description("Resizes pictures.");
     s.Input<&ImageResizeKJ::image>("image").Tooltip("The pictures.");
     s.Input<&ImageResizeKJ::width>("width").Default(512).Range(0, 16384).Step(1).Tooltip(
@@ -205,6 +205,7 @@ struct ImageResizeKJ {
         .Optional()
         .Default("disabled")
         .Tooltip("center cuts to the new aspect first.");
+    PerFrame(s, "image");
     s.Output<Image>("IMAGE").Output<int64_t>("width").Output<int64_t>("height");
   }
   StatusOr<std::tuple<Image, int64_t, int64_t>> Run(NodeContext&) const {

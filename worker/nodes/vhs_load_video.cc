@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "common/graph/frames.h"
 #include "worker/engine/frame_source.h"
 #include "worker/nodes/vhs_load.h"
 
@@ -124,7 +125,7 @@ struct VhsLoadVideo {
   template <typename Node>
   static void DescribeRest(NodeSchema<Node>& s) {
     DescribeInputs(s);
-    s.Frames({.role = "source"});
+    DeclareFrames(s, {.role = "source"});
     s.template Output<ImageOrLatent>("IMAGE").template Output<int64_t>("frame_count");
     s.template Output<Audio>("audio").template Output<VideoInfo>("video_info");
   }

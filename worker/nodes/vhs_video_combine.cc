@@ -3,6 +3,7 @@
 #include <cmath>
 #include <functional>
 
+#include "common/graph/frames.h"
 #include "common/image/codec.h"
 #include "worker/nodes/frame_reader.h"
 #include "worker/nodes/media_support.h"
@@ -28,11 +29,6 @@ struct VhsVideoCombine {
     using N = VhsVideoCombine;
     s.Name("Video Combine 🎥🅥🅗🅢").Category("Video Helper Suite 🎥🅥🅗🅢").OutputNode();
     s.Description("Saves pictures as a video, with or without sound, and the first of them beside it.");
-    s.Frames({.role = "sink",
-              .input = "images",
-              .encoding = "rounded",
-              .floats_if = {{"format", {"video/ffv1-mkv", "video/16bit-png"}}, {"input_color_depth", {"16bit"}}},
-              .replays_if = "pingpong"});
     s.Input<&N::pictures>("images").Type("IMAGE,LATENT").Tooltip("The frames; latents need vae.");
     s.Input<&N::frame_rate>("frame_rate").Default(8).Range(1, 1000).Step(1).Tooltip("Frames a second.");
     s.Input<&N::loop_count>("loop_count")
@@ -63,6 +59,11 @@ struct VhsVideoCombine {
     s.Input<&N::bitrate>("bitrate").ForceInput().Tooltip("Of the GPU's encoders.");
     s.Input<&N::megabit>("megabit").ForceInput().Tooltip("bitrate counts millions, not thousands.");
     s.Input<&N::lossless>("lossless").ForceInput().Tooltip("Of webp.");
+    DeclareFrames(s, {.role = "sink",
+              .input = "images",
+              .encoding = "rounded",
+              .floats_if = {{"format", {"video/ffv1-mkv", "video/16bit-png"}}, {"input_color_depth", {"16bit"}}},
+              .replays_if = "pingpong"});
     s.Output<SavedFiles>("Filenames");
   }
 

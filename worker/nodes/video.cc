@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "common/graph/frames.h"
 #include "worker/engine/frame_source.h"
 #include "worker/nodes/frame_reader.h"
 #include "worker/nodes/media_support.h"
@@ -16,10 +17,10 @@ struct CreateVideo {
 
   static void Describe(NodeSchema<CreateVideo>& s) {
     s.Name("Create Video").Category("image/video").Description("Makes a video of pictures.");
-    s.Frames({.role = "pass", .input = "images"});
     s.Input<&CreateVideo::images>("images").Type("IMAGE").Tooltip("The images to create a video from.");
     s.Input<&CreateVideo::fps>("fps").Default(30.0).Range(1.0, 120.0).Step(1.0).Tooltip("Frames a second.");
     s.Input<&CreateVideo::audio>("audio").Tooltip("The audio to add to the video.");
+    DeclareFrames(s, {.role = "pass", .input = "images"});
     s.Output<Video>("VIDEO");
   }
   StatusOr<Video> Run(NodeContext&) const {
@@ -97,13 +98,13 @@ struct SaveVideo {
 
   static void Describe(NodeSchema<SaveVideo>& s) {
     s.Name("Save Video").Category("image/video").OutputNode().Description("Saves a video to the output folder.");
-    s.Frames({.role = "sink", .input = "video", .encoding = "u8"});
     s.Input<&SaveVideo::video>("video").Tooltip("The video to save.");
     s.Input<&SaveVideo::filename_prefix>("filename_prefix")
         .Default("video/ComfyUI")
         .Tooltip("May hold %date:yyyy-MM-dd% and the like.");
     s.Input<&SaveVideo::format>("format").OneOf({"auto", "mp4"}).Default("auto").Tooltip("The container.");
     s.Input<&SaveVideo::codec>("codec").OneOf({"auto", "h264"}).Default("auto").Tooltip("How pictures are kept.");
+    DeclareFrames(s, {.role = "sink", .input = "video", .encoding = "u8"});
   }
   Status Run(NodeContext& ctx) const {
     return Guard([&]() -> Status {
@@ -158,8 +159,8 @@ struct GetVideoComponents {
 
   static void Describe(NodeSchema<GetVideoComponents>& s) {
     s.Name("Get Video Components").Category("image/video").Description("Takes a video apart.");
-    s.Frames({.role = "source"});
     s.Input<&GetVideoComponents::video>("video").Tooltip("The video to extract components from.");
+    DeclareFrames(s, {.role = "source"});
     s.Output<Image>("images").Output<Audio>("audio").Output<double>("fps");
   }
   StatusOr<std::tuple<Image, Audio, double>> Run(NodeContext& ctx) const {

@@ -134,7 +134,6 @@ struct Window {
   std::optional<Text> image;
   int64_t start = 0, count = 0;
   static void Describe(NodeSchema<Window>& s) {
-    s.Frames({.role = "window"});
     s.Input<&Window::source>("source");
     s.Input<&Window::image>("image").Type("IMAGE");
     s.Input<&Window::start>("start").Hidden();
@@ -155,10 +154,10 @@ struct EachFrame {
   Handle model;
   std::string mark = "'";
   static void Describe(NodeSchema<EachFrame>& s) {
-    s.PerFrame("frames");
     s.Input<&EachFrame::frames>("frames");
     s.Input<&EachFrame::model>("model");
     s.Input<&EachFrame::mark>("mark").Default("'");
+    PerFrame(s, "frames");
     s.Output<Text>("LATENT");
   }
   StatusOr<Text> Run(NodeContext& ctx) const {
@@ -175,9 +174,10 @@ struct Film {
   Value frames;
   bool twice = false;
   static void Describe(NodeSchema<Film>& s) {
-    s.OutputNode().Frames({.role = "sink", .input = "frames"});
+    s.OutputNode();
     s.Input<&Film::frames>("frames").Type("LATENT");
     s.Input<&Film::twice>("twice").Default(false);
+    DeclareFrames(s, {.role = "sink", .input = "frames"});
   }
   Status Run(NodeContext& ctx) const {
     const auto* windows = frames.Get<FrameWindows>();

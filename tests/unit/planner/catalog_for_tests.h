@@ -5,7 +5,7 @@
 #include <utility>
 #include <vector>
 
-#include "common/graph/schema.h"
+#include "common/graph/frames.h"
 
 namespace atelier {
 
@@ -81,38 +81,37 @@ inline Catalog TestCatalog() {
   open.outputs = {{"file", "FRAME_FILE"}};
   rest.type = "VideoRest";
   rest.outputs[0] = {"extent", "STRING"};
-  video.frames = FrameSplit{.role = "source"};
+  DeclareFrames(video, {.role = "source"});
   for (const NodeSpec& spec : {video, open, rest}) catalog.Add(spec);
   NodeSpec window = MakeSpec(
       "FrameWindow", {{"source", "FRAME_FILE"}, {"image", "IMAGE"}, {"start", "INT"}, {"count", "INT"}},
       {"IMAGE", "INT"});
-  window.frames = FrameSplit{.role = "window"};
   window.internal = true;
   catalog.Add(window);
   NodeSpec batch = MakeSpec("FrameBatch", {{"images", "IMAGE"}}, {"IMAGE"});
-  batch.frames = FrameSplit{.role = "sink", .input = "images"};
+  DeclareFrames(batch, {.role = "sink", .input = "images"});
   batch.internal = true;
   catalog.Add(batch);
   NodeSpec scale = MakeSpec("Scale", {{"image", "IMAGE"}, {"width", "INT"}}, {"IMAGE", "INT"});
-  scale.frames = FrameSplit{.role = "each", .input = "image"};
+  DeclareFrames(scale, {.role = "each", .input = "image"});
   catalog.Add(scale);
   NodeSpec enlarge = MakeSpec("Enlarge", {{"image", "IMAGE"}, {"model", "MODEL"}}, {"IMAGE"});
-  enlarge.frames = FrameSplit{.role = "each", .input = "image"};
+  DeclareFrames(enlarge, {.role = "each", .input = "image"});
   catalog.Add(enlarge);
   NodeSpec create = MakeSpec("Create", {{"images", "IMAGE"}, {"audio", "AUDIO"}}, {"VIDEO"});
-  create.frames = FrameSplit{.role = "pass", .input = "images"};
+  DeclareFrames(create, {.role = "pass", .input = "images"});
   catalog.Add(create);
   NodeSpec combine = MakeSpec(
       "Combine", {{"images", "IMAGE"}, {"audio", "AUDIO"}, {"format", "STRING"}, {"pingpong", "BOOLEAN"}}, {});
-  combine.frames = FrameSplit{.role = "sink",
+  DeclareFrames(combine, {.role = "sink",
                               .input = "images",
                               .encoding = "rounded",
                               .floats_if = {{"format", {"deep"}}},
-                              .replays_if = "pingpong"};
+                              .replays_if = "pingpong"});
   combine.output_node = true;
   catalog.Add(combine);
   NodeSpec save_video = MakeSpec("SaveVideo", {{"video", "VIDEO"}}, {});
-  save_video.frames = FrameSplit{.role = "sink", .input = "video", .encoding = "u8"};
+  DeclareFrames(save_video, {.role = "sink", .input = "video", .encoding = "u8"});
   save_video.output_node = true;
   catalog.Add(save_video);
   NodeSpec save = MakeSpec("Save", {{"images", "IMAGE"}, {"filename_prefix", "STRING"}}, {});

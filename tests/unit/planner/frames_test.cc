@@ -1,6 +1,7 @@
 // Chains that frames go through in windows. docs/frames.md.
 #include <catch2/catch.hpp>
 
+#include "common/graph/frames.h"
 #include "master/planner/planner.h"
 #include "tests/unit/planner/catalog_for_tests.h"
 
