@@ -1,88 +1,29 @@
 // Videos go from a file to a file in windows of frames: the bytes are those of all frames in memory at once, whatever
 // the windows, whoever makes them and whoever dies. docs/frames.md.
-#include <cmath>
 #include <fstream>
 #include <set>
 
 #include "tests/fault_real/real.h"
-#include "worker/media/decoder.h"
-#include "worker/media/encoder.h"
+#include "tests/frames/clip.h"
+#include "tests/frames/prompts.h"
 
 namespace atelier::test {
 namespace {
 
-// A clip of moving colours with sound.
-std::string MakeClip(int frames, int width, int height) {
-  media::VideoSettings settings;
-  settings.muxer = "mp4";
-  settings.encoder = "libx264";
-  settings.pixel_format = "yuv420p";
-  settings.options["crf"] = "12";
-  settings.fps = 25;
-  settings.width = width;
-  settings.height = height;
-  const auto encoder = media::VideoEncoder::Open(settings);
-  REQUIRE(encoder.ok());
-  std::vector<uint8_t> picture(static_cast<size_t>(width) * static_cast<size_t>(height) * 3);
-  for (int f = 0; f < frames; ++f) {
-    for (size_t i = 0; i < picture.size(); ++i) {
-      const auto x = static_cast<int>(i / 3) % width, y = static_cast<int>(i / 3) / width, c = static_cast<int>(i % 3);
-      picture[i] = static_cast<uint8_t>((x * (c + 2) + y * 3 + f * 7 * (c + 1)) % 256);
-    }
-    REQUIRE((*encoder)->Add(picture.data(), picture.size()).ok());
-  }
-  const auto silent = (*encoder)->Finish();
-  REQUIRE(silent.ok());
-  media::AudioSamples sound;
-  sound.channels = 1;
-  sound.sample_rate = 8000;
-  for (int i = 0; i < frames * 8000 / 25; ++i) sound.samples.push_back(0.5F * std::sin(static_cast<float>(i) * 0.2F));
-  const auto clip = media::AddAudioTrack(*silent, "mp4", sound, {"", "aac", 0, 0, {}}, false);
-  REQUIRE(clip.ok());
-  return *clip;
-}
-
-Json Node(const char* type, Json inputs) { return {{"class_type", type}, {"inputs", std::move(inputs)}}; }
-Json Link(const char* node, int slot = 0) { return Json::array({node, slot}); }
-
-Json LoadNode(int cap = 0) {
-  return Node("VHS_LoadVideo", {{"video", "clip.mp4"},
-                                {"force_rate", 0},
-                                {"custom_width", 0},
-                                {"custom_height", 0},
-                                {"frame_load_cap", cap},
-                                {"skip_first_frames", 0},
-                                {"select_every_nth", 1},
-                                {"format", "None"}});
-}
-Json CombineNode(const char* images, Json more = Json::object()) {
-  Json inputs{{"images", Link(images)},      {"audio", Link("1", 2)},       {"frame_rate", 25},
-              {"loop_count", 0},             {"filename_prefix", "out"},    {"format", "video/h264-mp4"},
-              {"pingpong", false},           {"save_output", true},         {"crf", 20}};
-  inputs.update(more);
-  return Node("VHS_VideoCombine", inputs);
-}
-Json ScaleNode(const char* image, const char* method) {
-  return Node("ImageScale", {{"image", Link(image)},
-                             {"upscale_method", method},
-                             {"width", 112},
-                             {"height", 80},
-                             {"crop", "disabled"}});
-}
-Json ScalePrompt(Json combine = Json::object()) {
-  return {{"1", LoadNode()}, {"2", ScaleNode("1", "bicubic")}, {"3", CombineNode("2", std::move(combine))}};
+Json ScalePrompt(const Json& combine = Json::object()) {
+  return {{"1", LoadNode()}, {"2", ScaleNode("1", "bicubic", 112, 80)}, {"3", CombineNode("2", true, combine)}};
 }
 Json EnlargePrompt() {
   return {{"1", LoadNode()},
           {"4", Node("UpscaleModelLoader", {{"model_name", "realesr-animevideov3.safetensors"}})},
           {"2", Node("ImageUpscaleWithModel", {{"upscale_model", Link("4")}, {"image", Link("1")}})},
-          {"3", CombineNode("2")}};
+          {"3", CombineNode("2", true)}};
 }
 // The same through the nodes of the reference: LoadVideo, GetVideoComponents, CreateVideo, SaveVideo.
 Json ComponentsPrompt() {
   return {{"1", Node("LoadVideo", {{"file", "clip.mp4"}})},
           {"2", Node("GetVideoComponents", {{"video", Link("1")}})},
-          {"3", ScaleNode("2", "lanczos")},
+          {"3", ScaleNode("2", "lanczos", 112, 80)},
           {"4", Node("CreateVideo", {{"images", Link("3")}, {"fps", Link("2", 2)}, {"audio", Link("2", 1)}})},
           {"5", Node("SaveVideo", {{"video", Link("4")},
                                    {"filename_prefix", "video/out"},
@@ -102,8 +43,8 @@ Json RedrawFramesPrompt(int cap) {
   for (const char* id : {"2", "3"}) prompt[id]["inputs"]["clip"] = Link("1b", 1);
   prompt["5"]["inputs"]["model"] = Link("1b");
   prompt["5"]["inputs"]["vae"] = Link("1b", 2);
-  prompt["9"] = ScaleNode("1", "lanczos");
-  prompt["8"] = CombineNode("5");
+  prompt["9"] = ScaleNode("1", "lanczos", 112, 80);
+  prompt["8"] = CombineNode("5", true);
   return prompt;
 }
 
@@ -143,7 +84,7 @@ Made Run(const Setting& setting, const std::string& clip, const std::vector<Json
 }
 
 TEST_CASE("100 frames: whole, made as they are taken, and in stored windows on 1 and 3 workers are the same files") {
-  const std::string clip = MakeClip(100, 56, 40);
+  const std::string clip = MakeClip(100, 56, 40, true);
   const std::vector<Json> prompts{ScalePrompt(), EnlargePrompt(), ComponentsPrompt(),
                                   ScalePrompt({{"pingpong", true}, {"loop_count", 1}}),
                                   ScalePrompt({{"format", "video/ffv1-mkv"}})};
@@ -162,7 +103,7 @@ TEST_CASE("100 frames: whole, made as they are taken, and in stored windows on 1
 }
 
 TEST_CASE("frames redrawn in tiles, each by itself: the same in memory, in windows and on more workers") {
-  const std::string clip = MakeClip(6, 56, 40);
+  const std::string clip = MakeClip(6, 56, 40, true);
   Json batch = RedrawPrompt();  // five pictures that are no video
   batch["4"] = Node("RepeatImageBatch", {{"image", Link("9")}, {"amount", 5}});
   batch["9"] = Node("EmptyImage", {{"width", 128}, {"height", 128}, {"batch_size", 1}, {"color", 0x7070B0}});
@@ -177,7 +118,7 @@ TEST_CASE("frames redrawn in tiles, each by itself: the same in memory, in windo
 }
 
 TEST_CASE("a worker killed twice and the master once cost a window, and the file is the same") {
-  const std::string clip = MakeClip(200, 56, 40);
+  const std::string clip = MakeClip(200, 56, 40, true);
   const std::string expected = Run({"whole", 0, 1}, clip, {EnlargePrompt()}).hashes.at(0);
   Cluster cluster(OptionsOf({"auto", 8, 2}));
   PutClip(cluster, clip);
