@@ -9,10 +9,12 @@
 
 #include "common/base/check.h"
 #include "common/files/files.h"
+#include "common/graph/frame_window_size.h"
 #include "common/graph/load_workflow.h"
 #include "common/graph/prompt.h"
 #include "common/graph/validate.h"
 #include "common/image/codec.h"
+#include "common/media/summary.h"
 #include "master/control/tile_forecast.h"
 #include "master/gateway/core.h"
 #include "master/planner/planner.h"
@@ -97,6 +99,20 @@ void ListInputs(const std::string& dir, std::vector<std::string>& names) {
     if (it->is_regular_file(error)) names.push_back(it->path().lexically_relative(root).generic_string());
   }
   std::sort(names.begin(), names.end());
+}
+
+// What `atelier explain` tells about a stream of a video's frames: as much as the file's header says.
+std::string WindowsText(const StreamSpec& stream, const StatusOr<std::string>& video, int workers) {
+  const StatusOr<media::Summary> summary =
+      video.ok() ? media::ReadSummary(*video) : StatusOr<media::Summary>(video.status());
+  const std::string head = Cat("  stream ", stream.id, ": ");
+  if (!summary.ok()) return Cat(head, Message(summary.status()), "\n");
+  const int64_t size =
+      stream.window_frames > 0 ? stream.window_frames : FramesPerWindow(summary->height, summary->width);
+  const int64_t windows = (summary->frames + size - 1) / size;
+  return Cat(head, "windows of ", size, " frames of ", summary->width, "x", summary->height, "; the file has about ",
+             summary->frames, ", so at most about ", windows, " windows; ", workers, " workers make at most ",
+             (windows + workers - 1) / workers, " each\n");
 }
 
 }  // namespace
@@ -237,11 +253,17 @@ StatusOr<v1::ExplainReply> Core::Explain(const v1::SubmitRequest& request) {
   std::string text = ExplainPlan(prepared.plan);
   int workers = 1;
   queue_.Run([&] { workers = std::max(kForecastWorkersMin, ConfiguredReplicas()); });
-  const FileSize file_size = [this](const std::string& name) -> StatusOr<CanvasSize> {
+  const auto read = [this](const std::string& name) -> StatusOr<std::string> {
     const auto [file, folder] = SplitAnnotation(name);
     ASSIGN_OR_RETURN(const UniqueFd fd,
                      ConfinedOpen(folder == "output" ? options_.output_dir : options_.input_dir, file));
-    ASSIGN_OR_RETURN(const std::string bytes, ReadFdBounded(fd.get(), file, kInputBytesMax));
+    return ReadFdBounded(fd.get(), file, kInputBytesMax);
+  };
+  for (const StreamSpec& stream : prepared.plan.streams)
+    if (stream.extent && !stream.window.input_files.empty())
+      text += WindowsText(stream, read(*stream.window.input_files.begin()), workers);
+  const FileSize file_size = [&read](const std::string& name) -> StatusOr<CanvasSize> {
+    ASSIGN_OR_RETURN(const std::string bytes, read(name));
     ASSIGN_OR_RETURN(const auto size, ReadImageSize(bytes));
     return CanvasSize{static_cast<int>(size.first), static_cast<int>(size.second)};
   };

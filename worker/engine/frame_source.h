@@ -1,10 +1,10 @@
 // A video that is read window by window. docs/frames.md.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 #include <memory>
 
+#include "common/graph/frame_window_size.h"
 #include "worker/engine/types.h"
 
 namespace atelier::engine {
@@ -23,13 +23,6 @@ class FrameSource {
 struct FrameFile {
   std::shared_ptr<FrameSource> source;
 };
-
-/// Frames of this size (pixels, of three floats each) that make a window: about 16 MiB, at least one. Results never
-/// depend on it.
-inline int64_t FramesPerWindow(int64_t height, int64_t width) {
-  constexpr int64_t kWindowBytes = 16 << 20;
-  return std::max<int64_t>(1, kWindowBytes / std::max<int64_t>(1, height * width * 3 * int64_t{sizeof(float)}));
-}
 
 }  // namespace atelier::engine
 

@@ -269,7 +269,7 @@ class VhsFrames : public engine::FrameSource {
       if (count_ && timeline_.taken() >= *count_) break;
       ASSIGN_OR_RETURN(const media::VideoFrame* frame, timeline_.Next());
       if (frame == nullptr) break;
-      if (count == 0) count = engine::FramesPerWindow(frame->height, frame->width);
+      if (count == 0) count = FramesPerWindow(frame->height, frame->width);
       frames.push_back(FrameTensor(*frame));
     }
     if (frames.empty()) return start == 0 ? StatusOr<at::Tensor>(opened_.NoFrames()) : at::Tensor();
@@ -326,7 +326,7 @@ struct VhsLoadVideoRest : VhsLoadVideo {
       const int64_t count = opened.preset.Keep(*all);
       ASSIGN_OR_RETURN(const VhsSize size, VhsLoadSize(opened.source.width, opened.source.height, custom_width,
                                                        custom_height, opened.side));
-      const int64_t window = engine::FramesPerWindow(opened.source.height, opened.source.width);
+      const int64_t window = FramesPerWindow(opened.source.height, opened.source.width);
       std::vector<Value> out{internal::ToValue(Cat(count, " ", window))};
       ASSIGN_OR_RETURN(std::vector<Value> rest, Rest(opened, count, size));
       std::move(rest.begin(), rest.end(), std::back_inserter(out));

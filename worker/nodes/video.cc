@@ -191,7 +191,7 @@ class FileFrames : public engine::FrameSource {
     for (; count == 0 || static_cast<int64_t>(frames.size()) < count; ++position_) {
       ASSIGN_OR_RETURN(const bool got, decoder_->Next(frame));
       if (!got) break;
-      if (count == 0) count = engine::FramesPerWindow(frame.height, frame.width);
+      if (count == 0) count = FramesPerWindow(frame.height, frame.width);
       frames.push_back(FrameTensor(frame));
     }
     if (!frames.empty()) return at::cat(frames, 0).to(at::kFloat).div_(255.0);
@@ -246,7 +246,7 @@ struct GetVideoComponentsRest {
       std::optional<Audio> audio;
       ASSIGN_OR_RETURN(const auto sound, media::DecodeAudio(*video.file));
       if (sound.has_value()) audio = ToAudio(*sound);
-      const int64_t window = engine::FramesPerWindow(info.video->height, info.video->width);
+      const int64_t window = FramesPerWindow(info.video->height, info.video->width);
       return std::tuple(Cat(count, " ", window), AudioOrNone(audio), RateOf(info));
     });
   }
