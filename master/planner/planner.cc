@@ -79,7 +79,11 @@ class Planner {
     streams_ = std::move(found.streams);
     by_picture_ = std::move(found.by_picture);
     RETURN_IF_ERROR(SplitBases());
-    RETURN_IF_ERROR(ReadNodes(outputs));
+    std::vector<std::string> roots;  // what tells how many windows there are is linked to nothing
+    for (const FrameStream& stream : streams_)
+      if (stream.stored && !stream.extent.empty()) roots.push_back(stream.extent);
+    roots.insert(roots.end(), outputs.begin(), outputs.end());
+    RETURN_IF_ERROR(ReadNodes(roots));
     JoinStreams();
     Classify();
     for (const std::string& output : outputs) Include(Home({output, Replica(output)}), {output, Replica(output)});

@@ -77,6 +77,10 @@ TEST_CASE("frames: what is cheap is made by the sink's task as it goes, unless w
   CHECK(plan.streams.empty());
   REQUIRE(plan.tasks.size() == 1);
   CHECK(plan.tasks[0].nodes["2"]["class_type"] == "Video");
+  prompt["5"]["inputs"].erase("audio");  // nobody asks for more than the frames
+  plan = Must(prompt, "5", Frames("windows"));
+  REQUIRE(plan.streams.size() == 1);
+  CHECK(plan.tasks.size() == 2);
   // Frames that are played again are not made again.
   prompt["5"]["inputs"]["pingpong"] = true;
   CHECK(Must(prompt, "5", Frames("auto")).streams.size() == 1);
