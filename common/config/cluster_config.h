@@ -53,7 +53,9 @@ struct ClusterConfig {
     double hung_seconds_min = 60;  // but never earlier than this
     int64_t attempts_max = limits::kAttemptsMax;
     int64_t poison_workers = limits::kPoisonWorkers;
-    std::string tiles = "exact";       // order of tiled upscales: exact or independent
+    std::string tiles = "exact";       // order of tiled upscales: exact, independent or by-image
+    std::string frames = "auto";       // windows of videos: auto, windows or whole
+    int64_t window_frames = 0;         // frames of a window; 0: by their size
     std::string compat = "reference";  // or documented: settings that the reference ignores
     bool operator==(const Scheduling&) const = default;
   } scheduling;

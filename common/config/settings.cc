@@ -183,8 +183,16 @@ std::vector<Setting<ClusterConfig>> MakeRootSettings() {
   s.push_back(Live(ChoiceSetting<C>(
       "scheduling.tiles", In(&C::scheduling, &S::tiles),
       "Order of tiled upscales. exact: the same picture as one GPU doing tile after tile; independent: all tiles "
-      "at once, each from the untouched picture.",
-      {"exact", "independent"})));
+      "at once, each from the untouched picture; by-image: each picture of a batch or video by itself, whole.",
+      {"exact", "independent", "by-image"})));
+  s.push_back(Live(ChoiceSetting<C>(
+      "scheduling.frames", In(&C::scheduling, &S::frames),
+      "How videos go from a file to a file. auto: in windows, which are tasks of their own where a model works on them; "
+      "windows: always tasks of their own; whole: all frames in memory at once. The files are the same.",
+      {"auto", "windows", "whole"})));
+  s.push_back(Live(IntegerSetting<C>("scheduling.window_frames", In(&C::scheduling, &S::window_frames),
+                                     "Frames of a window; 0: as many as take 16 MiB in memory. The files are the same.",
+                                     0, 16384, "frames")));
   s.push_back(
       Live(ChoiceSetting<C>("scheduling.compat", In(&C::scheduling, &S::compat),
                             "documented: inputs that the reference ignores (seam_fix_denoise) have their effect.",

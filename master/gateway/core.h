@@ -141,6 +141,7 @@ class Core {
   void Carry(const effect::SendCancel& cancel);
   void Carry(const effect::SendDrain& drain);
   void Carry(const effect::OpenCanvas& open);
+  void Carry(const effect::OpenStream& open);
   void Carry(const effect::CutTile& cut);
   void Carry(const effect::PasteTile& paste);
   void Carry(const effect::CloseCanvas& close);

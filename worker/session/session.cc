@@ -451,6 +451,13 @@ class Session::Impl {
 
   // ---- Inputs ----
 
+  // The same without keeping it, unless it is here already.
+  StatusOr<BlobCache::Bytes> FetchBlobOnce(const std::string& hash, int64_t bytes_max) {
+    if (BlobCache::Bytes kept = blob_cache_.Find(hash)) return kept;
+    ASSIGN_OR_RETURN(std::string bytes, blob_client_.Get(hash, bytes_max));
+    return std::make_shared<const std::string>(std::move(bytes));
+  }
+
   StatusOr<BlobCache::Bytes> FetchBlob(const std::string& hash, int64_t bytes_max) {
     return blob_cache_.Get(hash, [&](const std::string& name) { return blob_client_.Get(name, bytes_max); });
   }
@@ -466,7 +473,7 @@ class Session::Impl {
       if (stopping_) return;
       last = state_.queue.front();
       lock.unlock();
-      for (const auto& [hash, size] : BlobsOf(last->lease)) {
+      for (const auto& [hash, size] : BlobsAhead(last->lease)) {
         if (last->cancelled || !FetchBlob(hash, size).ok()) break;  // the executor meets the error itself
       }
       lock.lock();
@@ -537,11 +544,16 @@ class Session::Impl::Host : public ExecutorHost {
  public:
   Host(Impl& session, Attempt& attempt) : session_(session), attempt_(attempt), sizes_(BlobsOf(attempt.lease)) {}
 
-  StatusOr<std::shared_ptr<const std::string>> Blob(const std::string& hash) override {
+  StatusOr<std::shared_ptr<const std::string>> Blob(const std::string& hash) override { return Fetch(hash, true); }
+  StatusOr<std::shared_ptr<const std::string>> BlobOnce(const std::string& hash) override {
+    return Fetch(hash, false);
+  }
+  StatusOr<std::shared_ptr<const std::string>> Fetch(const std::string& hash, bool keep) {
     const auto size = sizes_.find(hash);
     if (size == sizes_.end()) return InvalidArgument("blob ", hash, " is not of this task");
     for (;;) {
-      StatusOr<BlobCache::Bytes> bytes = session_.FetchBlob(hash, size->second);
+      StatusOr<BlobCache::Bytes> bytes =
+          keep ? session_.FetchBlob(hash, size->second) : session_.FetchBlobOnce(hash, size->second);
       if (bytes.ok()) return bytes;
       if (!IsTransient(bytes.status())) {
         surroundings_failed_ = true;
@@ -627,8 +639,9 @@ void Session::Impl::Execute(const AttemptPtr& attempt) {
     return;
   }
   std::vector<ResultBlob> blobs;
+  const bool once = result->once;
   v1::FromWorker report = DoneReport(lease, std::move(*result), seconds, blobs);
-  for (int i = 0; i < report.done().results_size(); ++i)
+  for (int i = 0; !once && i < report.done().results_size(); ++i)
     blob_cache_.Put(blobs[i].hash, blobs[i].bytes);  // a later task here may need it
   LogDebug("task ", lease.task_id(), " executed in ", seconds, " s");
   Finish(attempt, std::move(report), std::move(blobs));
