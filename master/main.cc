@@ -30,6 +30,7 @@
 #include "master/fleet/fleet.h"
 #include "master/gateway/backup.h"
 #include "master/gateway/core.h"
+#include "master/gateway/probes.h"
 #include "master/gateway/reload.h"
 #include "master/gateway/security.h"
 #include "master/gateway/services.h"
@@ -42,7 +43,7 @@ namespace {
 struct Flags {
   std::string config, listen, state, input, output, device = "auto", port_file, worker_binary, catalog, backup_to;
   std::string role = "worker", init_listen = "0.0.0.0:50188";
-  int64_t minutes = 10;
+  int64_t minutes = 10, uses = 1;
   bool init = false, token = false;
   std::vector<std::string> models;
   int local_workers = -1;
@@ -128,17 +129,6 @@ std::shared_ptr<grpc::ServerCredentials> Credentials(const Security& security) {
   return credentials;
 }
 
-// What the probe listener answers.
-ProbeReply Probe(Core& core, std::string_view path) {
-  const std::string text = "text/plain; charset=utf-8";
-  if (path == "/metrics") return {200, "text/plain; version=0.0.4; charset=utf-8", core.MetricsPage()};
-  if (path == "/healthz" || path == "/readyz") {
-    const Core::Health health = core.CheckHealth();
-    return {(path == "/healthz" ? health.alive : health.ready) ? 200 : 503, text, health.text};
-  }
-  return {404, text, "there are /metrics, /healthz and /readyz\n"};
-}
-
 std::string Absolute(const std::string& path) { return std::filesystem::absolute(path).lexically_normal().string(); }
 
 // What the settings and flags say about where this master is.
@@ -177,7 +167,7 @@ StatusOr<std::string> RunOnce(const Flags& flags) {
   ASSIGN_OR_RETURN(const Place place, FindPlace(flags));
   if (flags.token) {
     ASSIGN_OR_RETURN(const Role role, ParseRole(flags.role));
-    return MakeJoinCommand(place.state_dir, place.config, place.listen, role, flags.minutes);
+    return MakeJoinCommand(place.state_dir, place.config, place.listen, role, flags.minutes, flags.uses);
   }
   BackupOptions options{place.state_dir, place.listen, Absolute(flags.backup_to)};
   Identity identity;
@@ -194,8 +184,8 @@ int Run(const Flags& flags) {
     if (!done.ok()) return Fail(done.status());
     std::cout << *done << "\n";
     if (flags.token)
-      std::cerr << "good once, within " << flags.minutes << " minutes; whoever has it can join as " << flags.role
-                << "\n";
+      std::cerr << (flags.uses == 1 ? "good once" : Cat("good for ", flags.uses, " joins")) << ", within "
+                << flags.minutes << " minutes; whoever has it can join as " << flags.role << "\n";
     return 0;
   }
   // Signals are read by this thread alone.
@@ -334,7 +324,7 @@ int Run(const Flags& flags) {
     if (!guard.ok()) return Fail(Annotate(guard.status(), "metrics.listen"));
     guard->hosts.push_back(config.master.address.substr(0, config.master.address.rfind(':')));
     auto started = ProbeServer::Start(
-        config.metrics.listen, [&core](std::string_view path) { return Probe(core, path); }, *guard);
+        config.metrics.listen, [&core](std::string_view path) { return AnswerProbe(core, path); }, *guard);
     if (started.ok()) {
       probes = std::move(*started);
       LogInfo("metrics and health on port ", probes->port());
@@ -435,13 +425,15 @@ int main(int argc, char** argv) {
                                   "make an authority, an operator's certificate for you and a configuration that "
                                   "listens outside loopback; what is there stays");
   init->fallthrough();
-  auto* token =
-      app.add_subcommand("token", "print the command with which one machine or person joins; it is good once");
+  auto* token = app.add_subcommand("token", "print the command with which a machine or person joins, good once");
   token->add_option("--role", flags.role, "what the joiner may do")
       ->check(CLI::IsMember({"worker", "operator", "viewer"}))
       ->capture_default_str();
   token->add_option("--minutes", flags.minutes, "how long it is good")
-      ->check(CLI::Range(1, 10'080))
+      ->check(CLI::Range(1, 525'600))
+      ->capture_default_str();
+  token->add_option("--uses", flags.uses, "how many may join with it; more than one is a standing secret")
+      ->check(CLI::Range(1, 1'000'000))
       ->capture_default_str();
   token->fallthrough();
   CLI11_PARSE(app, argc, argv);

@@ -43,7 +43,8 @@ StatusOr<std::string> FetchAuthority(const std::string& address, const std::stri
   if (ssl == nullptr) return Internal("no TLS connection can be made");
   SSL_set_verify(ssl.get(), SSL_VERIFY_NONE, nullptr);  // the fingerprint is looked for instead
   SSL_set_alpn_protos(ssl.get(), kHttp2, sizeof kHttp2);
-  SSL_set_tlsext_host_name(ssl.get(), kMasterName);
+  // SSL_set_tlsext_host_name, without its cast
+  SSL_ctrl(ssl.get(), SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name, const_cast<char*>(kMasterName));
   if (SSL_set_fd(ssl.get(), fd.get()) != 1 || SSL_connect(ssl.get()) != 1)
     return Unavailable("what answers at ", address,
                        " does not speak TLS; a master outside loopback does once `atelier-master init` was run there");

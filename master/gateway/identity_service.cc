@@ -50,7 +50,10 @@ grpc::Status Answer(StatusOr<std::string> certificate, v1::CertificateReply* rep
 grpc::Status IdentityServer::Join(grpc::ServerContext*, const v1::JoinRequest* request, v1::CertificateReply* reply) {
   if (security_ == nullptr) return ToGrpc(WithoutTls());
   StatusOr<std::string> certificate = JoinWith(*security_, *request);
-  if (!certificate.ok()) LogWarning("a join was refused: ", Message(certificate.status()));
+  // At most one line a second: strangers must not fill the log.
+  const int64_t now = std::time(nullptr);
+  if (!certificate.ok() && told_unix_.exchange(now) != now)
+    LogWarning("a join was refused: ", Message(certificate.status()));
   return Answer(std::move(certificate), reply);
 }
 

@@ -2,7 +2,9 @@
 // go.
 #pragma once
 
+#include <atomic>
 #include <functional>
+#include <memory>
 #include <string>
 
 #include "atelier/v1/identity.grpc.pb.h"
@@ -36,6 +38,7 @@ class IdentityServer final : public v1::IdentityService::Service {
  private:
   Security* const security_;
   const std::function<void(const std::string&)> forgotten_;
+  std::atomic<int64_t> told_unix_ = 0;  // of the last refusal in the log
 };
 
 }  // namespace atelier

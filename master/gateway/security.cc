@@ -205,13 +205,14 @@ std::string ReachableAddress(const ClusterConfig& config, const std::string& lis
 }
 
 StatusOr<std::string> MakeJoinCommand(const std::string& state_dir, const ClusterConfig& config,
-                                      const std::string& listen, Role role, int64_t minutes) {
+                                      const std::string& listen, Role role, int64_t minutes, int64_t uses) {
   if (!UsesTls(config, listen))
     return FailedPrecondition("this master listens on ", listen,
                               ", where nobody needs a token; `atelier-master init` opens it to other machines");
   ASSIGN_OR_RETURN(const std::unique_ptr<Security> security, OpenSecurity(state_dir, config));
   const JoinToken token{security->authority.fingerprint(), RandomHex(20)};
-  RETURN_IF_ERROR(security->identities->AddToken(HashSecret(token.secret), role, std::time(nullptr) + minutes * 60));
+  RETURN_IF_ERROR(
+      security->identities->AddToken(HashSecret(token.secret), role, std::time(nullptr) + minutes * 60, uses));
   RETURN_IF_ERROR(GiveToOwner(state_dir));
   const std::string address = ReachableAddress(config, listen);
   return Cat(kTokenVariable, "=", PrintToken(token),

@@ -38,9 +38,9 @@ StatusOr<std::string> InitSecurity(const InitOptions& options);
 /// machine that is not loopback. Thread: any.
 std::string ReachableAddress(const ClusterConfig& config, const std::string& listen);
 
-/// Makes a token, and the command that joins with it, one line. Errors: FAILED_PRECONDITION (no init was run), those of
-/// the store. Thread: any.
+/// Makes a token that is good for `uses` joins, and the command that joins with it, one line. Errors:
+/// FAILED_PRECONDITION (no init was run), those of the store. Thread: any.
 StatusOr<std::string> MakeJoinCommand(const std::string& state_dir, const ClusterConfig& config,
-                                      const std::string& listen, Role role, int64_t minutes);
+                                      const std::string& listen, Role role, int64_t minutes, int64_t uses);
 
 }  // namespace atelier

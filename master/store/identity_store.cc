@@ -18,7 +18,7 @@ constexpr int64_t kTokenKeptSeconds = 86'400;  // after its end, so that a late 
 constexpr char kSchema[] = R"sql(
 CREATE TABLE IF NOT EXISTS tokens(
   hash TEXT PRIMARY KEY, role TEXT NOT NULL, expires_unix INTEGER NOT NULL,
-  used INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
+  uses INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS identities(
   id TEXT PRIMARY KEY, name TEXT NOT NULL, role TEXT NOT NULL, ends_unix INTEGER NOT NULL,
   revoked INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
@@ -142,7 +142,7 @@ StatusOr<std::unique_ptr<IdentityStore>> IdentityStore::Open(const std::string& 
   return store;
 }
 
-Status IdentityStore::AddToken(std::string_view hash, Role role, int64_t expires_unix) {
+Status IdentityStore::AddToken(std::string_view hash, Role role, int64_t expires_unix, int64_t uses) {
   const std::lock_guard lock(mutex_);
   Change change(this);
   RETURN_IF_ERROR(change.begun());
@@ -150,10 +150,11 @@ Status IdentityStore::AddToken(std::string_view hash, Role role, int64_t expires
                       .Integer(kTokenKeptSeconds)
                       .Run()
                       .status());
-  RETURN_IF_ERROR(Statement(this, "INSERT INTO tokens(hash, role, expires_unix) VALUES(?,?,?)")
+  RETURN_IF_ERROR(Statement(this, "INSERT INTO tokens(hash, role, expires_unix, uses) VALUES(?,?,?,?)")
                       .Text(hash)
                       .Text(RoleName(role))
                       .Integer(expires_unix)
+                      .Integer(uses)
                       .Run()
                       .status());
   return change.Commit();
@@ -178,10 +179,10 @@ StatusOr<IdentityInfo> IdentityStore::UseToken(std::string_view hash, const std:
   RETURN_IF_ERROR(change.begun());
   Role role = Role::kViewer;
   {
-    Statement find(this, "SELECT role, expires_unix, used FROM tokens WHERE hash = ?");
+    Statement find(this, "SELECT role, expires_unix, uses FROM tokens WHERE hash = ?");
     ASSIGN_OR_RETURN(const bool found, find.Text(hash).Row());
     if (!found) return Unauthenticated("this token is not known here; make one with `atelier-master token`");
-    if (find.Integer(2) != 0)
+    if (find.Integer(2) <= 0)
       return Unauthenticated("this token has been used; each is good once, make another with `atelier-master token`");
     if (find.Integer(1) <= now_unix)
       return Unauthenticated("this token is too old; make another with `atelier-master token`");
@@ -196,7 +197,7 @@ StatusOr<IdentityInfo> IdentityStore::UseToken(std::string_view hash, const std:
                         "\" has joined: give this one another --name, or let an operator run `atelier workers forget ",
                         name, "` first");
   }
-  RETURN_IF_ERROR(Statement(this, "UPDATE tokens SET used = 1 WHERE hash = ?").Text(hash).Run().status());
+  RETURN_IF_ERROR(Statement(this, "UPDATE tokens SET uses = uses - 1 WHERE hash = ?").Text(hash).Run().status());
   const int64_t seconds = role == Role::kWorker ? worker_seconds : person_seconds;
   ASSIGN_OR_RETURN(IdentityInfo info, Insert(name, role, now_unix + seconds));
   RETURN_IF_ERROR(change.Commit());
