@@ -135,8 +135,14 @@ std::vector<Setting<ClusterConfig>> MakeRootSettings() {
   std::vector<Setting<C>> s;
 
   s.push_back(TextSetting<C>("master.listen", In(&C::master, &C::Master::listen),
-                             "Where workers and the atelier command reach the master. Port 0 takes a free one.",
+                             "Where the master listens for workers and the atelier command. Port 0 takes a free one. "
+                             "Outside loopback it speaks TLS and asks for certificates: run `atelier-master init` "
+                             "first (docs/security.md).",
                              "HOST:PORT", IsHostPort));
+  s.push_back(TextSetting<C>("master.address", In(&C::master, &C::Master::address),
+                             "Where others reach the master, as join commands name it; \"\": what listen says, or this "
+                             "machine's first address.",
+                             "HOST:PORT or \"\"", [](const std::string& v) { return v.empty() || IsHostPort(v); }));
   s.push_back(TextSetting<C>(
       "master.state_dir", In(&C::master, &C::Master::state_dir),
       "Folder of the database and the blobs; \"\": $ATELIER_STATE_DIR, /var/lib/atelier where it exists and can "
@@ -146,6 +152,19 @@ std::vector<Setting<ClusterConfig>> MakeRootSettings() {
       "Folder that finished files are written to; a relative path counts from where the master starts."));
   s.push_back(TextSetting<C>("master.input_dir", In(&C::master, &C::Master::input_dir),
                              "Folder that workflows name their input files in."));
+
+  using Y = C::Security;
+  s.push_back(ChoiceSetting<C>("security.tls", In(&C::security, &Y::tls),
+                               "auto: calls on loopback need no certificate, all others do; always: those on loopback "
+                               "do, too.",
+                               {"auto", "always"}));
+  s.push_back(NumberSetting<C>("security.worker_hours", In(&C::security, &Y::worker_hours),
+                               "Life of a worker's certificate; the worker renews it when half of it is over.", 0.001,
+                               8760, "hours"));
+  s.push_back(NumberSetting<C>("security.person_days", In(&C::security, &Y::person_days),
+                               "Life of an operator's or viewer's certificate; the atelier command renews it when half "
+                               "of it is over.",
+                               0.001, 3650, "days"));
 
   s.push_back({{"models.roots", "list of folders", "", "", "",
                 "Model folders in the usual layout (checkpoints, loras, vae, ...), "
@@ -243,10 +262,11 @@ std::vector<Setting<ClusterConfig>> MakeRootSettings() {
                                    "used within a minute; 0: any number.",
                                    0, int64_t{1} << 50)));
 
-  s.push_back(TextSetting<C>("metrics.listen", In(&C::metrics, &C::Metrics::listen),
-                             "HOST:PORT of /metrics, /healthz and /readyz, which answer without asking who calls; "
-                             "\"\": none.",
-                             "HOST:PORT or \"\"", [](const std::string& v) { return v.empty() || IsHostPort(v); }));
+  s.push_back(
+      TextSetting<C>("metrics.listen", In(&C::metrics, &C::Metrics::listen),
+                     "HOST:PORT of /metrics, /healthz and /readyz; \"\": none. Outside loopback they ask for the "
+                     "key in STATE/authority/http.key (Authorization: Bearer KEY).",
+                     "HOST:PORT or \"\"", [](const std::string& v) { return v.empty() || IsHostPort(v); }));
 
   const C defaults;
   for (Setting<C>& setting : s) setting.info.default_value = setting.print(defaults);
@@ -268,6 +288,7 @@ const std::vector<Setting<ClusterConfig>>& RootSettings() {
 std::string_view SectionHelp(std::string_view section) {
   static const auto* const help = new std::map<std::string_view, std::string_view>{
       {"master", "The master: where it listens and what it writes."},
+      {"security", "Who may call the master: certificates of its own authority (docs/security.md)."},
       {"models", "Where models lie."},
       {"workers", "The workers of the cluster."},
       {"scheduling", "How tasks are given out, and when a worker counts as gone."},

@@ -7,7 +7,9 @@
 #include <mutex>
 
 #include "atelier/v1/admin.grpc.pb.h"
+#include "atelier/v1/identity.grpc.pb.h"
 #include "common/rpc/channel.h"
+#include "common/rpc/join.h"
 
 namespace atelier::cli {
 namespace {
@@ -18,8 +20,11 @@ constexpr int kPlanSeconds = 120;
 }  // namespace
 
 struct Client::Impl {
+  Status identity;  // why there is none; no call is made then
+  bool tls = false;
   std::shared_ptr<grpc::Channel> channel;
   std::unique_ptr<v1::AdminService::Stub> stub;
+  std::unique_ptr<v1::IdentityService::Stub> identities;
   std::mutex mutex;
   grpc::ClientContext* watching = nullptr;
   bool cancelled = false;
@@ -39,9 +44,10 @@ Status InSentences(const grpc::Status& status, const std::string& address) {
   return FromGrpc(status);
 }
 
-template <typename Reply, typename Request, typename Method>
-StatusOr<Reply> Call(v1::AdminService::Stub& stub, const std::string& address, Method method, const Request& request,
-                     int seconds) {
+template <typename Reply, typename Stub, typename Request, typename Method>
+StatusOr<Reply> Call(const Status& identity, Stub& stub, const std::string& address, Method method,
+                     const Request& request, int seconds) {
+  RETURN_IF_ERROR(identity);
   grpc::ClientContext context;
   SetDeadline(context, seconds * 1000);
   Reply reply;
@@ -53,74 +59,93 @@ StatusOr<Reply> Call(v1::AdminService::Stub& stub, const std::string& address, M
 }  // namespace
 
 Client::Client(std::string address) : address_(std::move(address)), impl_(std::make_unique<Impl>()) {
-  impl_->channel = MakeChannel(address_);
+  const StatusOr<std::shared_ptr<const Identity>> identity = IdentityFor(address_);
+  impl_->identity = identity.status();
+  impl_->tls = identity.ok() && *identity != nullptr;
+  impl_->channel = MakeChannel(address_, 1000, impl_->tls ? identity->get() : nullptr);
   impl_->stub = v1::AdminService::NewStub(impl_->channel);
+  impl_->identities = v1::IdentityService::NewStub(impl_->channel);
 }
 
 Client::~Client() = default;
 
 StatusOr<v1::SubmitReply> Client::Submit(const v1::SubmitRequest& request) {
-  return Call<v1::SubmitReply>(*impl_->stub, address_, &v1::AdminService::Stub::Submit, request, kPlanSeconds);
+  return Call<v1::SubmitReply>(impl_->identity, *impl_->stub, address_, &v1::AdminService::Stub::Submit, request,
+                               kPlanSeconds);
 }
 StatusOr<v1::ExplainReply> Client::Explain(const v1::SubmitRequest& request) {
-  return Call<v1::ExplainReply>(*impl_->stub, address_, &v1::AdminService::Stub::Explain, request, kPlanSeconds);
+  return Call<v1::ExplainReply>(impl_->identity, *impl_->stub, address_, &v1::AdminService::Stub::Explain, request,
+                                kPlanSeconds);
 }
 StatusOr<v1::ListJobsReply> Client::ListJobs(uint32_t limit) {
   v1::ListJobsRequest request;
   request.set_limit(limit);
-  return Call<v1::ListJobsReply>(*impl_->stub, address_, &v1::AdminService::Stub::ListJobs, request, kCallSeconds);
+  return Call<v1::ListJobsReply>(impl_->identity, *impl_->stub, address_, &v1::AdminService::Stub::ListJobs, request,
+                                 kCallSeconds);
 }
 StatusOr<v1::Job> Client::GetJob(const std::string& id) {
   v1::GetJobRequest request;
   request.set_job_id(id);
-  return Call<v1::Job>(*impl_->stub, address_, &v1::AdminService::Stub::GetJob, request, kCallSeconds);
+  return Call<v1::Job>(impl_->identity, *impl_->stub, address_, &v1::AdminService::Stub::GetJob, request, kCallSeconds);
 }
 StatusOr<v1::Job> Client::CancelJob(const std::string& id) {
   v1::GetJobRequest request;
   request.set_job_id(id);
-  return Call<v1::Job>(*impl_->stub, address_, &v1::AdminService::Stub::CancelJob, request, kCallSeconds);
+  return Call<v1::Job>(impl_->identity, *impl_->stub, address_, &v1::AdminService::Stub::CancelJob, request,
+                       kCallSeconds);
 }
 StatusOr<v1::ListWorkersReply> Client::ListWorkers() {
-  return Call<v1::ListWorkersReply>(*impl_->stub, address_, &v1::AdminService::Stub::ListWorkers,
+  return Call<v1::ListWorkersReply>(impl_->identity, *impl_->stub, address_, &v1::AdminService::Stub::ListWorkers,
                                     v1::ListWorkersRequest(), kCallSeconds);
 }
 StatusOr<v1::Worker> Client::ControlWorker(const std::string& name, const std::string& action) {
   v1::ControlWorkerRequest request;
   request.set_name(name);
   request.set_action(action);
-  return Call<v1::Worker>(*impl_->stub, address_, &v1::AdminService::Stub::ControlWorker, request, kCallSeconds);
+  return Call<v1::Worker>(impl_->identity, *impl_->stub, address_, &v1::AdminService::Stub::ControlWorker, request,
+                          kCallSeconds);
+}
+StatusOr<uint32_t> Client::Forget(const std::string& name) {
+  v1::ForgetRequest request;
+  request.set_name(name);
+  ASSIGN_OR_RETURN(const v1::ForgetReply reply,
+                   Call<v1::ForgetReply>(impl_->identity, *impl_->identities, address_,
+                                         &v1::IdentityService::Stub::Forget, request, kCallSeconds));
+  return reply.identities();
 }
 StatusOr<std::string> Client::GetCatalog(const std::string& type) {
   v1::GetCatalogRequest request;
   request.set_type(type);
-  ASSIGN_OR_RETURN(
-      v1::CatalogReply reply,
-      Call<v1::CatalogReply>(*impl_->stub, address_, &v1::AdminService::Stub::GetCatalog, request, kCallSeconds));
+  ASSIGN_OR_RETURN(v1::CatalogReply reply,
+                   Call<v1::CatalogReply>(impl_->identity, *impl_->stub, address_, &v1::AdminService::Stub::GetCatalog,
+                                          request, kCallSeconds));
   return reply.json();
 }
 StatusOr<std::string> Client::GetInventory() {
-  ASSIGN_OR_RETURN(v1::InventoryReply reply,
-                   Call<v1::InventoryReply>(*impl_->stub, address_, &v1::AdminService::Stub::GetInventory,
-                                            v1::GetInventoryRequest(), kCallSeconds));
+  ASSIGN_OR_RETURN(v1::InventoryReply reply, Call<v1::InventoryReply>(impl_->identity, *impl_->stub, address_,
+                                                                      &v1::AdminService::Stub::GetInventory,
+                                                                      v1::GetInventoryRequest(), kCallSeconds));
   return reply.json();
 }
 StatusOr<v1::LogsReply> Client::Logs(const std::string& subject, uint32_t lines) {
   v1::LogsRequest request;
   request.set_subject(subject);
   request.set_lines(lines);
-  return Call<v1::LogsReply>(*impl_->stub, address_, &v1::AdminService::Stub::Logs, request, kCallSeconds);
+  return Call<v1::LogsReply>(impl_->identity, *impl_->stub, address_, &v1::AdminService::Stub::Logs, request,
+                             kCallSeconds);
 }
 StatusOr<v1::Server> Client::GetServer() {
-  return Call<v1::Server>(*impl_->stub, address_, &v1::AdminService::Stub::GetServer, v1::GetServerRequest(),
-                          kCallSeconds);
+  return Call<v1::Server>(impl_->identity, *impl_->stub, address_, &v1::AdminService::Stub::GetServer,
+                          v1::GetServerRequest(), kCallSeconds);
 }
 Status Client::Shutdown() {
-  return Call<v1::ShutdownReply>(*impl_->stub, address_, &v1::AdminService::Stub::Shutdown, v1::ShutdownRequest(),
-                                 kCallSeconds)
+  return Call<v1::ShutdownReply>(impl_->identity, *impl_->stub, address_, &v1::AdminService::Stub::Shutdown,
+                                 v1::ShutdownRequest(), kCallSeconds)
       .status();
 }
 
 Status Client::Watch(const std::string& job_id, const std::function<void(const v1::JobEvent&)>& on_event) {
+  RETURN_IF_ERROR(impl_->identity);
   grpc::ClientContext context;  // no deadline: a job may take days
   {
     std::lock_guard lock(impl_->mutex);
@@ -146,6 +171,7 @@ void Client::CancelWatch() {
 }
 
 Status Client::WaitReachable(double seconds) {
+  RETURN_IF_ERROR(impl_->identity);
   const auto end = std::chrono::system_clock::now() + std::chrono::milliseconds(static_cast<int64_t>(seconds * 1000));
   for (;;) {
     {

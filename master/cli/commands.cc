@@ -9,6 +9,8 @@ int RunCommand(const CommandLine& line, Surroundings& io) {
     case Command::kSubmit:
     case Command::kExplain:
       return SubmitWorkflow(line, io);
+    case Command::kJoin:
+      return JoinCluster(line, io);
     case Command::kConvert:
       return ConvertWorkflow(line, io);
     case Command::kConfigCheck:
@@ -33,6 +35,8 @@ int Complain(const Status& status, Surroundings& io) {
     case StatusCode::kInvalidArgument:
     case StatusCode::kNotFound:
     case StatusCode::kFailedPrecondition:
+    case StatusCode::kUnauthenticated:
+    case StatusCode::kPermissionDenied:
       return kExitInvalid;
     default:
       return kExitJobFailed;

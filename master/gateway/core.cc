@@ -495,6 +495,10 @@ void Core::RememberWorker(const std::string& name, bool enabled) {
   auto [it, added] = known_workers_.emplace(name, enabled);
   if (!added && it->second == enabled) return;
   it->second = enabled;
+  StoreKnownWorkers();
+}
+
+void Core::StoreKnownWorkers() {
   Json json = Json::object();
   for (const auto& [known, on] : known_workers_) json[known] = on;
   Status kept = store_->SetValue("workers", DumpJson(json));

@@ -72,8 +72,7 @@ class Session::Impl {
       : options_(std::move(options)),
         catalog_(RegisteredCatalog()),
         instance_(RandomId()),
-        blob_channel_(MakeChannel(options_.master)),
-        blob_client_(blob_channel_),
+        blob_client_(Dial()),
         blob_cache_(options_.blob_cache_bytes_max),
         executor_(options_.executor) {
     catalog_digest_ = catalog_.Digest();
@@ -125,12 +124,23 @@ class Session::Impl {
     if (state_.welcomed) changed_.notify_all();
   }
 
+  void Redial() {
+    const std::lock_guard lock(mutex_);
+    redial_ = true;
+    changed_.notify_all();
+  }
+
   bool Attached() {
     const std::lock_guard lock(mutex_);
     return state_.welcomed;
   }
 
  private:
+  std::shared_ptr<grpc::Channel> Dial() {
+    const std::shared_ptr<const Identity> identity = options_.identity ? options_.identity() : nullptr;
+    return MakeChannel(options_.master, 1000, identity.get());
+  }
+
   using Stream = grpc::ClientReaderWriter<v1::FromWorker, v1::ToWorker>;
 
   // ---- Connection: the thread of Run() ----
@@ -150,7 +160,7 @@ class Session::Impl {
       }
       const Clock::time_point now = Clock::now();
       // One line when it is lost or another reason comes up, then one a minute.
-      if (!Drained() && (end_text_ != told_text || now - told > kAwayLong)) {
+      if (!Drained() && !end_text_.empty() && (end_text_ != told_text || now - told > kAwayLong)) {
         LogWarning(end_text_);
         told_text = end_text_;
         told = now;
@@ -171,7 +181,11 @@ class Session::Impl {
 
   // One stream from dialling to its end; whether the master welcomed us. Sets end_text_ and refused_.
   bool ConnectOnce() {
-    const std::shared_ptr<grpc::Channel> channel = MakeChannel(options_.master);
+    {
+      const std::lock_guard lock(mutex_);
+      if (std::exchange(redial_, false)) blob_client_.SetChannel(Dial());
+    }
+    const std::shared_ptr<grpc::Channel> channel = Dial();
     const auto stub = v1::WorkerService::NewStub(channel);
     grpc::ClientContext context;
     const std::unique_ptr<Stream> stream = stub->Connect(&context);
@@ -208,6 +222,10 @@ class Session::Impl {
       writer.join();
     }
     const Status end = FromGrpc(stream->Finish());
+    if (was_welcomed) {
+      const std::lock_guard lock(mutex_);
+      if (redial_) return true;  // on purpose: nothing to tell
+    }
     if (end_text_.empty()) {
       switch (end.code()) {
         case StatusCode::kFailedPrecondition:
@@ -220,6 +238,11 @@ class Session::Impl {
           offered_ = options_.protocol;
           refused_ = true;
           end_text_ = Cat("the master at ", options_.master, " refused this worker: ", Message(end));
+          break;
+        case StatusCode::kUnauthenticated:
+        case StatusCode::kPermissionDenied:
+          refused_ = true;
+          end_text_ = Cat("the master at ", options_.master, " refused this worker's certificate: ", Message(end));
           break;
         case StatusCode::kAlreadyExists:
         case StatusCode::kInvalidArgument:
@@ -354,7 +377,7 @@ class Session::Impl {
         if (!written) break;
         continue;
       }
-      if (state_.left || (state_.Drained() && !state_.welcomed)) break;
+      if (redial_ || state_.left || (state_.Drained() && !state_.welcomed)) break;
       const Clock::time_point silent_after =
           state_.welcomed ? last_received_ + std::max(3 * state_.heartbeat, milliseconds(500)) : welcome_by;
       if (now >= silent_after) {
@@ -514,8 +537,7 @@ class Session::Impl {
   const Catalog catalog_;
   std::string catalog_digest_;
   const std::string instance_;
-  const std::shared_ptr<grpc::Channel> blob_channel_;  // of its own, so that a tensor never delays a heartbeat
-  BlobClient blob_client_;
+  BlobClient blob_client_;  // on a connection of its own, so that a tensor never delays a heartbeat
   BlobCache blob_cache_;
   Executor executor_;  // of the executor thread
 
@@ -530,6 +552,7 @@ class Session::Impl {
   SessionState state_;
   std::map<std::string, std::vector<std::string>> inventory_;
   bool stream_closed_ = true;
+  bool redial_ = false;
   bool stopping_ = false;
   bool executor_ended_ = false;
   Clock::time_point drain_deadline_;
@@ -651,6 +674,7 @@ Session::Session(SessionOptions options) : impl_(std::make_unique<Impl>(std::mov
 Session::~Session() = default;
 Status Session::Run() { return impl_->Run(); }
 void Session::Drain(const std::string& reason, int64_t deadline_ms) { impl_->Drain(reason, deadline_ms); }
+void Session::Redial() { impl_->Redial(); }
 bool Session::Attached() { return impl_->Attached(); }
 void Session::SendLog(LogLevel level, const std::string& text, const std::string& task_id) {
   impl_->SendLog(level, text, task_id);
