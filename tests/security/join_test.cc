@@ -225,7 +225,7 @@ TEST_CASE("certificates renew themselves, and the work goes on") {
   const auto after = ReadCertificate(LoadIdentity(cluster.WorkerIdentity("w1"))->certificate);
   CHECK(after->id == before->id);
   CHECK(after->name == "w1");
-  CHECK(cluster.StateOf("w1") == "connected");
+  CHECK(cluster.WaitState("w1", "connected"));
   CHECK(worker.Log().find("the certificate was renewed") != std::string::npos);
   CHECK(cluster.RunJob(ReplicaPrompt(1), 2).state() == "done");
   // A worker that sleeps longer than its certificate lives has to join again; its name is free for that.
