@@ -71,7 +71,7 @@ TEST_CASE("init, token, join, a job, forget; and no secret anywhere it should no
 
   const std::string first = cluster.Token(), second = cluster.Token();
   Process& one = cluster.StartWorker("w1", first);
-  cluster.StartWorker("w2", second);
+  cluster.StartWorker("w2", "", {"--token", second});  // wiped from the process list when it is read
   REQUIRE(cluster.WaitState("w1", "connected"));
   REQUIRE(cluster.WaitState("w2", "connected"));
   REQUIRE(stat(cluster.WorkerIdentity("w1").c_str(), &info) == 0);
@@ -81,6 +81,10 @@ TEST_CASE("init, token, join, a job, forget; and no secret anywhere it should no
   CHECK(job.outputs_size() == 4);
   const std::string list = ProcessList();
   CHECK(list.find("atelier-worker-fake") != std::string::npos);
+  CHECK(list.find("--token") != std::string::npos);
+  const std::string environment = ReadAll(Cat("/proc/", one.pid(), "/environ"));
+  CHECK(environment.find("ATELIER_IDENTITY_DIR") != std::string::npos);
+  CHECK(environment.find(ParseToken(first)->secret) == std::string::npos);
 
   // The same command line again: the token is done with, the identity is there.
   one.Signal(SIGTERM);
