@@ -67,7 +67,7 @@ grpc::Status IdentityServer::Forget(grpc::ServerContext*, const v1::ForgetReques
   if (security_ == nullptr) return ToGrpc(WithoutTls());
   StatusOr<int> revoked = security_->identities->Revoke(request->name());
   if (!revoked.ok()) return ToGrpc(revoked.status());
-  LogInfo("\"", request->name(), "\" was forgotten: ", *revoked, " identities revoked");
+  LogInfo("\"", request->name(), "\" was forgotten; identities revoked: ", *revoked);
   forgotten_(request->name());
   reply->set_identities(static_cast<uint32_t>(*revoked));
   return grpc::Status::OK;

@@ -14,7 +14,8 @@ namespace atelier {
 namespace {
 
 constexpr int kBusyMs = 5000;
-constexpr int64_t kTokenKeptSeconds = 86'400;  // after its end, so that a late use is told why it is refused
+constexpr int64_t kTokenKeptSeconds = 86'400;          // after its end, so that a late use is told why it is refused
+constexpr int64_t kIdentityKeptSeconds = 30 * 86'400;  // after the end of its last certificate
 constexpr char kSchema[] = R"sql(
 CREATE TABLE IF NOT EXISTS tokens(
   hash TEXT PRIMARY KEY, role TEXT NOT NULL, expires_unix INTEGER NOT NULL,
@@ -148,6 +149,10 @@ Status IdentityStore::AddToken(std::string_view hash, Role role, int64_t expires
   RETURN_IF_ERROR(change.begun());
   RETURN_IF_ERROR(Statement(this, "DELETE FROM tokens WHERE expires_unix < unixepoch() - ?")
                       .Integer(kTokenKeptSeconds)
+                      .Run()
+                      .status());
+  RETURN_IF_ERROR(Statement(this, "DELETE FROM identities WHERE ends_unix < unixepoch() - ?")
+                      .Integer(kIdentityKeptSeconds)
                       .Run()
                       .status());
   RETURN_IF_ERROR(Statement(this, "INSERT INTO tokens(hash, role, expires_unix, uses) VALUES(?,?,?,?)")

@@ -25,7 +25,8 @@ class IdentityStore {
   IdentityStore(const IdentityStore&) = delete;
   IdentityStore& operator=(const IdentityStore&) = delete;
 
-  /// Keeps a token by its hash (HashSecret), good for so many joins. Tokens a day too old are removed.
+  /// Keeps a token by its hash (HashSecret), good for so many joins. Tokens a day too
+  /// old and identities whose last certificate ended a month ago are removed.
   Status AddToken(std::string_view hash, Role role, int64_t expires_unix, int64_t uses = 1);
   /// Uses the token up for an identity named `name`, all or nothing; the identity, whose certificate may be good for
   /// `worker_seconds` or, of another role, `person_seconds`. Errors:

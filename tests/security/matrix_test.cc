@@ -2,12 +2,14 @@
 // why. The list comes from the services' descriptors, so a new method is in it by itself.
 #include <google/protobuf/descriptor.h>
 
+#include <algorithm>
 #include <ctime>
 #include <iostream>
 #include <sstream>
 
 #include "atelier/v1/identity.grpc.pb.h"
 #include "common/rpc/channel.h"
+#include "common/rpc/join.h"
 #include "grpcpp/generic/generic_stub.h"
 #include "master/gateway/access.h"
 #include "master/gateway/probes.h"
@@ -170,8 +172,8 @@ TEST_CASE("every RPC and every HTTP route refuses everyone who has no right to i
   int refused = 0, accepted = 0;
   std::vector<std::string> last;  // called at the end, since the master ends by it
   for (const std::string& method : AllMethods()) {
-    const auto* rule = std::find_if(AccessRules().begin(), AccessRules().end(),
-                                    [&](const AccessRule& candidate) { return candidate.method == method; });
+    const auto rule = std::find_if(AccessRules().begin(), AccessRules().end(),
+                                   [&](const AccessRule& candidate) { return candidate.method == method; });
     REQUIRE(rule != AccessRules().end());
     if ((rule->who & kAnyone) != 0) continue;  // Join: below
     const auto refuse = [&](const Caller& caller, grpc::StatusCode code) {
@@ -185,8 +187,8 @@ TEST_CASE("every RPC and every HTTP route refuses everyone who has no right to i
     {
       const grpc::Status status = Call(plain, method, "", 3000);
       INFO(method << " without TLS: " << status.error_message());
-      CHECK_FALSE(status.ok());
-      CHECK(status.error_code() == grpc::StatusCode::UNAVAILABLE);
+      CHECK((status.error_code() == grpc::StatusCode::UNAVAILABLE ||
+             status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED));
       ++refused;
     }
     for (const auto& [role, channel] : good) {
