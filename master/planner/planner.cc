@@ -327,7 +327,28 @@ class Planner {
           group.task.bindings.push_back({instance.node, link.input, {Want(source, link.slot, "")}, false});
         }
       }
+      BindParts(group.task, instance.node, node);
       AddNode(group.task, instance.node, node, std::move(inputs));
+    }
+  }
+
+  // A hidden gather input gets, one by one, what a gathering node joined for a visible input of the same type: so that
+  // clips of unequal length can be told apart again.
+  void BindParts(TaskSpec& task, const std::string& id, const Node& node) {
+    for (const InputSpec& parts : node.spec->inputs) {
+      if (!parts.hidden || !parts.gather) continue;
+      for (const Link& link : node.links) {
+        const Node& joined = nodes_.at(link.source);
+        if (!joined.gathers || node.spec->FindInput(link.input)->type != parts.type) continue;
+        for (const Link& from : joined.links) {
+          const InputSpec& input = *joined.spec->FindInput(from.input);
+          if (!input.gather || input.type != parts.type) continue;
+          Binding binding{id, parts.name, {}, true};
+          for (int r = 0; r < joined.gather_replicas; ++r)
+            binding.sources.push_back(Want(SourceOf(from, r), from.slot, ""));
+          task.bindings.push_back(std::move(binding));
+        }
+      }
     }
   }
 

@@ -1,7 +1,9 @@
 // Videos go from a file to a file in windows of frames: the bytes are those of all frames in memory at once, whatever
 // the windows, whoever makes them and whoever dies. docs/frames.md.
 #include <fstream>
+#include <map>
 #include <set>
+#include <sstream>
 
 #include "tests/fault_real/real.h"
 #include "tests/frames/clip.h"
@@ -115,6 +117,33 @@ TEST_CASE("frames redrawn in tiles, each by itself: the same in memory, in windo
   CHECK(one.hashes == whole.hashes);
   CHECK(one.tasks == std::vector<uint32_t>{5, 7});  // windows of 2, 2 and 1; a picture each
   CHECK(Run({"auto", 1, 3}, clip, prompts, "by-image").hashes == whole.hashes);
+}
+
+TEST_CASE("clips of replicas that differ in length come apart as they were") {
+  Json prompt{{"1", Node("DistributedSeed", {{"seed", 2}})},
+              {"2", Node("EmptyImage", {{"width", 64}, {"height", 48}, {"batch_size", Link("1")}, {"color", 255}})},
+              {"3", Node("DistributedCollector", {{"images", Link("2")}, {"load_balance", false}})},
+              {"4", Node("ImageBatchDivider", {{"images", Link("3")}, {"divide_by", 3}})}};
+  for (int part = 0; part < 3; ++part) {
+    Json combine = CombineNode("4", false);
+    combine["inputs"]["images"] = Link("4", part);
+    prompt[Cat("out", part)] = combine;
+  }
+  Cluster cluster(OptionsOf({"auto", 0, 2}));
+  for (const char* name : {"w1", "w2"}) StartAttached(cluster, name);
+  const v1::Job ended = cluster.WaitJob(cluster.Submit(prompt, 3), 120);
+  INFO(ended.error());
+  REQUIRE(ended.state() == "done");
+  std::map<std::string, int64_t> frames;
+  for (const v1::Output& output : ended.outputs()) {
+    if (!output.path().ends_with(".mp4")) continue;
+    std::ostringstream bytes;
+    bytes << std::ifstream(output.path(), std::ios::binary).rdbuf();
+    const auto info = media::Probe(bytes.str());
+    REQUIRE(info.ok());
+    frames[output.node()] = info->video->frames;
+  }
+  CHECK(frames == std::map<std::string, int64_t>{{"out0", 2}, {"out1", 3}, {"out2", 4}});
 }
 
 TEST_CASE("a worker killed twice and the master once cost a window, and the file is the same") {

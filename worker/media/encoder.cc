@@ -5,7 +5,12 @@ extern "C" {
 #include <libavutil/pixdesc.h>
 }
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstring>
 
@@ -16,6 +21,24 @@ namespace atelier::media {
 namespace {
 
 constexpr int kThreads = 4;  // of one encoder: fixed, since the bytes depend on it
+
+// Encoders read memory that they never wrote: with libx264 core 164 the bytes of a file depend on what the process held
+// there before (MALLOC_PERTURB_ shows it with the ffmpeg command as well). While one of these lives, new memory is zero.
+class CleanMemory {
+ public:
+  CleanMemory() { Fill(users_.fetch_add(1) == 0, 0xFF); }  // glibc fills with the complement
+  ~CleanMemory() { Fill(users_.fetch_sub(1) == 1, 0); }
+  CleanMemory(const CleanMemory&) = delete;
+  CleanMemory& operator=(const CleanMemory&) = delete;
+
+ private:
+  static void Fill([[maybe_unused]] bool change, [[maybe_unused]] int value) {
+#ifdef __GLIBC__
+    if (change) mallopt(M_PERTURB, value);
+#endif
+  }
+  static inline std::atomic<int> users_ = 0;
+};
 
 class Encoder : public VideoEncoder {
  public:
@@ -86,6 +109,7 @@ class Encoder : public VideoEncoder {
     RETURN_IF_ERROR(chain_.Push(nullptr));
     RETURN_IF_ERROR(Encode());
     if (codec_ == nullptr) return InvalidArgument("the filters let no picture through");
+    const CleanMemory clean;
     if (const int error = avcodec_send_frame(codec_.get(), nullptr); error < 0) return LibavError("encoding", error);
     RETURN_IF_ERROR(WritePackets());
     return output_.Finish();
@@ -140,6 +164,7 @@ class Encoder : public VideoEncoder {
     while (true) {
       ASSIGN_OR_RETURN(const bool pulled, chain_.Pull(filtered_.get()));
       if (!pulled) return OkStatus();
+      const CleanMemory clean;
       Status status = codec_ == nullptr ? OpenCodec() : OkStatus();
       if (status.ok()) {
         filtered_->pts = encoded_++;

@@ -285,12 +285,14 @@ class VhsFrames : public engine::FrameSource {
 
 // The planner's half of a loader: opens the video.
 struct VhsLoadVideoOpen : VhsLoadVideo {
-  static void Describe(NodeSchema<VhsLoadVideoOpen>& s) {
+  static void Describe(NodeSchema<VhsLoadVideoOpen>& s) { DescribeOpen(s); }
+  template <typename Node>
+  static void DescribeOpen(NodeSchema<Node>& s) {
     s.Name("Load Video Open").Category("Video Helper Suite 🎥🅥🅗🅢").Internal();
     s.Description("Opens a video to read it window by window; made by the planner.");
-    s.Input<&VhsLoadVideoOpen::video>("video").FromFolder("input").Type("STRING").Tooltip("A file of the input folder.");
+    s.template Input<&Node::video>("video").FromFolder("input").Type("STRING").Tooltip("A file of the input folder.");
     DescribeInputs(s);
-    s.Output<engine::FrameFile>("FRAME_FILE");
+    s.template Output<engine::FrameFile>("FRAME_FILE");
   }
   StatusOr<engine::FrameFile> Run(NodeContext& ctx) const {
     return Guard([&]() -> StatusOr<engine::FrameFile> {
@@ -306,17 +308,23 @@ struct VhsLoadVideoOpen : VhsLoadVideo {
   }
 };
 ATELIER_REGISTER_NODE_AS(VhsLoadVideoOpen, "VHS_LoadVideoOpen");
-ATELIER_REGISTER_NODE_AS(VhsLoadVideoOpen, "VHS_LoadVideoPathOpen");
+
+struct VhsLoadVideoPathOpen : VhsLoadVideoOpen {
+  static void Describe(NodeSchema<VhsLoadVideoPathOpen>& s) { DescribeOpen(s); }
+};
+ATELIER_REGISTER_NODE_AS(VhsLoadVideoPathOpen, "VHS_LoadVideoPathOpen");
 
 // The other half: what is told beside the frames, and how many windows they make.
 struct VhsLoadVideoRest : VhsLoadVideo {
-  static void Describe(NodeSchema<VhsLoadVideoRest>& s) {
+  static void Describe(NodeSchema<VhsLoadVideoRest>& s) { DescribeBeside(s); }
+  template <typename Node>
+  static void DescribeBeside(NodeSchema<Node>& s) {
     s.Name("Load Video Rest").Category("Video Helper Suite 🎥🅥🅗🅢").Internal();
     s.Description("What a video holds beside its frames; made by the planner.");
-    s.Input<&VhsLoadVideoRest::video>("video").FromFolder("input").Type("STRING").Tooltip("A file of the input folder.");
+    s.template Input<&Node::video>("video").FromFolder("input").Type("STRING").Tooltip("A file of the input folder.");
     DescribeInputs(s);
-    s.Output<std::string>("extent").Output<int64_t>("frame_count");
-    s.Output<Audio>("audio").Output<VideoInfo>("video_info");
+    s.template Output<std::string>("extent").template Output<int64_t>("frame_count");
+    s.template Output<Audio>("audio").template Output<VideoInfo>("video_info");
   }
   StatusOr<std::vector<Value>> Run(NodeContext& ctx) const {
     return Guard([&]() -> StatusOr<std::vector<Value>> {
@@ -335,7 +343,11 @@ struct VhsLoadVideoRest : VhsLoadVideo {
   }
 };
 ATELIER_REGISTER_NODE_AS(VhsLoadVideoRest, "VHS_LoadVideoRest");
-ATELIER_REGISTER_NODE_AS(VhsLoadVideoRest, "VHS_LoadVideoPathRest");
+
+struct VhsLoadVideoPathRest : VhsLoadVideoRest {
+  static void Describe(NodeSchema<VhsLoadVideoPathRest>& s) { DescribeBeside(s); }
+};
+ATELIER_REGISTER_NODE_AS(VhsLoadVideoPathRest, "VHS_LoadVideoPathRest");
 
 struct VhsLoadVideoUpload : VhsLoadVideo {
   static void Describe(NodeSchema<VhsLoadVideoUpload>& s) {

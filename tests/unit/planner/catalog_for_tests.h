@@ -73,6 +73,10 @@ inline Catalog TestCatalog() {
   pictures.inputs.back().type = "BOOLEAN";
   pictures.inputs.back().hidden = true;
   catalog.Add(pictures);
+  NodeSpec divide = MakeSpec("Divide", {{"images", "IMAGE"}, {"clips", "IMAGE"}}, {"IMAGE", "IMAGE"});
+  divide.inputs[1].hidden = divide.inputs[1].gather = true;
+  divide.inputs[1].required = false;
+  catalog.Add(divide);
   // A video's way from a file to a file.
   NodeSpec video = MakeSpec("Video", {{"file", "COMBO"}, {"cap", "INT"}}, {"IMAGE", "INT", "AUDIO"});
   video.inputs[0].folder = "input";

@@ -33,6 +33,23 @@ TEST_CASE("planner: a prompt without a cut is one task") {
   CHECK(plan.tasks[0].needs.models.contains({"checkpoints", "m.safetensors"}));
 }
 
+TEST_CASE("planner: who divides what replicas gave is told the replicas' own parts") {
+  Json prompt = ReplicaPrompt();
+  prompt["9"] = Node("Divide", {{"images", Link("7")}});
+  prompt["8"]["inputs"]["images"] = Link("9");
+  const Plan plan = Must(MakePlan(prompt, {"8"}, TestCatalog(), {3, "exact"}));
+  const TaskSpec* assembly = FindTask(plan, "shared-1");
+  REQUIRE(assembly != nullptr);
+  REQUIRE(assembly->bindings.size() == 2);
+  for (const Binding& binding : assembly->bindings) {
+    CHECK(binding.gather);
+    CHECK(binding.sources == std::vector<Source>{{"replica-0", 0}, {"replica-1", 0}, {"replica-2", 0}});
+  }
+  CHECK(assembly->bindings[0].input != assembly->bindings[1].input);
+  // Without replicas there is nothing to tell.
+  CHECK(Must(MakePlan(prompt, {"8"}, TestCatalog(), {1, "exact"})).tasks[0].bindings.empty());
+}
+
 TEST_CASE("planner: replicas run once each, what they share once, results stand in replica order") {
   const Plan plan = Must(MakePlan(ReplicaPrompt(), {"8"}, TestCatalog(), {3, "exact"}));
   REQUIRE(plan.tasks.size() == 5);
