@@ -109,6 +109,8 @@ Status PlanWorkers(const ClusterConfig& config, const Flags& flags, const std::s
       made.arguments.push_back("--models-bytes-max");
       made.arguments.push_back(std::to_string(worker.models_bytes_max));
     }
+    made.arguments.push_back("--cache-bytes-max");
+    made.arguments.push_back(std::to_string(worker.cache_bytes_max));
     for (const auto& [flag, value] :
          {std::pair("--log-level", config.log.level), {"--log-format", config.log.format}}) {
       made.arguments.push_back(flag);

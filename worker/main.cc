@@ -107,8 +107,13 @@ int Main(int argc, char** argv) {
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   app.add_option("--threads", setup.threads, "CPU threads of one operation; 0: the machine's cores")
       ->check(CLI::Range(0, 1024));
-  app.add_option("--models-bytes-max", setup.models_bytes_max, "bytes of models kept loaded; 0: what fits")
+  app.add_option("--models-bytes-max", setup.models_bytes_max,
+                 "bytes of models kept loaded, larger ones are streamed; 0: three quarters of the device's memory")
       ->check(CLI::NonNegativeNumber);
+  app.add_option("--cache-bytes-max", options.executor.cache_bytes_max,
+                 "bytes of nodes' outputs kept for later tasks; 0: none")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   app.add_option("--log-level", log_level, "lines below it are not written")
       ->check(CLI::IsMember({"debug", "info", "warning", "error"}))
       ->capture_default_str();

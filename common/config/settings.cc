@@ -56,10 +56,15 @@ std::vector<Setting<WorkerConfig>> MakeWorkerSettings() {
                         "everywhere; 0: half of the machine's cores, however many "
                         "workers it has.",
                         0, 1024));
-  s.push_back(BytesSetting<W>(
-      "models_bytes_max", Of(&W::models_bytes_max),
-      "Models kept loaded between tasks, the least recently used goes first; 0: what the device has free.", 0,
-      int64_t{1} << 46));
+  s.push_back(BytesSetting<W>("models_bytes_max", Of(&W::models_bytes_max),
+                              "Memory for models: they stay loaded between tasks, the least recently used goes first, "
+                              "and one that is larger by "
+                              "itself is streamed block by block; 0: three quarters of the device's memory.",
+                              0, int64_t{1} << 46));
+  s.push_back(BytesSetting<W>("cache_bytes_max", Of(&W::cache_bytes_max),
+                              "Main memory for outputs of nodes that are kept for later tasks and jobs, the least "
+                              "recently used goes first; 0: none are kept.",
+                              0, int64_t{1} << 46));
   const W defaults;
   for (Setting<W>& setting : s) {
     setting.info.default_value = setting.print(defaults);

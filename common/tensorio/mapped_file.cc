@@ -7,8 +7,23 @@
 
 #include <cerrno>
 #include <cstring>
+#include <map>
+#include <mutex>
 
 namespace atelier {
+namespace {
+
+// Begin and end of each open mapping.
+struct Mappings {
+  std::mutex mutex;
+  std::map<uintptr_t, uintptr_t> ranges;
+};
+Mappings& OpenMappings() {
+  static auto* const mappings = new Mappings;  // files may be closed by static destructors
+  return *mappings;
+}
+
+}  // namespace
 
 StatusOr<std::shared_ptr<const MappedFile>> MappedFile::Open(const std::string& path) {
   std::shared_ptr<MappedFile> file(new MappedFile);
@@ -29,13 +44,30 @@ StatusOr<std::shared_ptr<const MappedFile>> MappedFile::Open(const std::string& 
     }
     file->data_ = mapping;
     file->size_ = static_cast<size_t>(info.st_size);
+    const auto begin = reinterpret_cast<uintptr_t>(mapping);
+    const std::lock_guard lock(OpenMappings().mutex);
+    OpenMappings().ranges[begin] = begin + file->size_;
   }
   ::close(fd);
   return std::shared_ptr<const MappedFile>(std::move(file));
 }
 
 MappedFile::~MappedFile() {
-  if (data_ != nullptr) ::munmap(data_, size_);
+  if (data_ == nullptr) return;
+  const std::lock_guard lock(OpenMappings().mutex);
+  OpenMappings().ranges.erase(reinterpret_cast<uintptr_t>(data_));
+  ::munmap(data_, size_);
+}
+
+bool MappedFile::GiveBack(std::string_view bytes) {
+  static const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto begin = reinterpret_cast<uintptr_t>(bytes.data()), end = begin + bytes.size();
+  const std::lock_guard lock(OpenMappings().mutex);  // the mapping stays while it is held
+  auto range = OpenMappings().ranges.upper_bound(begin);
+  if (range == OpenMappings().ranges.begin() || (--range)->second < end) return false;
+  const uintptr_t first = (begin + page - 1) / page * page, last = end / page * page;
+  if (first < last) ::madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+  return true;
 }
 
 }  // namespace atelier

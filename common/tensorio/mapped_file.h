@@ -19,6 +19,11 @@ class MappedFile {
   MappedFile(const MappedFile&) = delete;
   MappedFile& operator=(const MappedFile&) = delete;
 
+  /// Takes the pages that lie wholly in `bytes` out of this process's memory; they come back from the file when they
+  /// are touched again. Returns false, and does nothing, when `bytes` is no part of a mapping that is open. Thread:
+  /// any.
+  static bool GiveBack(std::string_view bytes);
+
   std::string_view bytes() const { return {static_cast<const char*>(data_), size_}; }
   /// The file's name without its folder, for messages.
   const std::string& name() const { return name_; }

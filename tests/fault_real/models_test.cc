@@ -138,5 +138,22 @@ TEST_CASE("real worker: a checkpoint that disappears before its task begins") {
   }
 }
 
+TEST_CASE("real worker: models that do not fit are streamed and give the same bytes") {
+  std::map<std::string, std::string> hashes;
+  for (const std::string limit : {"0", "4000000", "1"}) {
+    ClusterOptions options = Real(DemoModels());
+    options.worker_flags.insert(options.worker_flags.end(), {"--models-bytes-max", limit});
+    Cluster cluster(options);
+    Process& worker = StartAttached(cluster, "w1");
+    const v1::Job ended = cluster.WaitJob(cluster.Submit(PicturePrompt(3)), 120);
+    INFO(worker.Log());
+    REQUIRE(ended.state() == "done");
+    hashes[limit] = cluster.OutputHash(ended);
+    CHECK((worker.Log().find("is streamed") != std::string::npos) == (limit != "0"));
+  }
+  CHECK(hashes["4000000"] == hashes["0"]);
+  CHECK(hashes["1"] == hashes["0"]);
+}
+
 }  // namespace
 }  // namespace atelier::test

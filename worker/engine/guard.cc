@@ -28,4 +28,12 @@ Status StatusOfCurrentException() {
   }
 }
 
+Status StatusOf(const std::exception_ptr& error) {
+  try {
+    std::rethrow_exception(error);
+  } catch (...) {
+    return StatusOfCurrentException();
+  }
+}
+
 }  // namespace atelier::engine

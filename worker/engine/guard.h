@@ -16,6 +16,20 @@ namespace atelier::engine {
 /// its text otherwise. REQUIRES: called inside a catch block. Thread: any.
 Status StatusOfCurrentException();
 
+/// The same of an exception that was kept. REQUIRES: not null. Thread: any.
+Status StatusOf(const std::exception_ptr& error);
+
+/// What `body` throws, or null.
+template <typename Body>
+std::exception_ptr Try(Body&& body) {
+  try {
+    std::forward<Body>(body)();
+  } catch (...) {
+    return std::current_exception();
+  }
+  return nullptr;
+}
+
 /// Runs `body` (returning a tensor or other value T, a StatusOr<T>, a Status, or nothing) without autograd and gives
 /// its result as StatusOr<T> or Status; a thrown exception becomes a status. Thread: any.
 template <typename Body>

@@ -3,7 +3,9 @@
 #include <cmath>
 #include <optional>
 
+#include "worker/engine/cpu_kernels.h"
 #include "worker/engine/cuda_kernels.h"
+#include "worker/engine/packed_conv.h"
 
 namespace atelier::engine {
 namespace {
@@ -18,11 +20,12 @@ std::string ShapeText(at::IntArrayRef shape) {
 }  // namespace
 
 at::Tensor Embed(const Param& table, const at::Tensor& ids) {
-  if (!table->decoder) return at::embedding(table->live, ids).to(at::kFloat);
-  if (table->live.dim() != 2 || !table->patches.empty()) return at::embedding(table->As(at::kFloat), ids);
+  const at::Tensor live = table->Live();
+  if (!table->decoder) return at::embedding(live, ids).to(at::kFloat);
+  if (live.dim() != 2 || !table->patches.empty()) return at::embedding(table->As(at::kFloat), ids);
   // Only the rows that are asked for are decoded: whole tables take gigabytes.
-  const at::Tensor stored = table->live.view(at::kByte).index_select(0, ids.flatten());
-  const at::Tensor rows = table->decoder(stored.view(table->live.scalar_type())).to(at::kFloat);
+  const at::Tensor stored = live.view(at::kByte).index_select(0, ids.flatten());
+  const at::Tensor rows = table->decoder(stored.view(live.scalar_type())).to(at::kFloat);
   return rows.unflatten(0, ids.sizes());
 }
 
@@ -34,6 +37,8 @@ at::Tensor Linear::operator()(const at::Tensor& x) const {
 
 at::Tensor Conv2d::operator()(const at::Tensor& x) const {
   const at::ScalarType type = x.scalar_type();
+  if (const at::Tensor live = weight->Live(); live.is_mkldnn() && type == at::kFloat)
+    return PackedConv(x, live, Cast(bias, type), stride, padding);
   return at::conv2d(x, Cast(weight, type), Cast(bias, type), stride, padding);
 }
 
@@ -49,14 +54,17 @@ at::Tensor LayerNorm::operator()(const at::Tensor& x) const {
 
 at::Tensor GroupNorm::operator()(const at::Tensor& x) const {
   const at::Tensor w = Cast(weight, x.scalar_type()), b = Cast(bias, x.scalar_type());
-  if (std::optional<at::Tensor> y = FusedGroupNorm(x, w, b, groups, eps, /*silu=*/false)) return *std::move(y);
+  if (auto y = FusedGroupNorm(x, w, b, groups, eps, /*silu=*/false)) return *std::move(y);
+  if (auto y = CpuGroupNorm(x, w, b, {}, groups, eps, /*silu=*/false)) return *std::move(y);
   return at::group_norm(x, groups, w, b, eps);
 }
 
-at::Tensor GroupNorm::WithSilu(const at::Tensor& x) const {
+at::Tensor GroupNorm::WithSilu(const at::Tensor& x, const at::Tensor& offset) const {
   const at::Tensor w = Cast(weight, x.scalar_type()), b = Cast(bias, x.scalar_type());
-  if (std::optional<at::Tensor> y = FusedGroupNorm(x, w, b, groups, eps, /*silu=*/true)) return *std::move(y);
-  return at::silu(at::group_norm(x, groups, w, b, eps));
+  if (auto y = CpuGroupNorm(x, w, b, offset, groups, eps, /*silu=*/true)) return *std::move(y);
+  const at::Tensor sum = offset.defined() ? x + offset.unsqueeze(-1).unsqueeze(-1) : x;
+  if (auto y = FusedGroupNorm(sum, w, b, groups, eps, /*silu=*/true)) return *std::move(y);
+  return at::silu(at::group_norm(sum, groups, w, b, eps));
 }
 
 at::Tensor RmsNorm::operator()(const at::Tensor& x) const {
@@ -139,6 +147,7 @@ Conv2d LayerBuilder::TakeConv(const std::string& name, int64_t in, int64_t out, 
   layer.stride = stride;
   layer.padding = padding >= 0 ? padding : kernel / 2;
   layer.weight = Take(name + ".weight", {out, in, kernel, kernel});
+  if (!layer.weight->decoder) layer.weight->packing = ConvPacking{layer.stride, layer.padding};
   layer.bias = TakeBias(name, weights_.Dim(name + ".weight", 0), bias);
   return layer;
 }

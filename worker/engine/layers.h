@@ -32,7 +32,7 @@ struct Linear {
   at::Tensor operator()(const at::Tensor& x) const;
 };
 
-/// 2-D convolution, weight [out,in,k,k].
+/// 2-D convolution, weight [out,in,k,k]. Channels last is the fast order everywhere.
 struct Conv2d {
   Param weight, bias;
   int64_t stride = 1, padding = 0;
@@ -53,14 +53,15 @@ struct LayerNorm {
   at::Tensor operator()(const at::Tensor& x) const;
 };
 
-/// Normalisation over groups of channels (dimension 1). On a GPU with our own kernels where they do it.
+/// Normalisation over groups of channels (dimension 1). With our own kernels where they do it: on a GPU, and for
+/// channels last on the CPU.
 struct GroupNorm {
   Param weight, bias;
   int64_t groups = 32;
   double eps = 1e-5;
   at::Tensor operator()(const at::Tensor& x) const;
-  /// The same with SiLU after it, which is one pass less on a GPU.
-  at::Tensor WithSilu(const at::Tensor& x) const;
+  /// The same of x + offset with SiLU after it, which is fewer passes over memory; offset [B,C], or undefined.
+  at::Tensor WithSilu(const at::Tensor& x, const at::Tensor& offset = {}) const;
 };
 
 /// x / sqrt(mean(x^2) + eps) * weight over the last dimension.

@@ -8,7 +8,11 @@
 namespace atelier {
 namespace {
 
-int64_t Bytes(const at::Tensor& tensor) { return tensor.defined() ? static_cast<int64_t>(tensor.nbytes()) : 0; }
+// What it keeps alive: of a part of a batch, the whole batch.
+int64_t Bytes(const at::Tensor& tensor) {
+  if (!tensor.defined()) return 0;
+  return static_cast<int64_t>(tensor.has_storage() ? tensor.storage().nbytes() : tensor.nbytes());
+}
 
 template <typename T>
 bool Register(std::string_view type, int64_t (*bytes)(const T&)) {
@@ -22,6 +26,8 @@ const bool kImage = Register<engine::Image>("IMAGE", [](const engine::Image& ima
 const bool kMask = Register<engine::Mask>("MASK", [](const engine::Mask& mask) { return Bytes(mask.values); });
 const bool kLatent = Register<engine::Latent>(
     "LATENT", [](const engine::Latent& latent) { return Bytes(latent.samples) + Bytes(latent.noise_mask); });
+const bool kSigmas =
+    Register<engine::Sigmas>("SIGMAS", [](const engine::Sigmas& sigmas) { return Bytes(sigmas.values); });
 const bool kAudio = Register<engine::Audio>("AUDIO", [](const engine::Audio& audio) { return Bytes(audio.waveform); });
 const bool kVideo = Register<engine::Video>("VIDEO", [](const engine::Video& video) {
   return Bytes(video.images.pixels) + (video.audio ? Bytes(video.audio->waveform) : 0) +

@@ -5,6 +5,7 @@
 #include <variant>
 #include <vector>
 
+#include "worker/engine/cpu_kernels.h"
 #include "worker/engine/guard.h"
 #include "worker/engine/layers.h"
 #include "worker/engine/network_hooks.h"
@@ -30,9 +31,8 @@ struct ResBlock {
 
   at::Tensor operator()(const at::Tensor& x, const at::Tensor& activated_embedding) const {
     at::Tensor h = in_conv(in_norm.WithSilu(x));
-    h = h + embedding(activated_embedding).unsqueeze(-1).unsqueeze(-1);
-    h = out_conv(out_norm.WithSilu(h));
-    return (skip.weight != nullptr ? skip(x) : x) + h;
+    h = out_conv(out_norm.WithSilu(h, embedding(activated_embedding)));
+    return h.add_(skip.weight != nullptr ? skip(x) : x);
   }
 };
 
@@ -60,6 +60,7 @@ struct TransformerBlock {
   CrossAttention self, cross;
   Linear ff_in, ff_out;
 
+  // x is written over.
   at::Tensor operator()(at::Tensor x, const at::Tensor& context, const NetworkHooks* hooks, BlockCall& call) const {
     call.heads = self.heads;
     const at::Tensor n = norm1(x);
@@ -69,16 +70,15 @@ struct TransformerBlock {
     at::Tensor result = self(in, hooks == nullptr ? nullptr : &hooks->self_replace, call);
     if (hooks != nullptr)
       for (const auto& hook : hooks->self_results) result = hook(result, call);
-    x = x + result;
+    x.add_(result);
     in = {norm2(x), context, context};
     if (hooks != nullptr)
       for (const auto& hook : hooks->cross_inputs) hook(in, call);
     result = cross(in, hooks == nullptr ? nullptr : &hooks->cross_replace, call);
     if (hooks != nullptr)
       for (const auto& hook : hooks->cross_results) result = hook(result, call);
-    x = x + result;
-    const std::vector<at::Tensor> halves = ff_in(norm3(x)).chunk(2, -1);
-    return x + ff_out(halves[0] * at::gelu(halves[1]));
+    x.add_(result);
+    return x.add_(ff_out(engine::GatedGelu(ff_in(norm3(x)))));
   }
 };
 
@@ -96,7 +96,7 @@ struct SpatialTransformer {
       call.depth = static_cast<int64_t>(i);
       tokens = blocks[i](std::move(tokens), context, hooks, call);
     }
-    return out(tokens).reshape({b, h, w, c}).permute({0, 3, 1, 2}) + x;
+    return out(tokens).reshape({b, h, w, c}).permute({0, 3, 1, 2}).add_(x);
   }
 };
 
@@ -164,9 +164,7 @@ class Encoder final : public UNetEncoder {
                 inputs.context.defined() ? inputs.context.size(2) : 0);
     TORCH_CHECK(inputs.y.defined() == (shape.vector_width > 0), "the model takes a conditioning vector of width ",
                 shape.vector_width);
-    // Convolutions on a GPU's tensor cores want channels last.
-    at::Tensor x = given.to(options);
-    return options.device().is_cuda() ? x.contiguous(at::MemoryFormat::ChannelsLast) : x;
+    return given.to(options).contiguous(at::MemoryFormat::ChannelsLast);
   }
 
   std::vector<at::Tensor> Encode(const at::Tensor& given, const at::Tensor& t, const engine::ModelCallInputs& inputs,
@@ -261,7 +259,6 @@ class Encoder final : public UNetEncoder {
     const int64_t inner = b.weights().Dim(name + ".proj_in.weight", 0);
     t.norm = b.TakeGroupNorm(name + ".norm", channels, 1e-6);
     t.in = b.TakeLinear(name + ".proj_in", channels, inner);
-    t.out = b.TakeLinear(name + ".proj_out", inner, channels);
     const int64_t heads = shape.linear_projection ? inner / 64 : 8;
     if (heads == 0 || inner % heads != 0)
       b.Fail(Cat("\"", name, "\" has ", inner, " channels, which ", heads, " heads do not divide"));
@@ -286,6 +283,7 @@ class Encoder final : public UNetEncoder {
       block.ff_in = b.TakeLinear(at + "ff.net.0.proj", inner, hidden * 2);
       block.ff_out = b.TakeLinear(at + "ff.net.2", hidden, inner);
     }
+    t.out = b.TakeLinear(name + ".proj_out", inner, channels);
     return t;
   }
 };
@@ -365,7 +363,7 @@ class UNet final : public engine::DiffusionNetwork {
       x = Encoder::Run(output_[i], at::cat({x, skip}, 1), embedding, context, skips.empty() ? nullptr : &skips.back(),
                        hooks, call);
     }
-    return out_conv_(out_norm_.WithSilu(x)).to(at::kFloat);
+    return out_conv_(out_norm_.WithSilu(x)).to(at::kFloat).contiguous();
   }
 
  private:

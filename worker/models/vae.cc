@@ -20,8 +20,8 @@ struct ResBlock {
   Conv2d conv1, conv2, shortcut;
 
   at::Tensor operator()(const at::Tensor& x) const {
-    const at::Tensor h = conv2(norm2.WithSilu(conv1(norm1.WithSilu(x))));
-    return (shortcut.weight != nullptr ? shortcut(x) : x) + h;
+    at::Tensor h = conv2(norm2.WithSilu(conv1(norm1.WithSilu(x))));
+    return h.add_(shortcut.weight != nullptr ? shortcut(x) : x);
   }
 };
 
@@ -223,7 +223,7 @@ class Vae final : public engine::Autoencoder {
   at::Tensor Prepare(const at::Tensor& x) const {
     params_.Load();
     const at::Tensor moved = x.to(at::TensorOptions(params_.device()).dtype(params_.compute()));
-    return moved.contiguous(params_.device().is_cuda() ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous);
+    return moved.contiguous(at::MemoryFormat::ChannelsLast);
   }
 
   at::Tensor EncodeRaw(const at::Tensor& image) const {

@@ -2,12 +2,13 @@
 //
 // usage: unet_step_bench UNET.safetensors IO.safetensors THREADS REPEATS cpu|cuda:N
 // IO holds x, t, context, y (SDXL) and the output `out` to compare with. Prints one line of JSON: the seconds of each
-// call after one that is not counted, and the largest difference.
+// call after one that is not counted, its processor seconds, and the largest difference.
 #include <ATen/Parallel.h>
 
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 #include <string>
 
 #include "worker/engine/device.h"
@@ -39,15 +40,19 @@ int Main(char** argv) {
   inputs.context = io->Find("context").to(*device);
   if (io->Has("y")) inputs.y = io->Find("y").to(*device);
   at::Tensor out;
-  std::string seconds;
+  std::string seconds, processor;
   for (int i = 0; i <= std::atoi(argv[4]); ++i) {
     const auto begin = std::chrono::steady_clock::now();
+    const std::clock_t clock = std::clock();
     out = model->network->Forward(x, t, inputs).to(at::kCPU);
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+    const double busy = static_cast<double>(std::clock() - clock) / CLOCKS_PER_SEC;
     if (i > 0) seconds += (i > 1 ? ", " : "") + std::to_string(took.count());
+    if (i > 0) processor += (i > 1 ? ", " : "") + std::to_string(busy);
   }
   const double difference = (out - io->Find("out")).abs().max().item<double>();
-  std::printf("{\"seconds\": [%s], \"difference\": %g}\n", seconds.c_str(), difference);
+  std::printf("{\"seconds\": [%s], \"processor\": [%s], \"difference\": %g}\n", seconds.c_str(), processor.c_str(),
+              difference);
   return 0;
 }
 

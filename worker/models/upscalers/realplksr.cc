@@ -110,7 +110,7 @@ class RealPlksr final : public engine::UpscaleNetwork {
         t = block.channel_norm(t.permute({0, 2, 3, 1})).permute({0, 3, 1, 2}).contiguous();
       t = block.mix1(t);
       t = block.mix2(gelu_ ? at::gelu(t) : at::mish(t));
-      const int64_t part = block.large.weight->live.size(0);
+      const int64_t part = block.large.weight->stored.size(0);
       t = at::cat({block.large(t.narrow(1, 0, part)), t.narrow(1, part, t.size(1) - part)}, 1);
       if (block.gate.weight != nullptr) t = t * at::sigmoid(block.gate(t));
       t = block.refine(t);
