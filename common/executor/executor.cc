@@ -24,8 +24,16 @@ bool IsLink(const Json& json) {
 
 bool IsHandleType(const std::string& type) { return type != "LITERAL" && !IsDataType(type); }
 
+// A list of values on one link: what stands behind runs once for each, unless its input takes whole lists.
+using List = std::vector<Value>;
+
 int64_t BytesOf(const Value& value) {
   if (!value.present()) return 0;
+  if (const List* list = value.Get<List>()) {
+    int64_t bytes = 0;
+    for (const Value& item : *list) bytes += BytesOf(item);
+    return bytes;
+  }
   if (value.is_literal()) {
     const Json& json = value.literal();
     return json.is_string()       ? static_cast<int64_t>(json.get_ref<const std::string&>().size())
@@ -431,16 +439,9 @@ class Executor::RunState : public NodeContext {
     return windows;
   }
 
-  Status Execute(Node& node) {
-    if (host_.cancelled()) return Cancelled("the task was cancelled");
-    if (node.cached != nullptr) return OkStatus();
-    const NodeSpec& spec = node.type->spec();
-    ASSIGN_OR_RETURN(InputValues inputs, Inputs(node));
-    if (node.streamed && IsFrameWindow(spec))
-      inputs["start"] = {Value::Literal(Json(window_start_))};
-    if (host_.cancelled()) return Cancelled("the task was cancelled");
-    host_.Progress(node.id, 0, 0, nullptr);
-    const double start = host_.Seconds();
+  // One run of a node on inputs without lists.
+  StatusOr<std::vector<Value>> RunOnce(const Node& node, const InputValues& inputs) {
+    const size_t outputs = node.type->spec().outputs.size();
     StatusOr<std::vector<Value>> values = Internal("the node did not run");
     // Libraries below nodes (libtorch) throw; here is where that ends.
     try {
@@ -454,9 +455,70 @@ class Executor::RunState : public NodeContext {
         return ResourceExhausted(first_line);
       return Internal(first_line);
     }
+    if (values.ok() && values->size() != outputs)
+      return Internal("it returned ", values->size(), " values, its declaration has ", outputs);
+    return values;
+  }
+
+  // A node runs once for each element of the longest list among its inputs, shorter ones repeat their last; inputs that
+  // take many values get whole lists. The outputs are lists then. Source: spec engine.md 2 "Lists".
+  StatusOr<std::vector<Value>> RunLists(const Node& node, InputValues inputs) {
+    size_t runs = 0;
+    for (const Source& source : node.sources) {
+      std::vector<Value>& values = inputs[source.input->name];
+      if (source.input->gather) {
+        std::vector<Value> flat;
+        for (Value& value : values) {
+          if (const List* list = value.Get<List>())
+            flat.insert(flat.end(), list->begin(), list->end());
+          else
+            flat.push_back(std::move(value));
+        }
+        values = std::move(flat);
+        continue;
+      }
+      const List* list = values.empty() ? nullptr : values[0].Get<List>();
+      if (list == nullptr) continue;
+      if (list->empty()) return InvalidArgument("input \"", source.input->name, "\" is an empty list");
+      runs = std::max(runs, list->size());
+    }
+    if (runs == 0) return RunOnce(node, inputs);
+    std::vector<List> collected(node.type->spec().outputs.size());
+    for (size_t run = 0; run < runs; ++run) {
+      if (host_.cancelled()) return Cancelled("the task was cancelled");
+      InputValues one = inputs;
+      for (auto& [name, values] : one) {
+        if (values.size() != 1) continue;
+        const List* list = values[0].Get<List>();
+        if (list == nullptr) continue;
+        const Value item = (*list)[std::min(run, list->size() - 1)];
+        values[0] = item;
+      }
+      ASSIGN_OR_RETURN(std::vector<Value> results, RunOnce(node, one));
+      for (size_t i = 0; i < results.size(); ++i) {
+        if (const List* list = results[i].Get<List>())
+          collected[i].insert(collected[i].end(), list->begin(), list->end());
+        else
+          collected[i].push_back(std::move(results[i]));
+      }
+    }
+    std::vector<Value> values;
+    for (size_t i = 0; i < collected.size(); ++i)
+      values.push_back(Value::Of<List>(node.type->spec().outputs[i].type, std::move(collected[i])));
+    return values;
+  }
+
+  Status Execute(Node& node) {
+    if (host_.cancelled()) return Cancelled("the task was cancelled");
+    if (node.cached != nullptr) return OkStatus();
+    const NodeSpec& spec = node.type->spec();
+    ASSIGN_OR_RETURN(InputValues inputs, Inputs(node));
+    if (node.streamed && IsFrameWindow(spec)) inputs["start"] = {Value::Literal(Json(window_start_))};
+    if (host_.cancelled()) return Cancelled("the task was cancelled");
+    host_.Progress(node.id, 0, 0, nullptr);
+    const double start = host_.Seconds();
+    StatusOr<std::vector<Value>> values = RunLists(node, std::move(inputs));
     if (!values.ok()) return values.status();
-    if (values->size() != spec.outputs.size())
-      return Internal("it returned ", values->size(), " values, its declaration has ", spec.outputs.size());
     ++result_.nodes_run;
     const bool loads = std::any_of(spec.inputs.begin(), spec.inputs.end(), [](const InputSpec& input) {
       return !input.folder.empty() && input.folder != "input";

@@ -50,6 +50,8 @@ struct NetworkHooks {
   std::vector<OnInputs> self_inputs, cross_inputs;
   std::vector<OnResult> self_results, cross_results;
   std::vector<Replace> self_replace, cross_replace;
+  /// Of a layer's state [B,T,C] between its attention to itself and that to the text.
+  std::vector<OnResult> after_self;
   std::vector<OnBlock> input_blocks, input_blocks_after_skip;
   std::vector<OnOutputBlock> output_blocks;
   std::vector<Around> around;

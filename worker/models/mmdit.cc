@@ -1,47 +1,21 @@
 #include "worker/models/mmdit.h"
 
 #include <cmath>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "worker/engine/guard.h"
 #include "worker/engine/layers.h"
 #include "worker/engine/network_hooks.h"
-#include "worker/models/dit.h"
+#include "worker/models/mmdit_blocks.h"
 
 namespace atelier::models {
 namespace {
 
-using engine::HeadAttention;
 using engine::LayerBuilder;
 using engine::Linear;
-using engine::RmsNorm;
 
-constexpr int64_t kPatch = 2, kHeadWidth = 64, kSinusoid = 256;
-
-struct JointAttention {
-  Linear qkv, proj;  // proj is absent where the stream ends
-  RmsNorm query_norm, key_norm;
-
-  Qkv operator()(const at::Tensor& x, int64_t heads) const {
-    Qkv parts = SplitQkv(qkv(x), heads);
-    if (query_norm.weight != nullptr) parts.q = query_norm(parts.q);
-    if (key_norm.weight != nullptr) parts.k = key_norm(parts.k);
-    return parts;
-  }
-};
-
-struct Stream {
-  Linear modulation;
-  JointAttention attention;
-  std::optional<JointAttention> second;  // the image attending to itself beside the joint attention (SD3.5 medium)
-  Linear mlp_in, mlp_out;
-  bool ends = false;  // the last text stream only lends keys and values
-};
-struct Block {
-  Stream context, image;
-};
+constexpr int64_t kPatch = kMmditPatch;
 
 class Mmdit final : public engine::DiffusionNetwork {
  public:
@@ -51,8 +25,8 @@ class Mmdit final : public engine::DiffusionNetwork {
     LayerBuilder b(weights, params_);
     hidden_ = weights.Dim("x_embedder.proj.weight", 0);
     channels_ = weights.Dim("x_embedder.proj.weight", 1);
-    heads_ = hidden_ / kHeadWidth;
-    if (heads_ == 0 || hidden_ % kHeadWidth != 0)
+    heads_ = hidden_ / kMmditHeadWidth;
+    if (heads_ == 0 || hidden_ % kMmditHeadWidth != 0)
       b.Fail(
           Cat("this is no SD3 network: \"x_embedder.proj.weight\" has ", hidden_, " rows, which 64 does not divide"));
     image_in_ = b.TakeConv("x_embedder.proj", channels_, hidden_, kPatch, kPatch, 0);
@@ -61,16 +35,13 @@ class Mmdit final : public engine::DiffusionNetwork {
     if (side_ * side_ != weights.Dim("pos_embed", 1)) b.Fail("tensor \"pos_embed\" holds no square of positions");
     context_width_ = weights.Dim("context_embedder.weight", 1);
     context_in_ = b.TakeLinear("context_embedder", context_width_, hidden_);
-    time_in_ = {b.TakeLinear("t_embedder.mlp.0", kSinusoid, hidden_),
+    time_in_ = {b.TakeLinear("t_embedder.mlp.0", kMmditSinusoid, hidden_),
                 b.TakeLinear("t_embedder.mlp.2", hidden_, hidden_)};
     vector_width_ = weights.Dim("y_embedder.mlp.0.weight", 1);
     vector_in_ = {b.TakeLinear("y_embedder.mlp.0", 0, hidden_), b.TakeLinear("y_embedder.mlp.2", hidden_, hidden_)};
     const int64_t count = weights.CountBlocks("joint_blocks.");
     for (int64_t i = 0; i < count && b.status().ok(); ++i) {
-      const std::string at = Cat("joint_blocks.", i, ".");
-      Block& block = blocks_.emplace_back();
-      block.context = TakeStream(b, at + "context_block.");
-      block.image = TakeStream(b, at + "x_block.");
+      blocks_.push_back(TakeJointBlock(b, Cat("joint_blocks.", i, ".")));
     }
     for (size_t i = 0; i < blocks_.size() && b.status().ok(); ++i) {
       if (blocks_[i].image.ends || (blocks_[i].context.ends && i + 1 < blocks_.size()))
@@ -101,13 +72,9 @@ class Mmdit final : public engine::DiffusionNetwork {
                 " latent pixels a side, not ", std::max(height, width));
 
     at::Tensor x = image_in_(PadToPatch(joined.to(options), kPatch)).flatten(2).transpose(1, 2);
-    const at::Tensor table = engine::Cast(positions_, x.scalar_type()).view({side_, side_, hidden_});
-    x = x + table.narrow(0, (side_ - rows) / 2, rows)
-                .narrow(1, (side_ - columns) / 2, columns)
-                .reshape({1, rows * columns, hidden_});
+    x = x + CentredPositions(engine::Cast(positions_, x.scalar_type()), side_, rows, columns);
     at::Tensor context = context_in_(inputs.context.to(options));
-    const int64_t tokens = context.size(1);
-    at::Tensor c = time_in_(engine::SinusoidalEmbedding(t.to(params_.device()), kSinusoid).to(options));
+    at::Tensor c = time_in_(engine::SinusoidalEmbedding(t.to(params_.device()), kMmditSinusoid).to(options));
     if (inputs.y.defined()) {
       TORCH_CHECK(inputs.y.dim() == 2 && inputs.y.size(1) == vector_width_,
                   "the model takes a conditioning vector of width ", vector_width_, ", not ", inputs.y.size(1));
@@ -118,25 +85,7 @@ class Mmdit final : public engine::DiffusionNetwork {
     for (size_t i = 0; i < blocks_.size(); ++i) {
       // Nodes may leave blocks out.
       if (inputs.hooks != nullptr && inputs.hooks->skip_double.contains(static_cast<int64_t>(i))) continue;
-      const Block& block = blocks_[i];
-      const size_t parts = block.image.second ? 9 : 6;
-      const auto m = block.image.modulation(active).chunk(static_cast<int64_t>(parts), -1);
-      const auto n = block.context.modulation(active).chunk(block.context.ends ? 2 : 6, -1);
-      const at::Tensor normal = PlainNorm(x);
-      const Qkv qi = block.image.attention(Modulate(normal, m[0], m[1]), heads_);
-      const Qkv qc = block.context.attention(Modulate(PlainNorm(context), n[0], n[1]), heads_);
-      const at::Tensor out =
-          HeadAttention(at::cat({qc.q, qi.q}, 2), at::cat({qc.k, qi.k}, 2), at::cat({qc.v, qi.v}, 2));
-      at::Tensor y = x + m[2].unsqueeze(1) * block.image.attention.proj(out.narrow(1, tokens, x.size(1)));
-      if (block.image.second) {
-        const Qkv own = (*block.image.second)(Modulate(normal, m[6], m[7]), heads_);
-        y = y + m[8].unsqueeze(1) * block.image.second->proj(HeadAttention(own.q, own.k, own.v));
-      }
-      x = y + m[5].unsqueeze(1) * Feed(block.image, y, m[3], m[4]);
-      if (!block.context.ends) {
-        context = context + n[2].unsqueeze(1) * block.context.attention.proj(out.narrow(1, 0, tokens));
-        context = context + n[5].unsqueeze(1) * Feed(block.context, context, n[3], n[4]);
-      }
+      blocks_[i](x, context, active, heads_);
       AddControl(inputs, i, x);
     }
     const std::vector<at::Tensor> m = final_modulation_(active).chunk(2, -1);
@@ -147,33 +96,6 @@ class Mmdit final : public engine::DiffusionNetwork {
   }
 
  private:
-  static Stream TakeStream(LayerBuilder& b, const std::string& at) {
-    Stream s;
-    const int64_t hidden = b.weights().Dim(at + "attn.qkv.weight", 1);
-    s.ends = !b.Has(at + "attn.proj.weight");
-    const auto attention = [&](const std::string& name) {
-      JointAttention a;
-      a.qkv = b.TakeLinear(name + ".qkv", hidden, hidden * 3);
-      if (!s.ends) a.proj = b.TakeLinear(name + ".proj", hidden, hidden);
-      if (b.Has(name + ".ln_q.weight")) a.query_norm = b.TakeRmsNorm(name + ".ln_q.weight", kHeadWidth);
-      if (b.Has(name + ".ln_k.weight")) a.key_norm = b.TakeRmsNorm(name + ".ln_k.weight", kHeadWidth);
-      return a;
-    };
-    s.attention = attention(at + "attn");
-    if (b.Has(at + "attn2.qkv.weight")) s.second = attention(at + "attn2");
-    s.modulation = b.TakeLinear(at + "adaLN_modulation.1", hidden, hidden * (s.ends ? 2 : s.second ? 9 : 6));
-    if (!s.ends) {
-      const int64_t mlp = b.weights().Dim(at + "mlp.fc1.weight", 0);
-      s.mlp_in = b.TakeLinear(at + "mlp.fc1", hidden, mlp);
-      s.mlp_out = b.TakeLinear(at + "mlp.fc2", mlp, hidden);
-    }
-    return s;
-  }
-
-  static at::Tensor Feed(const Stream& s, const at::Tensor& x, const at::Tensor& shift, const at::Tensor& scale) {
-    return s.mlp_out(at::gelu(s.mlp_in(Modulate(PlainNorm(x), shift, scale)), "tanh"));
-  }
-
   static void AddControl(const engine::ModelCallInputs& inputs, size_t block, at::Tensor& x) {
     if (inputs.control == nullptr || block >= inputs.control->output.size()) return;
     const at::Tensor& residual = inputs.control->output[block];
@@ -187,7 +109,7 @@ class Mmdit final : public engine::DiffusionNetwork {
   engine::Param positions_;
   Linear context_in_, final_modulation_, final_;
   SiluMlp time_in_, vector_in_;
-  std::vector<Block> blocks_;
+  std::vector<JointBlock> blocks_;
 };
 
 }  // namespace

@@ -71,6 +71,8 @@ struct TransformerBlock {
     if (hooks != nullptr)
       for (const auto& hook : hooks->self_results) result = hook(result, call);
     x.add_(result);
+    if (hooks != nullptr)
+      for (const auto& hook : hooks->after_self) x = hook(x, call);
     in = {norm2(x), context, context};
     if (hooks != nullptr)
       for (const auto& hook : hooks->cross_inputs) hook(in, call);

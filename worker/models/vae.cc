@@ -7,6 +7,7 @@
 #include "worker/engine/guard.h"
 #include "worker/engine/layers.h"
 #include "worker/engine/tiler.h"
+#include "worker/models/saving.h"
 
 namespace atelier::models {
 namespace {
@@ -72,10 +73,14 @@ Middle TakeMiddle(LayerBuilder& b, const std::string& name, int64_t channels) {
   return middle;
 }
 
-class Vae final : public engine::Autoencoder {
+class Vae final : public engine::Autoencoder, public StoredAutoencoder {
  public:
-  explicit Vae(engine::Engine& engine)
-      : params_(engine.device(), engine::Part::kAutoencoder, engine.residency()), residency_(engine.residency()) {}
+  Vae(engine::Engine& engine, engine::WeightSource weights)
+      : params_(engine.device(), engine::Part::kAutoencoder, engine.residency()),
+        residency_(engine.residency()),
+        weights_(std::move(weights)) {}
+
+  const engine::WeightSource& weights() const override { return weights_; }
 
   Status Build(const engine::WeightSource& w) {
     LayerBuilder b(w, params_);
@@ -251,6 +256,7 @@ class Vae final : public engine::Autoencoder {
 
   mutable engine::ParamSet params_;
   std::shared_ptr<engine::Residency> residency_;
+  engine::WeightSource weights_;
   int64_t z_ = 4, ratio_ = 8;
   Conv2d enc_in_, enc_out_, quant_, post_quant_, dec_in_, dec_out_;
   GroupNorm enc_norm_, dec_norm_;
@@ -263,7 +269,7 @@ class Vae final : public engine::Autoencoder {
 StatusOr<std::shared_ptr<const engine::Autoencoder>> BuildVae(const engine::WeightSource& weights,
                                                               engine::Engine& engine) {
   return engine::Guard([&]() -> StatusOr<std::shared_ptr<const engine::Autoencoder>> {
-    auto vae = std::make_shared<Vae>(engine);
+    auto vae = std::make_shared<Vae>(engine, weights);
     RETURN_IF_ERROR(vae->Build(weights));
     return std::shared_ptr<const engine::Autoencoder>(std::move(vae));
   });

@@ -9,6 +9,7 @@
 #include "worker/engine/guard.h"
 #include "worker/engine/tiler.h"
 #include "worker/models/causal.h"
+#include "worker/models/saving.h"
 
 namespace atelier::models {
 namespace {
@@ -118,10 +119,14 @@ struct Level {
   std::optional<Bypass> bypass;
 };
 
-class WanVae final : public engine::Autoencoder {
+class WanVae final : public engine::Autoencoder, public StoredAutoencoder {
  public:
-  explicit WanVae(engine::Engine& engine)
-      : params_(engine.device(), engine::Part::kAutoencoder, engine.residency()), residency_(engine.residency()) {}
+  WanVae(engine::Engine& engine, engine::WeightSource weights)
+      : params_(engine.device(), engine::Part::kAutoencoder, engine.residency()),
+        residency_(engine.residency()),
+        weights_(std::move(weights)) {}
+
+  const engine::WeightSource& weights() const override { return weights_; }
 
   Status Build(const engine::WeightSource& w) {
     LayerBuilder layers(w, params_);
@@ -415,6 +420,7 @@ class WanVae final : public engine::Autoencoder {
 
   mutable engine::ParamSet params_;
   std::shared_ptr<engine::Residency> residency_;
+  engine::WeightSource weights_;
   int64_t z_ = 16, ratio_ = 8, patch_ = 1;
   bool grouped_ = false;  // 2.2
   size_t slots_ = 0;
@@ -431,7 +437,7 @@ bool IsWanVae(const engine::WeightSource& weights) { return weights.Has("decoder
 StatusOr<std::shared_ptr<const engine::Autoencoder>> BuildWanVae(const engine::WeightSource& weights,
                                                                  engine::Engine& engine) {
   return engine::Guard([&]() -> StatusOr<std::shared_ptr<const engine::Autoencoder>> {
-    auto vae = std::make_shared<WanVae>(engine);
+    auto vae = std::make_shared<WanVae>(engine, weights);
     RETURN_IF_ERROR(vae->Build(weights));
     return std::shared_ptr<const engine::Autoencoder>(std::move(vae));
   });

@@ -155,6 +155,32 @@ std::optional<Call> MakeCall(size_t list, const PreparedCond& cond, const at::Te
   return call;
 }
 
+// The calls of one list that are due. Entries that fill what is left get the weight that the others leave at each
+// place, not below 0; they are left out where that is nothing.
+void AddCalls(size_t list, const CondList& conds, const at::Tensor& x, double sigma, std::vector<Call>& due) {
+  const size_t first = due.size();
+  for (const PreparedCond& cond : conds) {
+    if (cond.fills_rest) continue;
+    if (std::optional<Call> call = MakeCall(list, cond, x, sigma)) due.push_back(std::move(*call));
+  }
+  const size_t end = due.size();
+  at::Tensor rest;
+  for (const PreparedCond& cond : conds) {
+    if (!cond.fills_rest) continue;
+    if (!rest.defined()) {
+      rest = at::ones_like(x);
+      for (size_t i = first; i < end; ++i)
+        rest.narrow(-2, due[i].y, due[i].x.size(-2)).narrow(-1, due[i].left, due[i].x.size(-1)).sub_(due[i].mult);
+      rest = rest.clamp_min(0.0);
+      if (rest.count_nonzero().item<int64_t>() == 0) return;
+    }
+    std::optional<Call> call = MakeCall(list, cond, x, sigma);
+    if (!call) continue;
+    call->mult = rest.narrow(-2, call->y, call->x.size(-2)).narrow(-1, call->left, call->x.size(-1));
+    due.push_back(std::move(*call));
+  }
+}
+
 bool CanBatch(const Call& a, const Call& b) {
   if (a.cond->control_run != b.cond->control_run) return false;
   if (a.x.sizes() != b.x.sizes()) return false;
@@ -208,6 +234,8 @@ StatusOr<CondList> PrepareConds(const Conditioning& conditioning, const Model& m
       ASSIGN_OR_RETURN(cond.inputs, model.encode_cond(entry, run));
     }
     cond.control = entry.control;
+    const auto fills = entry.options.find("default");
+    cond.fills_rest = fills != entry.options.end() && fills->is_boolean() && fills->get<bool>();
     list.push_back(std::move(cond));
   }
   return list;
@@ -228,8 +256,8 @@ at::Tensor BatchedDenoise(const Model& model, const at::Tensor& x, double sigma,
   const at::Tensor sigmas = at::full({x.size(0)}, sigma, x.options());
   const at::Tensor scaled = model.sampling->CalculateInput(sigmas, x);
   inputs.sigma = static_cast<float>(sigma);
-  const NetworkHooks* hooks = model.running == nullptr ? nullptr : &model.running->network;
-  inputs.hooks = hooks;
+  if (inputs.hooks == nullptr && model.running != nullptr) inputs.hooks = &model.running->network;
+  const NetworkHooks* hooks = inputs.hooks;
   NetworkHooks::Network forward = [&model](const at::Tensor& in, const at::Tensor& t, const ModelCallInputs& more) {
     return model.network->Forward(in, t, more);
   };
@@ -285,8 +313,7 @@ std::vector<at::Tensor> EvaluateConds(const Model& model, const std::vector<cons
     if (lists[i] == nullptr) continue;
     sums[i] = at::zeros_like(x);
     counts[i] = at::full_like(x, 1e-37);
-    for (const PreparedCond& cond : *lists[i])
-      if (std::optional<Call> call = MakeCall(i, cond, x, sigma)) due.push_back(std::move(*call));
+    AddCalls(i, *lists[i], x, sigma, due);
   }
   while (!due.empty()) {
     std::vector<Call> batch, later;
@@ -299,9 +326,12 @@ std::vector<at::Tensor> EvaluateConds(const Model& model, const std::vector<cons
     const at::Tensor joined_x = at::cat(xs, 0);
     ModelCallInputs inputs = Joined(batch);
     ControlResiduals residuals;
+    std::optional<NetworkHooks> hooks;
     if (ControlRun* control = batch.front().cond->control_run.get()) {
       residuals = control->Evaluate(joined_x.to(at::kFloat), static_cast<float>(sigma), inputs);
       inputs.control = &residuals;
+      hooks = control->Hooks(model.running == nullptr ? nullptr : &model.running->network, joined_x);
+      if (hooks) inputs.hooks = &*hooks;
     }
     const std::vector<at::Tensor> outputs =
         BatchedDenoise(model, joined_x, sigma, std::move(inputs)).chunk(static_cast<int64_t>(batch.size()), 0);

@@ -25,6 +25,7 @@ struct PreparedCond {
   at::Tensor mask;                             // f32 [M,h,w], or undefined
   std::optional<std::array<int64_t, 4>> area;  // height, width, y, x in latent pixels
   double strength = 1.0, mask_strength = 1.0;
+  bool fills_rest = false;                                       // counts only where the list's other entries do not
   double start_sigma = std::numeric_limits<double>::infinity();  // not used above this level
   double end_sigma = 0.0;                                        // nor below this one
   std::shared_ptr<const AppliedControl> control;                 // may be null

@@ -36,7 +36,9 @@ at::Tensor Spread(const at::Tensor& pictures, int64_t items, int64_t parts) {
 StatusOr<std::shared_ptr<ControlRun>> ControlRun::Make(const AppliedControl& control, const Model& model,
                                                        std::shared_ptr<ControlRun> previous) {
   if (control.net.network == nullptr) return Internal("an applied control has no network");
-  if (!control.picture.pixels.defined() || control.picture.pixels.dim() != 4 || control.picture.pixels.numel() == 0)
+  const bool grounds = dynamic_cast<const GroundingNetwork*>(control.net.network.get()) != nullptr;
+  if (!grounds && !control.picture.pixels.defined()) return InvalidArgument("a control net was shown no picture");
+  if (!grounds && (control.picture.pixels.dim() != 4 || control.picture.pixels.numel() == 0))
     return InvalidArgument("a control net was shown no picture");
   std::shared_ptr<ControlRun> run(new ControlRun());
   ASSIGN_OR_RETURN(run->network_, control.net.network->For(model));
@@ -48,6 +50,7 @@ StatusOr<std::shared_ptr<ControlRun>> ControlRun::Make(const AppliedControl& con
   run->end_sigma_ = model.sampling->PercentToSigma(control.end_percent);
   run->model_ = model;
   run->previous_ = std::move(previous);
+  if (const AppliedControl* grounding = GroundingOf(&control)) run->grounding_ = grounding->net.network;
   return run;
 }
 
@@ -81,7 +84,52 @@ ControlResiduals ControlRun::Evaluate(const at::Tensor& x, float sigma, const Mo
   return mine;
 }
 
+std::optional<NetworkHooks> ControlRun::Hooks(const NetworkHooks* hooks, const at::Tensor& x) const {
+  const auto* grounding = dynamic_cast<const GroundingNetwork*>(grounding_.get());
+  if (grounding == nullptr) return std::nullopt;
+  NetworkHooks all = hooks == nullptr ? NetworkHooks() : *hooks;
+  grounding->AddHooks(all, x.size(-2), x.size(-1));
+  return all;
+}
+
+const AppliedControl* GroundingOf(const AppliedControl* control) {
+  for (; control != nullptr; control = control->previous.get())
+    if (dynamic_cast<const GroundingNetwork*>(control->net.network.get()) != nullptr) return control;
+  return nullptr;
+}
+
 namespace {
+
+// The last of a chain that adds residuals; null when there is none.
+const AppliedControl* SteeringOf(const AppliedControl* control) {
+  while (control != nullptr && dynamic_cast<const GroundingNetwork*>(control->net.network.get()) != nullptr)
+    control = control->previous.get();
+  return control;
+}
+
+// Gives the places of the first list's entries to entries without area of the others that have none of their own.
+void ShareGrounding(std::vector<CondList>& lists) {
+  std::vector<const AppliedControl*> shared;
+  for (const PreparedCond& cond : lists.front())
+    if (const AppliedControl* grounding = cond.area ? nullptr : GroundingOf(cond.control.get()))
+      shared.push_back(grounding);
+  if (shared.empty()) return;
+  for (size_t i = 1; i < lists.size(); ++i) {
+    std::vector<PreparedCond*> takers;
+    bool has_own = false;
+    for (PreparedCond& cond : lists[i]) {
+      if (cond.area) continue;
+      has_own |= GroundingOf(cond.control.get()) != nullptr;
+      takers.push_back(&cond);
+    }
+    if (has_own || takers.empty()) continue;
+    for (size_t k = 0; k < shared.size() && k < takers.size(); ++k) {
+      AppliedControl own = *shared[k];
+      own.previous = takers[k]->control;
+      takers[k]->control = std::make_shared<const AppliedControl>(std::move(own));
+    }
+  }
+}
 
 using Runs = std::map<const AppliedControl*, std::shared_ptr<ControlRun>>;
 
@@ -102,19 +150,22 @@ Status PrepareControls(std::vector<CondList>& lists, const Model& model) {
   std::vector<std::shared_ptr<const AppliedControl>> shared;
   if (!lists.empty()) {
     for (const PreparedCond& cond : lists.front())
-      if (!cond.area && cond.control != nullptr && cond.control->to_uncond) shared.push_back(cond.control);
+      if (const AppliedControl* steering = SteeringOf(cond.control.get());
+          !cond.area && steering != nullptr && steering->to_uncond)
+        shared.push_back(std::shared_ptr<const AppliedControl>(cond.control, steering));
   }
   for (size_t i = 1; i < lists.size(); ++i) {
     std::vector<PreparedCond*> takers;
     bool has_own = false;
     for (PreparedCond& cond : lists[i]) {
       if (cond.area) continue;
-      has_own |= cond.control != nullptr;
+      has_own |= SteeringOf(cond.control.get()) != nullptr;
       if (cond.control == nullptr) takers.push_back(&cond);
     }
     if (has_own || takers.empty()) continue;
     for (size_t k = 0; k < shared.size(); ++k) takers[k % takers.size()]->control = shared[k];
   }
+  if (!lists.empty()) ShareGrounding(lists);
   Runs runs;
   for (CondList& list : lists) {
     for (PreparedCond& cond : list) {

@@ -202,6 +202,36 @@ struct Film {
 };
 ATELIER_REGISTER_NODE(Film);
 
+// The letters of a text, as a list.
+struct Letters {
+  std::string text;
+  static void Describe(NodeSchema<Letters>& s) {
+    s.Input<&Letters::text>("text");
+    s.Output<Text>("LATENT");
+  }
+  StatusOr<std::vector<Value>> Run(NodeContext& ctx) const {
+    ran.push_back(ctx.node_id());
+    std::vector<Value> list;
+    for (const char c : text) list.push_back(Value::Of("LATENT", Text{std::string(1, c)}));
+    return std::vector<Value>{Value::Of<std::vector<Value>>("LATENT", std::move(list))};
+  }
+};
+ATELIER_REGISTER_NODE(Letters);
+
+struct Pair {
+  Text a, b;
+  static void Describe(NodeSchema<Pair>& s) {
+    s.Input<&Pair::a>("a");
+    s.Input<&Pair::b>("b");
+    s.Output<Text>("LATENT");
+  }
+  StatusOr<Text> Run(NodeContext& ctx) const {
+    ran.push_back(ctx.node_id());
+    return Text{a.text + b.text};
+  }
+};
+ATELIER_REGISTER_NODE(Pair);
+
 const bool kCodec = Registry<BlobCodec>::Get().Add(
     "LATENT", 0,
     BlobCodec{[](const Value& value, std::string_view encoding) -> StatusOr<std::string> {
@@ -525,6 +555,53 @@ TEST_CASE("long chains run without recursion, longer ones are refused") {
   REQUIRE(result.ok());
   CHECK(DecodeBlob(result->blobs[0])->literal() == Json(1000));
   CHECK(executor.Run(chain(limits::kGraphDepthMax + 1), host).status().code() == StatusCode::kInvalidArgument);
+}
+
+TEST_CASE("what stands behind a list runs once for each element; whole lists go where many values are taken") {
+  Host host;
+  Executor executor;
+  const char* nodes = R"({
+    "1": {"class_type": "Letters", "inputs": {"text": "abc"}},
+    "2": {"class_type": "Letters", "inputs": {"text": "xy"}},
+    "3": {"class_type": "Say", "inputs": {"text": "!", "before": ["1", 0]}},
+    "4": {"class_type": "Pair", "inputs": {"a": ["3", 0], "b": ["2", 0]}},
+    "5": {"class_type": "Join", "inputs": {"texts": ["4", 0]}},
+    "6": {"class_type": "Save", "inputs": {"text": ["4", 0]}}})";
+  const auto result = executor.Run(Make(nodes, {"5"}, {"6"}), host);
+  REQUIRE(result.ok());
+  CHECK(TextOf(result->blobs[0]) == "a!x;b!y;c!y;");  // the shorter list repeats its last
+  REQUIRE(result->files.size() == 3);
+  CHECK(result->files[2].bytes == "c!y");
+  CHECK(std::count(ran.begin(), ran.end(), "3") == 3);
+  CHECK(std::count(ran.begin(), ran.end(), "5") == 1);
+  // Kept lists are lists again.
+  const auto again = executor.Run(Make(nodes, {"5"}, {"6"}), host);
+  REQUIRE(again.ok());
+  CHECK(again->files.size() == 3);
+  CHECK(ran == std::vector<std::string>{"6", "6", "6"});
+
+  const auto empty = executor.Run(Make(R"({"1": {"class_type": "Letters", "inputs": {"text": ""}},
+               "2": {"class_type": "Say", "inputs": {"before": ["1", 0]}}})",
+                                       {"2"}),
+                                  host);
+  CHECK(Message(empty.status()).find("input \"before\" is an empty list") != std::string::npos);
+}
+
+TEST_CASE("a list crosses between tasks as one blob") {
+  Host host;
+  Executor executor;
+  const auto made = executor.Run(Make(R"({"1": {"class_type": "Letters", "inputs": {"text": "abc"}}})", {"1"}), host);
+  REQUIRE(made.ok());
+  const std::string hash = Sha256Hex(made->blobs[0]);
+  host.blobs[hash] = made->blobs[0];
+  Fragment fragment = Make(R"({"2": {"class_type": "Say", "inputs": {"text": "?"}},
+                               "3": {"class_type": "Join", "inputs": {"texts": ["2", 0]}}})",
+                           {"3"});
+  fragment.bindings.push_back({"2", "before", {hash}});
+  const auto result = executor.Run(fragment, host);
+  REQUIRE(result.ok());
+  CHECK(TextOf(result->blobs[0]) == "a?;b?;c?;");
+  CHECK_FALSE(EncodeBlob(DecodeBlob(made->blobs[0]).value(), "u8").ok());
 }
 
 }  // namespace

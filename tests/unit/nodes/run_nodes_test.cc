@@ -1,0 +1,156 @@
+// Nodes that change a run, make lists or look at values.
+#include <catch2/catch.hpp>
+
+#include "common/base/registry.h"
+#include "common/graph/node.h"
+#include "worker/engine/types.h"
+#include "worker/sampling/conditioning.h"
+#include "worker/sampling/model_sampling.h"
+
+namespace atelier::engine {
+namespace {
+
+class Context final : public NodeContext {
+ public:
+  const std::string& node_id() const override { return id_; }
+  bool cancelled() const override { return false; }
+  Status Step(int64_t, int64_t, const std::function<std::string()>&) override { return OkStatus(); }
+  StatusOr<std::string> ModelPath(std::string_view, std::string_view) override { return NotFound("no models"); }
+  StatusOr<std::string> InputFile(std::string_view) override { return NotFound("no inputs"); }
+  void Emit(OutputFile file) override { files.push_back(std::move(file)); }
+  void Warn(const std::string&) override {}
+
+  std::vector<OutputFile> files;
+
+ private:
+  std::string id_ = "1";
+};
+
+StatusOr<std::vector<Value>> RunNode(const std::string& type, const InputValues& inputs) {
+  const NodeType* node = Registry<NodeType>::Get().Find(type);
+  REQUIRE(node != nullptr);
+  Context ctx;
+  return node->run(inputs, ctx);
+}
+
+// Adds a share of x and of the mean of the prompt.
+class Plain final : public DiffusionNetwork {
+ public:
+  at::Tensor Forward(const at::Tensor& x, const at::Tensor&, const ModelCallInputs& inputs) const override {
+    return x * 0.3 + inputs.context.mean({1, 2}).view({-1, 1, 1, 1});
+  }
+  at::Device device() const override { return at::kCPU; }
+};
+
+Model PlainModel(const std::shared_ptr<const Plain>& network) {
+  Model model;
+  model.network = network;
+  model.sampling = ModelSampling::Discrete(Prediction::kEps);
+  return model;
+}
+
+Conditioning Prompt(double mean) {
+  CondEntry entry;
+  entry.cond = at::full({1, 3, 2}, mean);
+  return {{entry}};
+}
+
+TEST_CASE("a default prompt fills what the others leave") {
+  const c10::InferenceMode inference;
+  // The left half has a prompt of its own.
+  at::Tensor mask = at::zeros({1, 16, 16});
+  mask.narrow(2, 0, 8).fill_(1.0);
+  Conditioning left = Prompt(0.5);
+  left.entries[0].tensors["mask"] = mask;
+  left.entries[0].options["mask_strength"] = 1.0;
+  const auto both = RunNode("ConditioningSetDefaultCombine",
+                            {{"cond", {Value::Of<Conditioning>("CONDITIONING", left)}},
+                             {"cond_DEFAULT", {Value::Of<Conditioning>("CONDITIONING", Prompt(-0.5))}}});
+  REQUIRE(both.ok());
+  const auto denoised = [&](const Conditioning& positive) {
+    const Model model = PlainModel(std::make_shared<const Plain>());
+    const at::Tensor x = at::ones({1, 4, 16, 16});
+    CondRun run{at::zeros_like(x), at::zeros_like(x), {}, CondKind::kPositive, {}};
+    auto list = PrepareConds(positive, model, run);
+    REQUIRE(list.ok());
+    return EvaluateConds(model, {&*list}, x, 2.0)[0];
+  };
+  const at::Tensor got = denoised(*both->at(0).Get<Conditioning>());
+  const at::Tensor at_left = denoised(Prompt(0.5)), at_right = denoised(Prompt(-0.5));
+  CHECK(at::allclose(got.narrow(3, 0, 8), at_left.narrow(3, 0, 8)));
+  CHECK(at::allclose(got.narrow(3, 8, 8), at_right.narrow(3, 8, 8)));
+  // Nothing is left where another prompt covers all.
+  Conditioning covered = Prompt(0.5);
+  covered.entries.push_back(Prompt(-0.5).entries[0]);
+  covered.entries[1].options["default"] = true;
+  CHECK(at::allclose(denoised(covered), at_left));
+}
+
+const std::vector<Value>& ListOf(const StatusOr<std::vector<Value>>& values) {
+  INFO(Message(values.status()));
+  REQUIRE(values.ok());
+  const auto* list = values->at(0).Get<std::vector<Value>>();
+  REQUIRE(list != nullptr);
+  return *list;
+}
+
+Value Pictures(at::IntArrayRef shape, double grey) { return Value::Of<Image>("IMAGE", Image{at::full(shape, grey)}); }
+
+TEST_CASE("batches are made anew from all pictures of a list") {
+  const auto made = RunNode("RebatchImages", {{"images", {Pictures({2, 4, 6, 3}, 0.1), Pictures({3, 4, 6, 3}, 0.2)}},
+                                              {"batch_size", {Value::Literal(Json(2))}}});
+  const std::vector<Value>& list = ListOf(made);
+  REQUIRE(list.size() == 3);
+  CHECK(list[0].Get<Image>()->pixels.sizes() == at::IntArrayRef({2, 4, 6, 3}));
+  CHECK(list[2].Get<Image>()->pixels.sizes() == at::IntArrayRef({1, 4, 6, 3}));
+  CHECK(list[1].Get<Image>()->pixels[1][0][0][0].item<float>() == 0.2f);
+  CHECK_FALSE(RunNode("RebatchImages", {{"images", {Pictures({1, 4, 6, 3}, 0), Pictures({1, 4, 5, 3}, 0)}},
+                                        {"batch_size", {Value::Literal(Json(2))}}})
+                  .ok());
+  const auto pictures = RunNode("ImageBatchToList+", {{"image", {Pictures({3, 4, 6, 3}, 0.1)}}});
+  CHECK(ListOf(pictures).size() == 3);
+  const auto batch =
+      RunNode("ImageListToBatch+", {{"image", {Pictures({1, 4, 6, 3}, 0.25), Pictures({2, 8, 12, 3}, 0.5)}}});
+  REQUIRE(batch.ok());
+  CHECK(batch->at(0).Get<Image>()->pixels.sizes() == at::IntArrayRef({3, 4, 6, 3}));
+}
+
+TEST_CASE("latents of one shape share a batch and keep mask and number") {
+  const auto latent = [](at::IntArrayRef shape, bool masked, std::optional<std::vector<int64_t>> index) {
+    return Value::Of<Latent>("LATENT",
+                             Latent{at::ones(shape), masked ? at::zeros({1, 1, 64, 64}) : at::Tensor(), index});
+  };
+  const auto made =
+      RunNode("RebatchLatents",
+              {{"latents",
+                {latent({2, 4, 8, 8}, false, std::nullopt), latent({2, 4, 8, 8}, true, std::vector<int64_t>{7, 8}),
+                 latent({1, 4, 4, 8}, false, std::nullopt)}},
+               {"batch_size", {Value::Literal(Json(3))}}});
+  const std::vector<Value>& list = ListOf(made);
+  REQUIRE(list.size() == 3);
+  const Latent& first = *list[0].Get<Latent>();
+  CHECK(first.samples.size(0) == 3);
+  CHECK(first.batch_index == std::vector<int64_t>{0, 1, 7});
+  CHECK(first.noise_mask.sizes() == at::IntArrayRef({3, 1, 64, 64}));
+  CHECK(first.noise_mask[0].min().item<float>() == 1);
+  CHECK(first.noise_mask[2].max().item<float>() == 0);
+  CHECK(list[1].Get<Latent>()->batch_index == std::vector<int64_t>{8});
+  CHECK_FALSE(list[2].Get<Latent>()->noise_mask.defined());
+}
+
+TEST_CASE("values are shown as text") {
+  const auto shown = [](const Value& value, const std::string& mode) {
+    const auto result = RunNode("DisplayAny", {{"input", {value}}, {"mode", {Value::Literal(Json(mode))}}});
+    REQUIRE(result.ok());
+    return result->at(0).literal().get<std::string>();
+  };
+  CHECK(shown(Value::Literal(Json(2.5)), "raw value") == "2.5");
+  CHECK(shown(Pictures({2, 4, 6, 3}, 0), "tensor shape") == "[[2, 4, 6, 3]]");
+  CHECK(shown(Value::Literal(Json("a")), "tensor shape") == "[]");
+  const auto count = RunNode("BatchCount+", {{"batch", {Pictures({5, 4, 6, 3}, 0)}}});
+  REQUIRE(count.ok());
+  CHECK(count->at(0).literal() == 5);
+}
+
+}  // namespace
+}  // namespace atelier::engine
