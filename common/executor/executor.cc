@@ -436,8 +436,7 @@ class Executor::RunState : public NodeContext {
     if (node.cached != nullptr) return OkStatus();
     const NodeSpec& spec = node.type->spec();
     ASSIGN_OR_RETURN(InputValues inputs, Inputs(node));
-    if (node.streamed && IsFrameWindow(spec))
-      inputs["start"] = {Value::Literal(Json(window_start_))};
+    if (node.streamed && IsFrameWindow(spec)) inputs["start"] = {Value::Literal(Json(window_start_))};
     if (host_.cancelled()) return Cancelled("the task was cancelled");
     host_.Progress(node.id, 0, 0, nullptr);
     const double start = host_.Seconds();

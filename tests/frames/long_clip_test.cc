@@ -1,5 +1,5 @@
-// A long clip in bounded memory, with deaths on the way. ATELIER_CLIP_FRAMES=20000 makes it long; docs/reliability.md has
-// the figures.
+// A long clip in bounded memory, with deaths on the way. ATELIER_CLIP_FRAMES=20000 makes it long; docs/reliability.md
+// has the figures.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -34,9 +34,8 @@ TEST_CASE("a clip of many frames: each process stays small, deaths on the way co
   std::ofstream(cluster.dir() / "input/clip.mp4", std::ios::binary) << MakeClip(frames, kWidth, kHeight, true);
   StartAttached(cluster, "lives");
   StartAttached(cluster, "dies");
-  const Json prompt{{"1", LoadNode()},
-                    {"2", ScaleNode("1", "lanczos", 2 * kWidth, 2 * kHeight)},
-                    {"3", CombineNode("2", true)}};
+  const Json prompt{
+      {"1", LoadNode()}, {"2", ScaleNode("1", "lanczos", 2 * kWidth, 2 * kHeight)}, {"3", CombineNode("2", true)}};
   const std::string job = cluster.Submit(prompt);
   double worker_peak = 0, master_peak = 0;
   uint32_t total = 0, before_restart = 0;
@@ -66,10 +65,10 @@ TEST_CASE("a clip of many frames: each process stays small, deaths on the way co
   REQUIRE(ended.state() == "done");
   for (const char* name : {"lives", "dies"}) worker_peak = std::max(worker_peak, PeakOf(cluster.worker(name)));
   master_peak = std::max(master_peak, PeakOf(cluster.master()));
-  std::printf("%d frames: %u tasks, %u of them accepted when the master was killed, %.0f s; most memory: worker %.0f MiB, "
-              "master %.0f MiB\n",
-              frames, ended.tasks_total(), before_restart, ended.seconds(), worker_peak / (1 << 20),
-              master_peak / (1 << 20));
+  std::printf(
+      "%d frames: %u tasks, %u of them accepted when the master was killed, %.0f s; most memory: worker %.0f MiB, "
+      "master %.0f MiB\n",
+      frames, ended.tasks_total(), before_restart, ended.seconds(), worker_peak / (1 << 20), master_peak / (1 << 20));
   CHECK(worker_peak <= kBytesMax);
   CHECK(master_peak <= kBytesMax);
   CHECK(before_restart >= 0.7 * total);
