@@ -211,7 +211,8 @@ std::vector<Setting<ClusterConfig>> MakeRootSettings() {
       {"exact", "independent", "by-image"})));
   s.push_back(Live(ChoiceSetting<C>(
       "scheduling.frames", In(&C::scheduling, &S::frames),
-      "How videos go from a file to a file. auto: in windows, which are tasks of their own where a model works on them; "
+      "How videos go from a file to a file. auto: in windows, which are tasks of their own where a model works on "
+      "them; "
       "windows: always tasks of their own; whole: all frames in memory at once. The files are the same.",
       {"auto", "windows", "whole"})));
   s.push_back(Live(IntegerSetting<C>("scheduling.window_frames", In(&C::scheduling, &S::window_frames),

@@ -14,8 +14,8 @@
 
 namespace atelier {
 
-/// How a node type treats the frames of a video. It stands in the schema as a hidden input, "frame_split", whose default
-/// is its JSON form: so a catalogue carries it, and a program that does not know of it goes on as before.
+/// How a node type treats the frames of a video. It stands in the schema as a hidden input, "frame_split", whose
+/// default is its JSON form: so a catalogue carries it, and a program that does not know of it goes on as before.
 struct FrameSplit {
   /// source: makes the frames of a file (output 0) and can be opened in the middle by the type of its name with "Open"
   ///   behind; what it tells beside them comes from the type with "Rest" behind;
@@ -24,7 +24,8 @@ struct FrameSplit {
   /// sink: takes the frames of `input` one after another.
   std::string role;
   std::string input = {};
-  std::string encoding = {};  // sink, what it makes of a frame: "u8" trunc(255 v), "rounded" trunc(255 v + 0.5), "" floats
+  std::string encoding =
+      {};  // sink, what it makes of a frame: "u8" trunc(255 v), "rounded" trunc(255 v + 0.5), "" floats
   // sink: literal inputs and the values with which it needs floats.
   std::vector<std::pair<std::string, std::vector<std::string>>> floats_if = {};
   std::string replays_if = {};  // sink: BOOLEAN input that, when true, has frames taken again
@@ -41,8 +42,8 @@ inline void PerFrame(NodeDeclaration& node, std::string_view input) {
 /// What a type declares; nothing for one that declares nothing, or nothing that this program understands. Thread: any.
 std::optional<FrameSplit> FramesOf(const NodeSpec& spec);
 
-/// Whether windows of frames may come in at an input instead of all frames at once: of a sink, or of a node that passes.
-/// Thread: any.
+/// Whether windows of frames may come in at an input instead of all frames at once: of a sink, or of a node that
+/// passes. Thread: any.
 bool TakesWindows(const NodeSpec& spec, std::string_view input);
 
 /// The node type that hands out one window of frames: inputs "source" (an opened file) with "start" and "count", or

@@ -103,7 +103,8 @@ class Grammar {
     app->add_option("--replicas", line_.replicas, "runs of the replicated part (default: the enabled workers)")
         ->type_name("N")
         ->check(CLI::Range(1, 1024));
-    app->add_option("--tiles", line_.tiles, "order of tiled upscales: exact (as one GPU would), independent, or "
+    app->add_option("--tiles", line_.tiles,
+                    "order of tiled upscales: exact (as one GPU would), independent, or "
                     "by-image (each picture of a batch or video by itself)")
         ->type_name("exact|independent|by-image")
         ->check(CLI::IsMember({"exact", "independent", "by-image"}));

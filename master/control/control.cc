@@ -548,8 +548,7 @@ Effects Control::TaskProgress(const std::string& worker, const std::string& wire
     return out;
   }
   if (attempt->running && step > 0) {
-    const std::string kind =
-        Cat(worker, "|", found.job->id, "|", KindOf(*found.task));
+    const std::string kind = Cat(worker, "|", found.job->id, "|", KindOf(*found.task));
     int64_t& longest = step_ms_[kind];
     longest = std::max(longest, now_ms - attempt->progress_ms);
   }

@@ -62,10 +62,10 @@ const char* Name(TaskState state);
 
 struct Task {
   TaskSpec spec;
-  std::string stage;   // of a tile
+  std::string stage;  // of a tile
   int tile = -1;
   std::string stream;  // of a window of frames
-  size_t place = 0;  // in Job::task_order
+  size_t place = 0;    // in Job::task_order
   TaskState state = TaskState::kWaiting;
   std::vector<Attempt> attempts;  // still welcome
   int attempts_made = 0;
@@ -138,7 +138,8 @@ struct Job {
   std::map<std::string, Stream> streams;
   std::vector<std::string> task_order;  // leasing order; tiles of one canvas go by urgency first
   std::set<size_t> ready;               // places in task_order
-  std::map<std::string, std::pair<std::vector<Blob>, std::vector<MadeFile>>> restored;  // of tiles and windows not yet planned
+  std::map<std::string, std::pair<std::vector<Blob>, std::vector<MadeFile>>>
+      restored;  // of tiles and windows not yet planned
   std::vector<std::string> output_order;
   JobState state = JobState::kQueued;
   std::string error;

@@ -101,9 +101,10 @@ struct Changed {
 
 }  // namespace effect
 
-using Effect = std::variant<effect::SendLease, effect::SendCancel, effect::SendAck, effect::SendDrain,
-                            effect::RecordAccepted, effect::OpenCanvas, effect::OpenStream, effect::CutTile, effect::PasteTile,
-                            effect::CloseCanvas, effect::SaveOutputs, effect::EndJob, effect::Refused, effect::Changed>;
+using Effect =
+    std::variant<effect::SendLease, effect::SendCancel, effect::SendAck, effect::SendDrain, effect::RecordAccepted,
+                 effect::OpenCanvas, effect::OpenStream, effect::CutTile, effect::PasteTile, effect::CloseCanvas,
+                 effect::SaveOutputs, effect::EndJob, effect::Refused, effect::Changed>;
 using Effects = std::vector<Effect>;
 
 }  // namespace atelier

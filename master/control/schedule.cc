@@ -114,8 +114,7 @@ void Control::Lease(Job& job, Task& task, const std::string& id, Worker& worker,
   if (!task.stream.empty()) {
     const Stream& stream = job.streams.at(task.stream);
     if (!stream.crops.empty())
-      lease.bindings.push_back(
-          {stream.spec.node, "image", {stream.crops[static_cast<size_t>(task.tile)]}, false});
+      lease.bindings.push_back({stream.spec.node, "image", {stream.crops[static_cast<size_t>(task.tile)]}, false});
   }
   for (const std::string& name : task.spec.input_files) {
     auto input = job.inputs.find(name);

@@ -128,11 +128,12 @@ Status Core::Recover() {
     std::vector<std::string> output_nodes;
     if (settings.ok() && settings->contains("outputs"))
       for (const Json& node : (*settings)["outputs"]) output_nodes.push_back(node.get<std::string>());
-    StatusOr<Plan> plan = settings.ok() && settings->contains("graph")
-                              ? MakePlan((*settings)["graph"], output_nodes, *catalog_,
-                                         {job.job.replicas, job.job.tiles, settings->value("compat", "reference"),
-                                          settings->value("frames", "whole"), settings->value("window_frames", int64_t{0})})
-                              : StatusOr<Plan>(DataLoss("its stored settings are damaged"));
+    StatusOr<Plan> plan =
+        settings.ok() && settings->contains("graph")
+            ? MakePlan((*settings)["graph"], output_nodes, *catalog_,
+                       {job.job.replicas, job.job.tiles, settings->value("compat", "reference"),
+                        settings->value("frames", "whole"), settings->value("window_frames", int64_t{0})})
+            : StatusOr<Plan>(DataLoss("its stored settings are damaged"));
     if (!plan.ok()) {
       EndJob(id, "failed", Cat("cannot go on after the restart: ", Message(plan.status())));
       continue;

@@ -148,9 +148,9 @@ StatusOr<Core::Prepared> Core::Prepare(const v1::SubmitRequest& request, bool st
     return InvalidArgument("replicas: ", request.replicas(), " is above the limit of ", config->limits.replicas_max);
   out.replicas = static_cast<int>(request.replicas());
   if (out.replicas == 0) queue_.Run([&] { out.replicas = ConfiguredReplicas(); });
-  ASSIGN_OR_RETURN(out.plan,
-                   MakePlan(out.prompt, out.outputs, *known, {out.replicas, out.tiles, config->scheduling.compat, config->scheduling.frames,
-                                                            config->scheduling.window_frames}));
+  ASSIGN_OR_RETURN(out.plan, MakePlan(out.prompt, out.outputs, *known,
+                                      {out.replicas, out.tiles, config->scheduling.compat, config->scheduling.frames,
+                                       config->scheduling.window_frames}));
   auto too_large = [](const TaskSpec& task) {
     return DumpJson(task.nodes).size() > static_cast<size_t>(limits::kMessageBytesMax);
   };
@@ -235,8 +235,7 @@ StatusOr<v1::SubmitReply> Core::Submit(const v1::SubmitRequest& request) {
     ++figures_.jobs_accepted;
     const LogScope scope(About(id));
     LogInfo("job ", id, " accepted: ", job.plan.tasks.size(), " tasks, ", job.plan.stages.size(), " tiled stages, ",
-            job.plan.streams.size(), " streams of frames, ",
-            record.replicas, " replicas");
+            job.plan.streams.size(), " streams of frames, ", record.replicas, " replicas");
     Apply(control_->AddJob(std::move(job), NowMs()));
   });
   if (!ran) return Unavailable("the master is ending");

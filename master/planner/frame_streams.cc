@@ -150,8 +150,8 @@ class Finder {
     bool by_picture = false;
     while (true) {
       const std::string input = at.second == 0 ? FrameInput(at.first) : "";
-      const auto above = input.empty() || !FeedsOne(at.first) || taken_.contains(at.first) ? std::nullopt
-                                                                                           : LinkAt(at.first, input);
+      const auto above =
+          input.empty() || !FeedsOne(at.first) || taken_.contains(at.first) ? std::nullopt : LinkAt(at.first, input);
       if (!above) break;
       by_picture |= out_.by_picture.contains(at.first);
       chain.nodes.insert(chain.nodes.begin(), at.first);
@@ -210,8 +210,10 @@ class Finder {
     if (Varies(sink, seen)) return;
     FrameStream stream;
     stream.taker = taker;
-    const Json replays = frames.replays_if.empty() ? Json(false) : LiteralAt(sink, spec, frames.replays_if);
-    stream.stored = !chain->from_file || options_.frames == "windows" || UsesModels(*chain) || replays != Json(false);
+    const std::string& again = frames.replays_if;
+    const bool replays = Inputs(sink).contains(again) && IsLink(Inputs(sink).at(again));
+    stream.stored = !chain->from_file || options_.frames == "windows" || UsesModels(*chain) || replays ||
+                    LiteralAt(sink, spec, again) == Json(true);
     stream.encoding = Encoding(sink, spec);
     Rewrite(*chain, std::move(stream));
   }
@@ -226,8 +228,10 @@ class Finder {
     std::map<std::string, bool> seen;
     if (Varies(id, seen)) return;
     Chain chain;
-    if (const auto more = ChainAbove(*above)) chain = *more;
-    else chain.source = *above;
+    if (const auto more = ChainAbove(*above))
+      chain = *more;
+    else
+      chain.source = *above;
     chain.nodes.push_back(id);
     const auto frames = FramesOf(*batch);
     if (!frames) return;

@@ -34,8 +34,8 @@ struct Node {
   bool cheap_closed = false;  // cheap, as all above it
   std::set<size_t> holding;   // outputs of data types that hold handles
   int gather_replicas = 1;
-  int stream = -1;           // index of the stored stream that it is a member of
-  int level = 0;             // cuts on the longest way from a source
+  int stream = -1;  // index of the stored stream that it is a member of
+  int level = 0;    // cuts on the longest way from a source
 };
 
 /// A node, run for one replica or for all.
@@ -204,8 +204,7 @@ class Planner {
         node.level = std::max(node.level, source.level + (cut ? 1 : 0));
         if (source.stream < 0 || source.stream == node.stream) continue;
         const FrameStream& stream = streams_[static_cast<size_t>(source.stream)];  // what tells its extent comes before
-        if (nodes_.contains(stream.extent))
-          node.level = std::max(node.level, nodes_.at(stream.extent).level + 1);
+        if (nodes_.contains(stream.extent)) node.level = std::max(node.level, nodes_.at(stream.extent).level + 1);
       }
       FindHolding(node);
       auto flag = node.inputs->find(node.spec->single_replica_if);
@@ -476,8 +475,8 @@ class Planner {
         group.task.label = Cat("replica ", key.second);
       else
         group.task.label = groups_.size() == 1 && plan.stages.empty() && plan.streams.empty() ? "whole prompt"
-                           : key.first == 0                           ? "shared part"
-                                                                      : "assembly";
+                           : key.first == 0                                                   ? "shared part"
+                                                                                              : "assembly";
       plan.tasks.push_back(std::move(group.task));
     }
     return plan;
@@ -549,8 +548,7 @@ StatusOr<Plan> MakePlan(const Json& prompt, const std::vector<std::string>& outp
 
 std::string ExplainPlan(const Plan& plan) {
   std::string text = Cat(plan.tasks.size(), " tasks, ", plan.stages.size(), " tiled stages, ", plan.streams.size(),
-                         " streams of frames, ", plan.replicas,
-                         " replicas, tiles ", plan.tiles, "\n");
+                         " streams of frames, ", plan.replicas, " replicas, tiles ", plan.tiles, "\n");
   auto describe = [&text](const TaskSpec& task, const std::vector<Binding>& more) {
     for (const auto& [id, node] : task.nodes.items())
       text += Cat("    ", id, " ", node["class_type"].get<std::string>(), "\n");

@@ -23,8 +23,8 @@ struct Source {
   bool operator==(const Source&) const = default;
 };
 
-/// Binds one input of one node of a fragment to results of earlier tasks: one, or for a gather input one a replica; of a
-/// stream all its windows.
+/// Binds one input of one node of a fragment to results of earlier tasks: one, or for a gather input one a replica; of
+/// a stream all its windows.
 struct Binding {
   std::string node;
   std::string input;

@@ -27,10 +27,8 @@ Json ComponentsPrompt() {
           {"2", Node("GetVideoComponents", {{"video", Link("1")}})},
           {"3", ScaleNode("2", "lanczos", 112, 80)},
           {"4", Node("CreateVideo", {{"images", Link("3")}, {"fps", Link("2", 2)}, {"audio", Link("2", 1)}})},
-          {"5", Node("SaveVideo", {{"video", Link("4")},
-                                   {"filename_prefix", "video/out"},
-                                   {"format", "auto"},
-                                   {"codec", "auto"}})}};
+          {"5", Node("SaveVideo",
+                     {{"video", Link("4")}, {"filename_prefix", "video/out"}, {"format", "auto"}, {"codec", "auto"}})}};
 }
 // Each frame redrawn in tiles by the demonstration's model.
 Json RedrawFramesPrompt(int cap) {

@@ -1,5 +1,5 @@
-// A long clip in bounded memory, with deaths on the way. ATELIER_CLIP_FRAMES=20000 makes it long; docs/reliability.md has
-// the figures.
+// A long clip in bounded memory, with deaths on the way. ATELIER_CLIP_FRAMES=20000 makes it long; docs/reliability.md
+// has the figures.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -27,6 +27,8 @@ double PeakOf(const Process& process) {
 TEST_CASE("a clip of many frames: each process stays small, deaths on the way cost a window each") {
   const char* asked = std::getenv("ATELIER_CLIP_FRAMES");
   const int frames = asked == nullptr ? 200 : std::atoi(asked);
+  const char* asked_width = std::getenv("ATELIER_CLIP_WIDTH");
+  const int width = asked_width == nullptr ? 2 * kWidth : std::atoi(asked_width);
   const double limit_s = 60 + frames * 0.5;
   ClusterOptions options = Real("");
   options.config = "scheduling:\n  frames: windows\n";
@@ -35,7 +37,7 @@ TEST_CASE("a clip of many frames: each process stays small, deaths on the way co
   StartAttached(cluster, "lives");
   StartAttached(cluster, "dies");
   const Json prompt{{"1", LoadNode()},
-                    {"2", ScaleNode("1", "lanczos", 2 * kWidth, 2 * kHeight)},
+                    {"2", ScaleNode("1", "lanczos", width, width * kHeight / kWidth)},
                     {"3", CombineNode("2", true)}};
   const std::string job = cluster.Submit(prompt);
   double worker_peak = 0, master_peak = 0;
@@ -66,10 +68,10 @@ TEST_CASE("a clip of many frames: each process stays small, deaths on the way co
   REQUIRE(ended.state() == "done");
   for (const char* name : {"lives", "dies"}) worker_peak = std::max(worker_peak, PeakOf(cluster.worker(name)));
   master_peak = std::max(master_peak, PeakOf(cluster.master()));
-  std::printf("%d frames: %u tasks, %u of them accepted when the master was killed, %.0f s; most memory: worker %.0f MiB, "
-              "master %.0f MiB\n",
-              frames, ended.tasks_total(), before_restart, ended.seconds(), worker_peak / (1 << 20),
-              master_peak / (1 << 20));
+  std::printf(
+      "%d frames: %u tasks, %u of them accepted when the master was killed, %.0f s; most memory: worker %.0f MiB, "
+      "master %.0f MiB\n",
+      frames, ended.tasks_total(), before_restart, ended.seconds(), worker_peak / (1 << 20), master_peak / (1 << 20));
   CHECK(worker_peak <= kBytesMax);
   CHECK(master_peak <= kBytesMax);
   CHECK(before_restart >= 0.7 * total);
@@ -88,7 +90,7 @@ TEST_CASE("a clip of many frames: each process stays small, deaths on the way co
   const auto info = media::Probe(bytes.str());
   REQUIRE(info.ok());
   CHECK(info->video->frames == frames);
-  CHECK(info->video->width == 2 * kWidth);
+  CHECK(info->video->width == width);
   CHECK(info->audio.has_value());
 }
 

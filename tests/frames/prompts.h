@@ -24,20 +24,18 @@ inline Json LoadNode(int cap = 0) {
 
 /// H.264 of the pictures of a node, with the sound of node 1 if `sound`; `more` goes over the inputs.
 inline Json CombineNode(const char* images, bool sound, const Json& more = Json::object()) {
-  Json inputs{{"images", Link(images)}, {"frame_rate", 25},  {"loop_count", 0},
-              {"filename_prefix", "out"}, {"format", "video/h264-mp4"}, {"pix_fmt", "yuv420p"},
-              {"crf", 20},              {"pingpong", false}, {"save_output", true}};
+  Json inputs{{"images", Link(images)},     {"frame_rate", 25},     {"loop_count", 0}, {"filename_prefix", "out"},
+              {"format", "video/h264-mp4"}, {"pix_fmt", "yuv420p"}, {"crf", 20},       {"pingpong", false},
+              {"save_output", true}};
   if (sound) inputs["audio"] = Link("1", 2);
   inputs.update(more);
   return Node("VHS_VideoCombine", std::move(inputs));
 }
 
 inline Json ScaleNode(const char* image, const char* method, int width, int height) {
-  return Node("ImageScale", {{"image", Link(image)},
-                             {"upscale_method", method},
-                             {"width", width},
-                             {"height", height},
-                             {"crop", "disabled"}});
+  return Node(
+      "ImageScale",
+      {{"image", Link(image)}, {"upscale_method", method}, {"width", width}, {"height", height}, {"crop", "disabled"}});
 }
 
 }  // namespace atelier::test

@@ -23,7 +23,8 @@ namespace {
 constexpr int kThreads = 4;  // of one encoder: fixed, since the bytes depend on it
 
 // Encoders read memory that they never wrote: with libx264 core 164 the bytes of a file depend on what the process held
-// there before (MALLOC_PERTURB_ shows it with the ffmpeg command as well). While one of these lives, new memory is zero.
+// there before (MALLOC_PERTURB_ shows it with the ffmpeg command as well). While one of these lives, new memory is
+// zero.
 class CleanMemory {
  public:
   CleanMemory() { Fill(users_.fetch_add(1) == 0, 0xFF); }  // glibc fills with the complement

@@ -13,7 +13,8 @@ StatusOr<FrameReader> FrameReader::Open(std::string input, const Value& value) {
     const bool none = image->pixels.defined() && image->pixels.dim() == 4 && image->pixels.size(0) == 0;
     windows.window = [value, none](int64_t index) { return index == 0 && !none ? value : Value(); };
   } else {
-    return InvalidArgument("input \"", input, "\": expected pictures, got ", value.present() ? value.type() : "nothing");
+    return InvalidArgument("input \"", input, "\": expected pictures, got ",
+                           value.present() ? value.type() : "nothing");
   }
   FrameReader reader(std::move(input), std::move(windows));
   ASSIGN_OR_RETURN(reader.first_, reader.At(0));

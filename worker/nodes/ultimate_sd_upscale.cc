@@ -255,8 +255,9 @@ struct UltimateSDUpscaleDistributed : UpscaleInputs {
         .OneOf({"of the job", "exact", "independent", "by-image"})
         .Default("of the job")
         .Optional()
-        .Tooltip("exact: the picture of one GPU. independent: all tiles at once, none sees its neighbour's redraw. "
-                 "by-image: each picture of a batch by itself.");
+        .Tooltip(
+            "exact: the picture of one GPU. independent: all tiles at once, none sees its neighbour's redraw. "
+            "by-image: each picture of a batch by itself.");
     DescribePlanned(s);
     s.Output<Image>("IMAGE");
   }

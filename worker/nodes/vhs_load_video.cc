@@ -140,8 +140,8 @@ struct VhsLoadVideo {
 
     // Frames of a size as floats at the size asked for.
     StatusOr<at::Tensor> Sized(const at::Tensor& frames, const VhsLoadVideo& node) const {
-      ASSIGN_OR_RETURN(const VhsSize size, VhsLoadSize(frames.size(2), frames.size(1), node.custom_width,
-                                                       node.custom_height, side));
+      ASSIGN_OR_RETURN(const VhsSize size,
+                       VhsLoadSize(frames.size(2), frames.size(1), node.custom_width, node.custom_height, side));
       return VhsResize(frames, size);
     }
     Status NoFrames() const {
@@ -245,7 +245,10 @@ class VhsFrames : public engine::FrameSource {
  public:
   // `count`: frames to keep, where that is not all of them.
   VhsFrames(VhsLoadVideo node, VhsLoadVideo::Opened opened, std::optional<int64_t> count)
-      : node_(std::move(node)), opened_(std::move(opened)), count_(count), timeline_(opened_.selection, *opened_.bytes) {}
+      : node_(std::move(node)),
+        opened_(std::move(opened)),
+        count_(count),
+        timeline_(opened_.selection, *opened_.bytes) {}
 
   StatusOr<at::Tensor> Read(int64_t start, int64_t count) override {
     StatusOr<at::Tensor> frames = Load(start, count);

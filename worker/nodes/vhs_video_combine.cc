@@ -59,11 +59,12 @@ struct VhsVideoCombine {
     s.Input<&N::bitrate>("bitrate").ForceInput().Tooltip("Of the GPU's encoders.");
     s.Input<&N::megabit>("megabit").ForceInput().Tooltip("bitrate counts millions, not thousands.");
     s.Input<&N::lossless>("lossless").ForceInput().Tooltip("Of webp.");
-    DeclareFrames(s, {.role = "sink",
-              .input = "images",
-              .encoding = "rounded",
-              .floats_if = {{"format", {"video/ffv1-mkv", "video/16bit-png"}}, {"input_color_depth", {"16bit"}}},
-              .replays_if = "pingpong"});
+    DeclareFrames(s,
+                  {.role = "sink",
+                   .input = "images",
+                   .encoding = "rounded",
+                   .floats_if = {{"format", {"video/ffv1-mkv", "video/16bit-png"}}, {"input_color_depth", {"16bit"}}},
+                   .replays_if = "pingpong"});
     s.Output<SavedFiles>("Filenames");
   }
 
@@ -173,9 +174,9 @@ struct VhsVideoCombine {
                                int64_t passes, int64_t* frames) const {
     ASSIGN_OR_RETURN(const auto encoder, media::VideoEncoder::Open(settings));
     ASSIGN_OR_RETURN(*frames, Play(ctx, reader, passes, [&](const at::Tensor& frame) {
-                       const std::vector<uint8_t> bytes = FrameBytes(frame, 0, settings.deep, true);
-                       return encoder->Add(bytes.data(), bytes.size());
-                     }));
+      const std::vector<uint8_t> bytes = FrameBytes(frame, 0, settings.deep, true);
+      return encoder->Add(bytes.data(), bytes.size());
+    }));
     return encoder->Finish();
   }
 

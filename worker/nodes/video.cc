@@ -75,9 +75,7 @@ StatusOr<std::string> EncodeMp4(NodeContext& ctx, const Video& video, OutputFile
   return media::AddAudioTrack(silent, "mp4", sound, {"", "aac", 0, 0, {}}, false);
 }
 
-double RateOf(const media::MediaInfo& info) {
-  return info.video->average_fps > 0 ? info.video->average_fps : 1.0;
-}
+double RateOf(const media::MediaInfo& info) { return info.video->average_fps > 0 ? info.video->average_fps : 1.0; }
 
 // Pictures and sound of a file.
 StatusOr<Video> Components(NodeContext& ctx, const Video& video) {

@@ -568,9 +568,7 @@ class Session::Impl::Host : public ExecutorHost {
   Host(Impl& session, Attempt& attempt) : session_(session), attempt_(attempt), sizes_(BlobsOf(attempt.lease)) {}
 
   StatusOr<std::shared_ptr<const std::string>> Blob(const std::string& hash) override { return Fetch(hash, true); }
-  StatusOr<std::shared_ptr<const std::string>> BlobOnce(const std::string& hash) override {
-    return Fetch(hash, false);
-  }
+  StatusOr<std::shared_ptr<const std::string>> BlobOnce(const std::string& hash) override { return Fetch(hash, false); }
   StatusOr<std::shared_ptr<const std::string>> Fetch(const std::string& hash, bool keep) {
     const auto size = sizes_.find(hash);
     if (size == sizes_.end()) return InvalidArgument("blob ", hash, " is not of this task");

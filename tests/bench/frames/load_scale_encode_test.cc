@@ -34,9 +34,9 @@ TEST_CASE("frames a second of load, scale and encode against ffmpeg") {
     const std::string clip = cluster.dir() / "input/clip.mp4";
     std::ofstream(clip, std::ios::binary) << MakeClip(kFrames, kWidth, kHeight, false);
     StartAttached(cluster, "a");
-    const std::string command =
-        Cat("ffmpeg -v error -y -i ", clip, " -vf scale=", 2 * kWidth, ":", 2 * kHeight,
-            ":flags=bicubic -c:v libx264 -preset medium -crf 19 -threads 4 -pix_fmt yuv420p ", cluster.dir() / "out.mp4");
+    const std::string command = Cat("ffmpeg -v error -y -i ", clip, " -vf scale=", 2 * kWidth, ":", 2 * kHeight,
+                                    ":flags=bicubic -c:v libx264 -preset medium -crf 19 -threads 4 -pix_fmt yuv420p ",
+                                    cluster.dir() / "out.mp4");
     std::vector<double> ours, theirs;
     for (int round = 0; round < kRounds; ++round) {  // in turns, so that the machine's load falls on both
       const auto begin = bench::Clock::now();
@@ -48,8 +48,9 @@ TEST_CASE("frames a second of load, scale and encode against ffmpeg") {
       ours.push_back(kFrames / job.seconds());
     }
     char note[200];
-    std::snprintf(note, sizeof note, "%d frames of %dx%d to %dx%d, H.264 medium, medians of %d: %.0f against %.0f frames/s",
-                  kFrames, kWidth, kHeight, 2 * kWidth, 2 * kHeight, kRounds, bench::Median(ours), bench::Median(theirs));
+    std::snprintf(note, sizeof note,
+                  "%d frames of %dx%d to %dx%d, H.264 medium, medians of %d: %.0f against %.0f frames/s", kFrames,
+                  kWidth, kHeight, 2 * kWidth, 2 * kHeight, kRounds, bench::Median(ours), bench::Median(theirs));
     const double ratio = bench::Median(ours) / bench::Median(theirs);
     if (mode == std::string("auto"))
       CHECK(bench::Report("load, scale, encode against ffmpeg", ratio, "x", bench::Side::kAtLeast, 0.7, note));

@@ -348,8 +348,8 @@ TEST_CASE("frames without windows told are made window by window, when the sink 
   CHECK(result->files[0].bytes == "a'b'c'd'e'f'g'h'i'j'");
   CHECK(result->files[0].node_id == "4");
   CHECK(result->files[0].prefix == "-1 windows");
-  CHECK(ran == std::vector<std::string>{"1", "2@0", "3", "4+", "2@3", "3", "4+", "2@6", "3", "4+", "2@9", "3", "4+",
-                                        "2@10"});
+  CHECK(ran ==
+        std::vector<std::string>{"1", "2@0", "3", "4+", "2@3", "3", "4+", "2@6", "3", "4+", "2@9", "3", "4+", "2@10"});
   CHECK(executor.cache_nodes() == 1);  // the handle
   // Again from the beginning.
   Fragment twice = Make(kFilm, {}, {"4"});

@@ -87,9 +87,9 @@ inline Catalog TestCatalog() {
   rest.outputs[0] = {"extent", "STRING"};
   DeclareFrames(video, {.role = "source"});
   for (const NodeSpec& spec : {video, open, rest}) catalog.Add(spec);
-  NodeSpec window = MakeSpec(
-      "FrameWindow", {{"source", "FRAME_FILE"}, {"image", "IMAGE"}, {"start", "INT"}, {"count", "INT"}},
-      {"IMAGE", "INT"});
+  NodeSpec window =
+      MakeSpec("FrameWindow", {{"source", "FRAME_FILE"}, {"image", "IMAGE"}, {"start", "INT"}, {"count", "INT"}},
+               {"IMAGE", "INT"});
   window.internal = true;
   catalog.Add(window);
   NodeSpec batch = MakeSpec("FrameBatch", {{"images", "IMAGE"}}, {"IMAGE"});
@@ -105,13 +105,13 @@ inline Catalog TestCatalog() {
   NodeSpec create = MakeSpec("Create", {{"images", "IMAGE"}, {"audio", "AUDIO"}}, {"VIDEO"});
   DeclareFrames(create, {.role = "pass", .input = "images"});
   catalog.Add(create);
-  NodeSpec combine = MakeSpec(
-      "Combine", {{"images", "IMAGE"}, {"audio", "AUDIO"}, {"format", "STRING"}, {"pingpong", "BOOLEAN"}}, {});
+  NodeSpec combine =
+      MakeSpec("Combine", {{"images", "IMAGE"}, {"audio", "AUDIO"}, {"format", "STRING"}, {"pingpong", "BOOLEAN"}}, {});
   DeclareFrames(combine, {.role = "sink",
-                              .input = "images",
-                              .encoding = "rounded",
-                              .floats_if = {{"format", {"deep"}}},
-                              .replays_if = "pingpong"});
+                          .input = "images",
+                          .encoding = "rounded",
+                          .floats_if = {{"format", {"deep"}}},
+                          .replays_if = "pingpong"});
   combine.output_node = true;
   catalog.Add(combine);
   NodeSpec save_video = MakeSpec("SaveVideo", {{"video", "VIDEO"}}, {});

@@ -1,7 +1,8 @@
 // Chains that frames go through in windows. docs/frames.md.
+#include "common/graph/frames.h"
+
 #include <catch2/catch.hpp>
 
-#include "common/graph/frames.h"
 #include "master/planner/planner.h"
 #include "tests/unit/planner/catalog_for_tests.h"
 
@@ -55,8 +56,9 @@ TEST_CASE("frames: what a network enlarges goes in windows that are tasks; the s
   REQUIRE(sink.bindings.size() == 2);
   for (const Binding& binding : sink.bindings) {
     CHECK(binding.gather == (binding.input == "images"));
-    CHECK(binding.sources == std::vector<Source>{binding.input == "images" ? Source{stream.id, 0}
-                                                                           : Source{shared.id, 1 - stream.extent->output}});
+    CHECK(binding.sources == std::vector<Source>{binding.input == "images"
+                                                     ? Source{stream.id, 0}
+                                                     : Source{shared.id, 1 - stream.extent->output}});
   }
   CHECK(ExplainPlan(plan).find("stream " + stream.id) != std::string::npos);
 }
