@@ -48,6 +48,7 @@ struct Requirements {
 struct TaskSpec {
   std::string id;     // unique in the job
   std::string label;  // for people: "replica 2"
+  std::string kind;   // what its cost depends on, as far as the prompt tells; no part of the digest
   Json nodes = Json::object();
   std::vector<Binding> bindings;
   std::vector<Wanted> wanted;
@@ -74,7 +75,7 @@ struct Plan {
   std::string compat;  // "reference" or "documented"
   std::vector<TaskSpec> tasks;
   std::vector<StageSpec> stages;
-  /// Hash over everything above: a restart continues a job only under the same plan.
+  /// Hash over everything above but `kind`: a restart continues a job only under the same plan.
   std::string Digest() const;
 };
 
