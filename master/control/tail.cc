@@ -8,7 +8,8 @@
 namespace atelier {
 namespace {
 
-constexpr size_t kCandidatesMax = 64;  // looked at for one idle worker
+constexpr size_t kCandidatesMax = 64;      // looked at for one idle worker
+constexpr double kUntestedSeconds = 1e6;  // an end that is not known
 
 }  // namespace
 
@@ -29,6 +30,8 @@ std::vector<Control::Candidate> Control::Candidates(double now) {
         chain = (job.stages.at(task.stage).urgency[static_cast<size_t>(task.tile)] - 1) *
                 speeds_.Seconds(busy.speed, task.kind).value_or(0);
       const bool runs = i == running || task.attempts[0].running;
+      // On a worker of which nothing is known it may take any time.
+      if (runs && !speeds_.Tested(busy.speed, task.kind)) ends = std::max(ends, now + kUntestedSeconds);
       if (runs ? options_.copy_tail : options_.steal_queued) all.push_back({ends, ends + chain, runs, &job, &task, name});
     }
   }

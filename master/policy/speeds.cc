@@ -28,19 +28,8 @@ int SpeedBook::Worker(const std::string& name, const std::string& device) {
     workers_.push_back({name, "", 0, false, {}, 0, clock_});
   }
   Rated& worker = workers_[static_cast<size_t>(it->second)];
-  if (worker.device != device) {  // new, or on other hardware now
-    worker.device = device;
-    if (!worker.rated) {
-      double sum = 0;
-      int alike = 0;
-      for (const Rated& other : workers_) {
-        if (!other.rated || other.device != device || device.empty()) continue;
-        sum += other.factor;
-        ++alike;
-      }
-      if (alike > 0) worker.factor = sum / alike;
-    }
-  }
+  if (worker.device != device) ++version_;  // new, or on other hardware now
+  worker.device = device;
   return it->second;
 }
 
@@ -112,6 +101,9 @@ void SpeedBook::Observe(int worker, int kind, double seconds, bool rough) {
     ++of.known;
     of.sum += std::log(entry.seconds) - rated.factor;
     ++version_;
+    for (size_t w = 0; of.known == 2 && w < of.by_worker.size(); ++w)  // who was alone can be compared now
+      if (w != static_cast<size_t>(worker) && of.by_worker[w].seconds > 0 && !workers_[w].rated)
+        workers_[w].rated = true;
   } else {
     if (rough && !entry.rough) return;  // what is known is better
     entry.seconds = static_cast<float>(entry.rough ? fresh : Mix(before, fresh));
@@ -167,6 +159,12 @@ bool SpeedBook::Measured(int worker, int kind) const {
   return entry != nullptr && entry->seconds > 0 && !entry->rough;
 }
 
+bool SpeedBook::Tested(int worker, int kind) const {
+  if (worker == kNone) return false;
+  const Entry* entry = Find(worker, kind);
+  return (entry != nullptr && entry->seconds > 0) || workers_[static_cast<size_t>(worker)].rated;
+}
+
 std::optional<double> SpeedBook::Gap(int worker, int kind) const {
   if (kind == kNone) return std::nullopt;
   const Entry* entry = Find(worker, kind);
@@ -211,7 +209,24 @@ double SpeedBook::Base(int kind) const {
   return count == 0 ? 1.0 : std::exp(sum / count);
 }
 
-double SpeedBook::Factor(int worker) const { return worker == kNone ? 0 : workers_[static_cast<size_t>(worker)].factor; }
+double SpeedBook::Factor(int worker) const {
+  if (worker != kNone && workers_[static_cast<size_t>(worker)].rated)
+    return workers_[static_cast<size_t>(worker)].factor;
+  if (slowest_of_ != version_) {
+    slowest_.clear();
+    slowest_of_ = version_;
+    for (const Rated& one : workers_) {
+      if (!one.rated) continue;
+      for (const std::string& device : {one.device, std::string()}) {
+        const auto [it, added] = slowest_.emplace(device, one.factor);
+        if (!added) it->second = std::max(it->second, one.factor);
+      }
+    }
+  }
+  auto it = worker == kNone ? slowest_.end() : slowest_.find(workers_[static_cast<size_t>(worker)].device);
+  if (it == slowest_.end()) it = slowest_.find("");
+  return it == slowest_.end() ? 0 : it->second;
+}
 
 Json SpeedBook::ToJson() const {
   Json json{{"workers", Json::array()}, {"kinds", Json::array()}, {"loads", Json::array()}};

@@ -26,8 +26,7 @@ class SpeedBook {
   static constexpr size_t kKindsMax = 1024;
   static constexpr size_t kWorkersMax = 4096;
 
-  /// The number of a worker, which stays. `device` is what people call its hardware: a worker never seen before begins
-  /// with the factor of others on the same.
+  /// The number of a worker, which stays. `device` is what people call its hardware.
   int Worker(const std::string& name, const std::string& device);
   /// The number of a kind; it stays until as many Release()s. When kKindsMax are in use: kNone.
   int Acquire(const std::string& key);
@@ -49,6 +48,8 @@ class SpeedBook {
   std::optional<double> SecondsOf(int worker, const std::string& key) const;
   /// Whether this worker has done this kind and its figure is not rough.
   bool Measured(int worker, int kind) const;
+  /// Whether Seconds() rests on anything that this worker did.
+  bool Tested(int worker, int kind) const;
   /// The longest usual time between two steps; of a worker that has not done this kind, estimated from others.
   std::optional<double> Gap(int worker, int kind) const;
   /// Seconds of loading: learned, else the mean of other workers, else 0.
@@ -57,7 +58,8 @@ class SpeedBook {
   double Transfer(int worker, uint64_t bytes) const;
   /// Seconds of the kind on a worker of factor 1; of one that nobody has done: of the mean kind, or 1.
   double Base(int kind) const;
-  /// log of how many times slower than the mean a worker is.
+  /// log of how many times slower than the mean a worker is. Of one that has shared no kind with others: as slow as the
+  /// slowest on the same device, else of all, so that nobody waits for it.
   double Factor(int worker) const;
   /// Grows when some answer has changed by more than 2 %.
   uint64_t version() const { return version_; }
@@ -101,6 +103,8 @@ class SpeedBook {
   std::map<std::string, int> worker_ids_;
   std::map<std::string, std::map<int, double>> loads_;  // models -> worker -> seconds
   uint64_t version_ = 1, clock_ = 0;
+  mutable std::map<std::string, double> slowest_;  // by device, "": of all
+  mutable uint64_t slowest_of_ = 0;                // version_ of slowest_
 };
 
 }  // namespace atelier

@@ -416,6 +416,31 @@ double EqualSplit(const Scenario& scenario) {
   });
 }
 
+double EarliestFinish(const Scenario& scenario) {
+  const SimJob& job = scenario.jobs[0];
+  const auto waits = Waits(job);
+  std::vector<int> urgency(waits.size(), 1);
+  for (size_t t = waits.size(); t-- > 0;)
+    for (const int earlier : waits[t])
+      urgency[static_cast<size_t>(earlier)] = std::max(urgency[static_cast<size_t>(earlier)], urgency[t] + 1);
+  std::vector<size_t> order(waits.size());
+  for (size_t t = 0; t < order.size(); ++t) order[t] = t;
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return urgency[a] > urgency[b]; });
+  std::vector<double> ends(waits.size(), 0), free(scenario.workers.size(), 0);
+  double last = 0;
+  for (const size_t t : order) {
+    double ready = 0;
+    for (const int earlier : waits[t]) ready = std::max(ready, ends[static_cast<size_t>(earlier)]);
+    size_t best = 0;
+    const auto end = [&](size_t w) { return std::max(free[w], ready) + job.work * scenario.workers[w].tile_seconds; };
+    for (size_t w = 1; w < free.size(); ++w)
+      if (end(w) < end(best)) best = w;
+    ends[t] = free[best] = end(best);
+    last = std::max(last, ends[t]);
+  }
+  return last;
+}
+
 double PlainPull(const Scenario& scenario) {
   return ListSchedule(scenario,
                       [](size_t, const std::set<int>& ready) { return ready.empty() ? -1 : *ready.begin(); });

@@ -73,6 +73,8 @@ double LowerBound(const Scenario& scenario);
 double WholeTilesBound(const Scenario& scenario);
 /// Each worker gets the same number of tiles beforehand (in the order of tiles, whole waves of what is ready).
 double EqualSplit(const Scenario& scenario);
+/// Tile after tile, the longest chain first, each to the worker that ends it soonest (HEFT), all speeds known.
+double EarliestFinish(const Scenario& scenario);
 /// Each worker takes the next ready tile whenever it is free.
 double PlainPull(const Scenario& scenario);
 

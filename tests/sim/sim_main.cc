@@ -48,7 +48,8 @@ struct Options {
 };
 
 void Mixes(const Options& options, const char* order, const char* mode, uint64_t runs, Checks& checks) {
-  Column ours{"ours", {}}, pull{"plain pull", {}}, equal{"equal split", {}}, whole{"best with whole tiles", {}},
+  Column ours{"ours", {}}, pull{"plain pull", {}}, equal{"equal split", {}}, heft{"earliest finish beforehand", {}},
+      whole{"best with whole tiles", {}},
       against{"ours against that best", {}};
   std::vector<Column> bands = {{"8 to 12 tiles a worker", {}}, {"12 to 24", {}}, {"24 to 64", {}}},
                       best = {{"  best with whole tiles", {}}, {"  best with whole tiles", {}}, {"  best with whole tiles", {}}};
@@ -61,6 +62,7 @@ void Mixes(const Options& options, const char* order, const char* mode, uint64_t
     const double least = free ? std::max(bound, WholeTilesBound(mix)) : bound;
     const double tiles = mix.jobs[0].columns * mix.jobs[0].rows / static_cast<double>(mix.workers.size());
     ours.values.push_back(took / bound);
+    heft.values.push_back(EarliestFinish(mix) / bound);
     pull.values.push_back(PlainPull(mix) / bound);
     equal.values.push_back(EqualSplit(mix) / bound);
     whole.values.push_back(least / bound);
@@ -69,15 +71,15 @@ void Mixes(const Options& options, const char* order, const char* mode, uint64_t
     bands[band].values.push_back(took / bound);
     best[band].values.push_back(least / bound);
     if (options.verbose)
-      std::printf("seed %llu: %zu workers, %dx%d tiles, %.3f s, bound %.3f, whole tiles %.3f, pull %.3f, leases %lld, "
+      std::printf("seed %llu: %zu workers, %dx%d tiles, %.3f s, bound %.3f, whole tiles %.3f, heft %.3f, pull %.3f, leases %lld, "
                   "copies %lld %s%s\n",
                   static_cast<unsigned long long>(seed), mix.workers.size(), mix.jobs[0].columns, mix.jobs[0].rows,
-                  took, bound, least, PlainPull(mix), static_cast<long long>(outcome.leases),
+                  took, bound, least, heft.values.back() * bound, pull.values.back() * bound, static_cast<long long>(outcome.leases),
                   static_cast<long long>(outcome.copies), outcome.errors[0].c_str(), outcome.why.c_str());
   }
   const std::string title = std::string("makespan / lower bound, ") + order +
                             (std::strcmp(order, "exact") == 0 ? std::string(", ") + mode : "");
-  std::vector<Column> columns = {ours, pull, equal};
+  std::vector<Column> columns = {ours, heft, pull, equal};
   if (std::strcmp(order, "independent") == 0) {
     columns.push_back(whole);
     columns.push_back(against);
