@@ -8,7 +8,7 @@
 namespace atelier {
 namespace {
 
-constexpr int kFailuresInRowMax = 3;        // of a worker, in tasks that others complete
+constexpr int kFailuresInRowMax = 3;         // of a worker, in tasks that others complete
 constexpr uint64_t kTellingBytes = 1 << 20;  // a transfer of less says nothing about the line
 
 }  // namespace
@@ -45,8 +45,7 @@ Effects Control::TaskProgress(const std::string& worker, const std::string& wire
   attempt->step = step;
   attempt->total = total;
   if (step > attempt->first_step && total > 0 && !attempt->copy && !speeds_.Measured(from.speed, task.kind)) {
-    const double each =
-        static_cast<double>(now_ms - attempt->first_step_ms) / 1000 / (step - attempt->first_step);
+    const double each = static_cast<double>(now_ms - attempt->first_step_ms) / 1000 / (step - attempt->first_step);
     speeds_.Observe(from.speed, task.kind, each * total, true);  // the best there is until it ends
   }
   Expect(from, static_cast<double>(now_ms) / 1000);
@@ -144,6 +143,14 @@ Effects Control::TaskFailed(const std::string& worker, const std::string& wire_i
     if (out_of_memory && it != workers_.end() && task.kind != SpeedBook::kNone) {
       FleetChanged(it->second);
       it->second.too_large.insert(task.kind);
+      // What is too large for all was no matter of this worker.
+      const bool everywhere = std::all_of(workers_.begin(), workers_.end(), [&](const auto& one) {
+        return !one.second.connected || !one.second.enabled || one.second.too_large.contains(task.kind);
+      });
+      for (auto& [name, one] : workers_) {
+        if (!everywhere || one.too_large.erase(task.kind) == 0) continue;
+        FleetChanged(one);
+      }
     }
     Requeue(*found.job, task, out, now_ms);
   }
@@ -197,7 +204,8 @@ void Control::Learn(const Task& task, const Attempt& attempt, double seconds, do
   if (attempt.cold) {
     // Weights are also brought in while the task runs: load_seconds is the least of it.
     if (speeds_.Measured(worker.speed, task.kind))
-      speeds_.ObserveLoad(worker.speed, task.models, std::max(0.0, seconds - *speeds_.Seconds(worker.speed, task.kind)));
+      speeds_.ObserveLoad(worker.speed, task.models,
+                          std::max(0.0, seconds - *speeds_.Seconds(worker.speed, task.kind)));
     else
       speeds_.ObserveLoad(worker.speed, task.models, load_seconds);
     worker.cold = {task.kind, seconds};
@@ -215,7 +223,9 @@ Effects Control::Tick(int64_t now_ms) {
   Effects out;
   for (auto& [name, worker] : workers_) {
     if (!worker.connected || worker.held.empty()) continue;
-    const auto& [job_id, task_id] = worker.held[RunningOf(worker)];
+    const size_t running = RunningOf(worker);
+    if (running == worker.held.size()) continue;
+    const auto& [job_id, task_id] = worker.held[running];
     Task& first = jobs_.at(job_id).tasks.at(task_id);
     for (Attempt& attempt : first.attempts) {  // what waited behind another task runs now
       if (attempt.worker != name || attempt.running) continue;
@@ -239,10 +249,10 @@ void Control::FindHung(Job& job, const std::string& task_id, Task& task, Effects
     const Attempt attempt = task.attempts[i];
     Worker& worker = workers_[attempt.worker];
     const bool stepping = attempt.step > 0 && attempt.step < attempt.total;
-    const std::optional<double> learned =
-        stepping ? speeds_.Gap(worker.speed, task.kind)
-        : !attempt.cold && speeds_.Measured(worker.speed, task.kind) ? speeds_.Seconds(worker.speed, task.kind)
-                                                                     : std::nullopt;
+    const std::optional<double> learned = stepping ? speeds_.Gap(worker.speed, task.kind)
+                                          : !attempt.cold && speeds_.Measured(worker.speed, task.kind)
+                                              ? speeds_.Seconds(worker.speed, task.kind)
+                                              : std::nullopt;
     int64_t limit = options_.first_step_ms_max;
     if (learned) limit = std::min(limit, policy::HungAfterMs(*learned, options_.hung_factor, options_.hung_ms_min));
     if (attempt.lost || !attempt.running || now_ms - attempt.progress_ms <= limit) {

@@ -104,9 +104,18 @@ Effects Control::CancelJob(const std::string& id, int64_t now_ms) {
 void Control::ForgetJob(const std::string& id) {
   auto it = jobs_.find(id);
   if (it == jobs_.end()) return;
+  std::set<int> kinds;
   for (const auto& [task_id, task] : it->second.tasks) {
     speeds_.Release(task.kind);
-    seats_.erase(task.kind);
+    kinds.insert(task.kind);
+  }
+  for (const int kind : kinds) {  // the number may mean another kind from now on
+    seats_.erase(kind);
+    for (auto& [name, worker] : workers_) {
+      worker.fits.erase(kind);
+      worker.too_large.erase(kind);
+      if (worker.cold.first == kind) worker.cold = {SpeedBook::kNone, 0};
+    }
   }
   shares_.Leave(it->second.submitter);
   jobs_.erase(it);
@@ -134,7 +143,10 @@ void Control::Count(Job& job, const Task& task, TaskState state, int by) {
       set.erase(value);
   };
   if (state == TaskState::kDone) job.done += static_cast<size_t>(by);
-  if (state == TaskState::kReady) put(job.ready, task.rank);
+  if (state == TaskState::kReady) {
+    put(job.ready, task.rank);
+    NoteReady(job);
+  }
   if (state == TaskState::kWaiting && !tile) put(job.waiting, task.place);
   if (state != TaskState::kReady && !(state == TaskState::kWaiting && tile)) return;
   if (tile) job.stages.at(task.stage).open += by;
@@ -159,6 +171,7 @@ void Control::Fail(Job& job, const std::string& message, JobState state, Effects
   if (job.ended() || !Become(job.state, state, job.id, out)) return;
   job.error = message;
   job.ready.clear();
+  NoteReady(job);
   for (auto& [id, task] : job.tasks) {
     for (const Attempt& attempt : task.attempts) {
       if (!attempt.lost) out.push_back(effect::SendCancel{attempt.worker, WireId(job.id, id), attempt.number, message});
@@ -219,9 +232,10 @@ Blob Control::ResultOf(const Job& job, const Source& source) const {
 }
 
 bool Control::BindingsDone(const Job& job, const std::vector<Binding>& bindings) const {
-  for (const Binding& binding : bindings)
-    for (const Source& source : binding.sources)
-      if (!IsDone(job, source.task)) return false;
+  // From the end: what was planned last is mostly done last, and a thousand replicas are asked for at each result.
+  for (auto binding = bindings.rbegin(); binding != bindings.rend(); ++binding)
+    for (auto source = binding->sources.rbegin(); source != binding->sources.rend(); ++source)
+      if (!IsDone(job, source->task)) return false;
   return true;
 }
 

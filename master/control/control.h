@@ -35,9 +35,9 @@ struct ControlOptions {
   int64_t hung_ms_min = 10'000;         // never called hung sooner
   double hung_factor = 3.0;             // times the learned gap between steps of the same kind of task
   int attempts_max = 6;
-  int poison_workers = 2;    // a task that kills so many different workers fails its job
-  bool steal_queued = true;  // a task queued behind another goes to an idle worker
-  bool copy_tail = true;     // an idle worker that would end a running task sooner tries it as well
+  int poison_workers = 2;                // a task that kills so many different workers fails its job
+  bool steal_queued = true;              // a task queued behind another goes to an idle worker
+  bool copy_tail = true;                 // an idle worker that would end a running task sooner tries it as well
   std::map<std::string, double> shares;  // weights of submitters; others have 1
 };
 
@@ -154,7 +154,7 @@ struct Job {
   std::map<std::string, Blob> inputs;
   std::map<std::string, Task> tasks;
   std::map<std::string, Stage> stages;
-  std::vector<std::string> task_order;  // leasing order; tiles of one canvas go by urgency first
+  std::vector<std::string> task_order;              // leasing order; tiles of one canvas go by urgency first
   std::set<std::tuple<size_t, int, size_t>> ready;  // ranks of ready tasks, in leasing order
   std::set<size_t> waiting;                         // places of waiting tasks that are no tiles
   size_t done = 0;                                  // tasks
@@ -179,12 +179,12 @@ struct Worker {
   uint64_t tasks_done = 0;
   int failures_in_row = 0;  // tasks that others may complete
   // What the policy goes by; seconds of now_ms / 1000.
-  double run_ends = 0, free_at = 0;                // of the task that runs, of all that it holds
-  std::deque<std::string> loaded;                  // models in its memory, as far as is known: the latest first
-  std::pair<int, double> cold{-1, 0};              // kind and seconds of the last task that had to load
-  std::unordered_map<int, bool> fits;              // kinds, while catalogue, inventory and limits stay
-  std::set<int> too_large;                         // kinds for which its memory was too small
-  std::unordered_set<std::string> blobs;           // it has them, as far as is known
+  double run_ends = 0, free_at = 0;       // of the task that runs, of all that it holds
+  std::deque<std::string> loaded;         // models in its memory, as far as is known: the latest first
+  std::pair<int, double> cold{-1, 0};     // kind and seconds of the last task that had to load
+  std::unordered_map<int, bool> fits;     // kinds, while catalogue, inventory and limits stay
+  std::set<int> too_large;                // kinds for which its memory was too small
+  std::unordered_set<std::string> blobs;  // it has them, as far as is known
   std::deque<std::pair<std::string, uint64_t>> blob_order;
   uint64_t blob_bytes = 0;
 };
@@ -292,6 +292,7 @@ class Control {
   void FleetChanged(Worker& worker);
   void SetCredit(Worker& worker, uint32_t credit);
   void Schedule(Effects& out, int64_t now_ms);
+  void NoteReady(Job& job);
   std::vector<Job*> JobsByTurn();
   bool GiveOne(std::vector<Job*>& jobs, Worker& worker, Effects& out, int64_t now_ms);
   Task* Pick(Job& job, Worker& worker, const std::vector<Job*>* others, double now);
@@ -336,7 +337,9 @@ class Control {
   std::map<std::string, Job> jobs_;
   std::map<std::string, Worker> workers_;
   std::map<std::string, Worker*> hungry_;  // connected ones that have credit
-  std::map<int, Seats> seats_;             // by kind
+  /// Jobs with ready tasks: by falling priority and submitter, then in order of acceptance.
+  std::map<std::pair<int, std::string>, std::map<uint64_t, Job*>> ready_jobs_;
+  std::map<int, Seats> seats_;  // by kind
   uint64_t fleet_version_ = 1;
   uint64_t next_attempt_ = 1;
   uint64_t next_sequence_ = 1;

@@ -1,6 +1,7 @@
 // Who gets what: the part of the reducer that leases ready tasks. The rules are in master/policy.
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -11,12 +12,15 @@
 namespace atelier {
 namespace {
 
-constexpr int kLookedAtMax = 256;             // ready tasks of one job, for one worker
-constexpr double kUnknownSeconds = 10;        // of a task whose kind nobody has done
-constexpr double kSeatsOldSeconds = 0.25;     // of a large fleet: how old its order by speed may be
+constexpr int kLookedAtMax = 256;          // ready tasks of one job, for one worker
+constexpr int kNothingRefused = -2;        // no kind
+constexpr size_t kWorkerSlots = 2;         // that a worker has (docs/protocol.md)
+constexpr double kUnknownSeconds = 10;     // of a task whose kind nobody has done
+constexpr double kSeatsOldSeconds = 0.25;  // of a large fleet: how old its order by speed may be
 constexpr size_t kLargeFleet = 64;
 constexpr uint64_t kBlobBytesKept = 512 << 20;  // half of what a worker keeps, so that what is counted on is there
 constexpr size_t kLoadedKept = 8;
+constexpr int kJobsOfOneMax = 8;        // jobs of one submitter and priority that are looked at
 constexpr double kFetchMatters = 0.02;  // of a task's seconds
 
 }  // namespace
@@ -44,6 +48,16 @@ std::string Control::UnfitKind(const Worker& worker, const Task& task) const {
         !std::binary_search(files->second.begin(), files->second.end(), name))
       return Cat("has no file \"", name, "\" in its folder ", folder);
   }
+  const auto gib = [](uint64_t bytes) {
+    char text[32];
+    std::snprintf(text, sizeof text, "%.1f GiB", static_cast<double>(bytes) / (1 << 30));
+    return std::string(text);
+  };
+  const uint64_t needed = task.spec.needs.model_bytes, limit = worker.info.models_bytes_max;
+  if (worker.info.memory_bytes > 0 && needed > worker.info.memory_bytes)
+    return Cat("has ", gib(worker.info.memory_bytes), " of memory, its largest model needs about ", gib(needed));
+  if (limit > 0 && needed > limit)
+    return Cat("may load ", gib(limit), " of models, the largest needs about ", gib(needed));
   if (task.kind != SpeedBook::kNone && worker.too_large.contains(task.kind))
     return "ran out of memory over a task of the same size";
   return "";
@@ -60,6 +74,8 @@ bool Control::Fits(Worker& worker, const Task& task) {
 
 // ---- estimates ----
 
+// A worker asks for the next task when a node has ended, before its result is here: what it holds beyond its slots is
+// on its way.
 size_t Control::RunningOf(const Worker& worker) const {
   size_t running = 0;
   for (size_t i = 0; i < worker.held.size(); ++i) {
@@ -67,23 +83,25 @@ size_t Control::RunningOf(const Worker& worker) const {
     for (const Attempt& attempt : task.attempts)
       if (attempt.worker == worker.info.name && attempt.running) running = i;
   }
-  return running;
+  const size_t taken = worker.held.size() + worker.credit;
+  return std::max(running, taken > kWorkerSlots ? std::min(taken - kWorkerSlots, worker.held.size()) : 0);
 }
 
 void Control::Expect(Worker& worker, double now) {
   worker.run_ends = worker.free_at = now;
   if (worker.held.empty()) return;
-  for (size_t i = RunningOf(worker); i < worker.held.size(); ++i) {
+  const size_t running = RunningOf(worker);
+  for (size_t i = running; i < worker.held.size(); ++i) {
     const Task& task = jobs_.at(worker.held[i].first).tasks.at(worker.held[i].second);
     const auto attempt = std::find_if(task.attempts.begin(), task.attempts.end(),
                                       [&](const Attempt& a) { return a.worker == worker.info.name; });
     if (attempt == task.attempts.end()) continue;
-    if (worker.free_at > now || i > RunningOf(worker)) {
+    if (i > running) {
       worker.free_at += attempt->expected >= 0 ? attempt->expected : kUnknownSeconds;
       continue;
     }
-    double ends = static_cast<double>(attempt->begun_ms) / 1000 +
-                  (attempt->expected >= 0 ? attempt->expected : kUnknownSeconds);
+    double ends =
+        static_cast<double>(attempt->begun_ms) / 1000 + (attempt->expected >= 0 ? attempt->expected : kUnknownSeconds);
     if (attempt->step > attempt->first_step && attempt->step <= attempt->total) {
       const double each = static_cast<double>(attempt->progress_ms - attempt->first_step_ms) / 1000 /
                           (attempt->step - attempt->first_step);
@@ -96,8 +114,7 @@ void Control::Expect(Worker& worker, double now) {
 }
 
 double Control::LoadSeconds(const Worker& worker, const Task& task) const {
-  if (task.models.empty() ||
-      std::find(worker.loaded.begin(), worker.loaded.end(), task.models) != worker.loaded.end())
+  if (task.models.empty() || std::find(worker.loaded.begin(), worker.loaded.end(), task.models) != worker.loaded.end())
     return 0;
   return speeds_.Load(worker.speed, task.models);
 }
@@ -151,9 +168,9 @@ std::optional<double> Control::EndsAt(const Job& job, const Task& task, const Wo
 
 const std::vector<policy::Seat>& Control::SeatsOf(const Task& task, double now) {
   Seats& kept = seats_[task.kind];
-  const bool fresh = kept.fleet == fleet_version_ &&
-                     (kept.speeds == speeds_.version() ||
-                      (kept.seats.size() > kLargeFleet && now - kept.made < kSeatsOldSeconds));
+  const bool fresh =
+      kept.fleet == fleet_version_ &&
+      (kept.speeds == speeds_.version() || (kept.seats.size() > kLargeFleet && now - kept.made < kSeatsOldSeconds));
   if (fresh) return kept.seats;
   kept = {fleet_version_, speeds_.version(), now, {}};
   for (auto& [name, worker] : workers_) {
@@ -168,11 +185,26 @@ const std::vector<policy::Seat>& Control::SeatsOf(const Task& task, double now) 
 
 // ---- whose turn it is ----
 
+void Control::NoteReady(Job& job) {
+  const std::pair<int, std::string> key(-job.priority, job.submitter);
+  if (!job.ready.empty()) {
+    ready_jobs_[key][job.sequence] = &job;
+    return;
+  }
+  auto it = ready_jobs_.find(key);
+  if (it == ready_jobs_.end()) return;
+  it->second.erase(job.sequence);
+  if (it->second.empty()) ready_jobs_.erase(it);
+}
+
+// Of each submitter the first few: who has many jobs does not make the others' turns slow.
 std::vector<Job*> Control::JobsByTurn() {
   std::vector<std::tuple<int, double, uint64_t, Job*>> order;
-  for (auto& [id, job] : jobs_)
-    if (!job.ready.empty() && !job.ended())
-      order.emplace_back(-job.priority, shares_.Turn(job.submitter), job.sequence, &job);
+  for (const auto& [key, jobs] : ready_jobs_) {
+    int taken = 0;
+    for (auto it = jobs.begin(); it != jobs.end() && taken < kJobsOfOneMax; ++it, ++taken)
+      order.emplace_back(key.first, shares_.Turn(key.second), it->first, it->second);
+  }
   std::sort(order.begin(), order.end());
   std::vector<Job*> jobs;
   for (const auto& entry : order) jobs.push_back(std::get<3>(entry));
@@ -204,8 +236,8 @@ bool Control::MayTake(Job& job, const Task& task, int64_t rank, Worker& worker, 
     }
   }
   const std::vector<policy::Seat>& seats = with_fetching ? *with_fetching : SeatsOf(task, now);
-  const std::optional<double> ends = std::max(worker.free_at, now) + LoadSeconds(worker, task) + *seconds +
-                                     (with_fetching ? fetch : 0);
+  const std::optional<double> ends =
+      std::max(worker.free_at, now) + LoadSeconds(worker, task) + *seconds + (with_fetching ? fetch : 0);
   if (!policy::Takes(seats, &worker, now, *ends, Left(others != nullptr ? *others : std::vector<Job*>{&job}, task)))
     return false;
   if (task.stage.empty() || !job.stages.at(task.stage).chained) return true;
@@ -225,9 +257,11 @@ bool Control::MayTake(Job& job, const Task& task, int64_t rank, Worker& worker, 
 // other workers busy; null: this job alone.
 Task* Control::Pick(Job& job, Worker& worker, const std::vector<Job*>* others, double now) {
   int64_t rank = 0;
-  std::pair<int, int> refused{-2, 0};  // kind and urgency: what comes with the same is refused as well
+  std::pair<int, int> refused{kNothingRefused, 0};  // kind and urgency: what comes with the same is refused as well
+  const bool one_kind = job.open.size() == 1;
   for (const auto& entry : job.ready) {
     if (++rank > kLookedAtMax) break;
+    if (one_kind && refused.first != kNothingRefused && refused.second == std::get<1>(entry)) continue;
     Task& task = job.tasks.at(job.task_order[std::get<2>(entry)]);
     const std::pair<int, int> alike{task.kind, std::get<1>(entry)};
     if (alike == refused || !Fits(worker, task)) continue;

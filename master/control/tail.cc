@@ -8,7 +8,7 @@
 namespace atelier {
 namespace {
 
-constexpr size_t kCandidatesMax = 64;      // looked at for one idle worker
+constexpr size_t kCandidatesMax = 64;     // looked at for one idle worker
 constexpr double kUntestedSeconds = 1e6;  // an end that is not known
 
 }  // namespace
@@ -32,11 +32,11 @@ std::vector<Control::Candidate> Control::Candidates(double now) {
       const bool runs = i == running || task.attempts[0].running;
       // On a worker of which nothing is known it may take any time.
       if (runs && !speeds_.Tested(busy.speed, task.kind)) ends = std::max(ends, now + kUntestedSeconds);
-      if (runs ? options_.copy_tail : options_.steal_queued) all.push_back({ends, ends + chain, runs, &job, &task, name});
+      if (runs ? options_.copy_tail : options_.steal_queued)
+        all.push_back({ends, ends + chain, runs, &job, &task, name});
     }
   }
-  std::stable_sort(all.begin(), all.end(),
-                   [](const Candidate& a, const Candidate& b) { return a.weight > b.weight; });
+  std::stable_sort(all.begin(), all.end(), [](const Candidate& a, const Candidate& b) { return a.weight > b.weight; });
   return all;
 }
 
@@ -55,7 +55,7 @@ void Control::FillIdle(Effects& out, int64_t now_ms) {
     for (auto it = candidates.begin(); it != candidates.end() && ++looked <= kCandidatesMax; ++it) {
       if (!Fits(*worker, *it->task)) continue;
       const std::optional<double> ends = EndsAt(*it->job, *it->task, *worker, now);
-      const bool pays = !ends ? !it->runs
+      const bool pays = !ends      ? !it->runs
                         : it->runs ? policy::WorthCopying(now, *ends, it->ends)
                                    : policy::WorthMoving(now, *ends, it->ends);
       if (!pays) continue;

@@ -11,8 +11,8 @@ void Control::RemoveHeld(const std::string& worker, const std::string& job, cons
   auto it = workers_.find(worker);
   if (it == workers_.end() || std::erase(it->second.held, std::pair(job, task)) == 0) return;
   Worker& from = it->second;
-  if (!from.held.empty()) {  // what waited behind it runs now
-    const auto& [next_job, next_task] = from.held[RunningOf(from)];
+  if (const size_t running = RunningOf(from); running < from.held.size()) {  // what waited behind it runs now
+    const auto& [next_job, next_task] = from.held[running];
     for (Attempt& attempt : jobs_.at(next_job).tasks.at(next_task).attempts) {
       if (attempt.worker != worker || attempt.running) continue;
       attempt.begun_ms = attempt.progress_ms = now_ms;
@@ -134,6 +134,7 @@ Effects Control::WorkerPulls(const std::string& name, uint32_t count, int64_t no
   auto it = workers_.find(name);
   if (it == workers_.end() || !it->second.connected) return out;
   SetCredit(it->second, it->second.credit + std::min<uint32_t>(count, 64));
+  Expect(it->second, static_cast<double>(now_ms) / 1000);
   Schedule(out, now_ms);
   return out;
 }

@@ -7,9 +7,9 @@
 namespace atelier::policy {
 namespace {
 
-constexpr double kSlack = 1e-6;       // seconds; equal ends are equal in spite of rounding
-constexpr double kMovePays = 0.02;    // of what it takes: below that a move is not worth its messages
-constexpr double kCopyPays = 0.1;     // a copy costs a worker's time, and estimates are not exact
+constexpr double kSlack = 1e-6;     // seconds; equal ends are equal in spite of rounding
+constexpr double kMovePays = 0.02;  // of what it takes: below that a move is not worth its messages
+constexpr double kCopyPays = 0.1;   // a copy costs a worker's time, and estimates are not exact
 constexpr double kPaysSeconds = 0.05;
 
 }  // namespace

@@ -42,6 +42,7 @@ struct Wanted {
 struct Requirements {
   std::set<std::string> node_types;
   std::set<std::pair<std::string, std::string>> models;  // folder, name
+  uint64_t model_bytes = 0;  // of the largest of these files, which has to fit at once; 0: not known. Not in the digest
 };
 
 /// A fragment of the graph with its cut inputs and wanted outputs.

@@ -24,8 +24,12 @@ constexpr int kTile = 64;
 constexpr const char* kModel = "m.safetensors";
 
 TileStage PlanJob(const SimJob& job, const TileSplit& split) {
-  const Json settings{{"tile_width", kTile}, {"tile_height", kTile},      {"padding", 8},
-                      {"mask_blur", 4},      {"mode_type", job.mode},      {"seam_fix_mode", "None"},
+  const Json settings{{"tile_width", kTile},
+                      {"tile_height", kTile},
+                      {"padding", 8},
+                      {"mask_blur", 4},
+                      {"mode_type", job.mode},
+                      {"seam_fix_mode", "None"},
                       {"force_uniform_tiles", true}};
   auto stage = PlanTileStage(settings, split, job.order, false, job.columns * kTile, job.rows * kTile);
   ATELIER_CHECK(stage.ok());
@@ -41,7 +45,10 @@ Plan PlanOf(const SimJob& job) {
   auto plan = MakePlan(TiledPrompt(), {"5"}, SimCatalog(), {1, job.order});
   ATELIER_CHECK(plan.ok());
   // Jobs of other work are of another kind.
-  for (StageSpec& stage : plan->stages) stage.tile.kind += Cat("*", job.work);
+  for (StageSpec& stage : plan->stages) {
+    stage.tile.kind += Cat("*", job.work);
+    stage.tile.needs.model_bytes = job.model_bytes;
+  }
   return std::move(*plan);
 }
 
@@ -54,6 +61,7 @@ class World {
     outcome_.errors.resize(scenario.jobs.size());
     open_ = static_cast<int64_t>(scenario.jobs.size());
     outcome_.first_lease_ms.assign(scenario.workers.size(), kNever);
+    outcome_.drained_ms.assign(scenario.workers.size(), kNever);
     workers_.resize(scenario.workers.size());
     ControlOptions options;
     options.hung_ms_min = scenario.hung_ms_min;
@@ -274,9 +282,8 @@ class World {
           if (instances_[w] == instance) Receive(w, held);
         });
       } else if (auto* cancel = std::get_if<effect::SendCancel>(&any)) {
-        In(scenario_.latency_seconds, [this, w = Index(cancel->worker), task = cancel->task, a = cancel->attempt] {
-          Cancel(w, task, a);
-        });
+        In(scenario_.latency_seconds,
+           [this, w = Index(cancel->worker), task = cancel->task, a = cancel->attempt] { Cancel(w, task, a); });
       } else if (auto* open = std::get_if<effect::OpenCanvas>(&any)) {
         At(now_, [this, o = *open] {
           Carry(control_->CanvasOpened(o.job, o.stage, PlanJob(scenario_.jobs[Index(o.job)], o.split).graph, now_));
@@ -287,7 +294,8 @@ class World {
                                   now_));
         });
       } else if (auto* paste = std::get_if<effect::PasteTile>(&any)) {
-        outcome_.picture += Cat(paste->job, ":", paste->tile, "=", paste->pixels.hash, ";");
+        ++outcome_.pasted;
+        ATELIER_CHECK(paste->pixels.size == scenario_.crop_bytes);
       } else if (auto* close = std::get_if<effect::CloseCanvas>(&any)) {
         if (close->keep)
           At(now_, [this, c = *close] { Carry(control_->CanvasClosed(c.job, c.stage, {"canvas", 1000}, now_)); });
@@ -302,6 +310,8 @@ class World {
       } else if (auto* end = std::get_if<effect::EndJob>(&any)) {
         outcome_.errors[Index(end->job)] = end->error;
         --open_;
+      } else if (auto* drain = std::get_if<effect::SendDrain>(&any)) {
+        outcome_.drained_ms[Index(drain->worker)] = now_;
       } else if (std::get_if<effect::Refused>(&any) != nullptr) {
         ++outcome_.refused;
       }
@@ -321,7 +331,8 @@ class World {
 };
 
 // Runs tiles by a rule that names the next tile for a worker that is free (or -1: none now); the end of the last.
-double ListSchedule(const Scenario& scenario, const std::function<int(size_t worker, const std::set<int>& ready)>& next) {
+double ListSchedule(const Scenario& scenario,
+                    const std::function<int(size_t worker, const std::set<int>& ready)>& next) {
   const SimJob& job = scenario.jobs[0];
   std::vector<std::vector<int>> waits = Waits(job);
   std::vector<std::vector<int>> followers(waits.size());
@@ -442,8 +453,7 @@ double EarliestFinish(const Scenario& scenario) {
 }
 
 double PlainPull(const Scenario& scenario) {
-  return ListSchedule(scenario,
-                      [](size_t, const std::set<int>& ready) { return ready.empty() ? -1 : *ready.begin(); });
+  return ListSchedule(scenario, [](size_t, const std::set<int>& ready) { return ready.empty() ? -1 : *ready.begin(); });
 }
 
 }  // namespace atelier::sim

@@ -15,10 +15,10 @@ struct SimWorker {
   double tile_seconds = 1;  // of one tile of work 1
   double load_seconds = 0;  // of the models, before the first tile
   double bytes_per_second = 100e6;
-  double noise = 0;          // each tile takes up to so much of its time more or less
-  bool known = true;         // the master has learned its speed before
-  int64_t joins_ms = 0;      // attaches
-  int64_t dies_ms = kNever;  // its process ends
+  double noise = 0;           // each tile takes up to so much of its time more or less
+  bool known = true;          // the master has learned its speed before
+  int64_t joins_ms = 0;       // attaches
+  int64_t dies_ms = kNever;   // its process ends
   int64_t hangs_ms = kNever;  // makes no more steps, hears nothing
   int64_t drifts_ms = kNever;
   double drift = 1;  // from then on its tiles take so many times longer
@@ -40,23 +40,23 @@ struct Scenario {
   uint64_t seed = 1;
   std::vector<SimWorker> workers;
   std::vector<SimJob> jobs;
-  int steps = 4;                       // of a tile, each told
-  uint64_t crop_bytes = 400'000;       // sent before each tile
-  uint64_t shared_bytes = 0;           // once to each worker
-  double latency_seconds = 0.001;      // one way
+  int steps = 4;                   // of a tile, each told
+  uint64_t crop_bytes = 400'000;   // sent before each tile
+  uint64_t shared_bytes = 0;       // once to each worker
+  double latency_seconds = 0.001;  // one way
   int64_t hung_ms_min = 10'000;
   bool steal = true, copy = true;
 };
 
 struct Outcome {
-  std::vector<double> seconds;         // by job, acceptance to end; < 0: it failed or never ended
-  std::vector<std::string> errors;     // by job
-  std::vector<int64_t> first_lease_ms; // by worker; kNever: none
-  int64_t leases = 0, copies = 0;      // copies: of tasks that had an attempt
-  int64_t lost_seconds = 0;
-  std::string picture;                 // all results in order of pasting, so that runs can be compared
-  std::string why;                     // of the first job that did not end
-  int64_t refused = 0;                 // transitions
+  std::vector<double> seconds;          // by job, acceptance to end; < 0: it failed or never ended
+  std::vector<std::string> errors;      // by job
+  std::vector<int64_t> first_lease_ms;  // by worker; kNever: none
+  int64_t leases = 0, copies = 0;       // copies: of tasks that had an attempt
+  std::vector<int64_t> drained_ms;      // by worker; kNever: not
+  int64_t pasted = 0;                   // tiles
+  std::string why;                      // of the first job that did not end
+  int64_t refused = 0;                  // transitions
 };
 
 /// Runs to the end of all jobs, at most `limit_ms` of the fake clock. Thread: any.

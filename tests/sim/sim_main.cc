@@ -1,5 +1,6 @@
-// scheduler-sim [--runs N] [--seed S] [--verbose]: random mixes against the bounds; docs/scheduler.md has the figures.
-// Run i of a seed is mix S + i, so `--seed S+i --runs 1 --verbose` shows one alone. Status 1 when a target is missed.
+// scheduler-sim [--runs N] [--seed S] [--only mixes|exact|more|storms] [--verbose]: random mixes against the bounds;
+// docs/scheduler.md has the figures. Run i of a seed is mix S + i, so `--seed S+i --runs 1 --verbose` shows one alone.
+// Status 1 when a target is missed.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -38,21 +39,24 @@ struct Column {
 void Print(const char* title, const std::vector<Column>& columns) {
   std::printf("%s\n", title);
   for (const Column& c : columns)
-    std::printf("  %-34s p50 %.3f  p95 %.3f  p99 %.3f  worst %.3f  (%zu runs)\n", c.name.c_str(), Quantile(c.values, 0.5),
-                Quantile(c.values, 0.95), Quantile(c.values, 0.99), Quantile(c.values, 1), c.values.size());
+    std::printf("  %-34s p50 %.3f  p95 %.3f  p99 %.3f  worst %.3f  (%zu runs)\n", c.name.c_str(),
+                Quantile(c.values, 0.5), Quantile(c.values, 0.95), Quantile(c.values, 0.99), Quantile(c.values, 1),
+                c.values.size());
 }
 
 struct Options {
   uint64_t runs = 300, seed = 1;
   bool verbose = false;
+  std::string only;  // "": all parts
 };
 
 void Mixes(const Options& options, const char* order, const char* mode, uint64_t runs, Checks& checks) {
   Column ours{"ours", {}}, pull{"plain pull", {}}, equal{"equal split", {}}, heft{"earliest finish beforehand", {}},
-      whole{"best with whole tiles", {}},
-      against{"ours against that best", {}};
+      whole{"best with whole tiles", {}}, against{"ours against that best", {}};
   std::vector<Column> bands = {{"8 to 12 tiles a worker", {}}, {"12 to 24", {}}, {"24 to 64", {}}},
-                      best = {{"  best with whole tiles", {}}, {"  best with whole tiles", {}}, {"  best with whole tiles", {}}};
+                      best = {{"  best with whole tiles", {}},
+                              {"  best with whole tiles", {}},
+                              {"  best with whole tiles", {}}};
   for (uint64_t i = 0; i < runs; ++i) {
     const uint64_t seed = options.seed + i;
     const Scenario mix = RandomMix(seed, order, mode);
@@ -71,11 +75,13 @@ void Mixes(const Options& options, const char* order, const char* mode, uint64_t
     bands[band].values.push_back(took / bound);
     best[band].values.push_back(least / bound);
     if (options.verbose)
-      std::printf("seed %llu: %zu workers, %dx%d tiles, %.3f s, bound %.3f, whole tiles %.3f, heft %.3f, pull %.3f, leases %lld, "
-                  "copies %lld %s%s\n",
-                  static_cast<unsigned long long>(seed), mix.workers.size(), mix.jobs[0].columns, mix.jobs[0].rows,
-                  took, bound, least, heft.values.back() * bound, pull.values.back() * bound, static_cast<long long>(outcome.leases),
-                  static_cast<long long>(outcome.copies), outcome.errors[0].c_str(), outcome.why.c_str());
+      std::printf(
+          "seed %llu: %zu workers, %dx%d tiles, %.3f s, bound %.3f, whole tiles %.3f, heft %.3f, pull %.3f, leases "
+          "%lld, "
+          "copies %lld %s%s\n",
+          static_cast<unsigned long long>(seed), mix.workers.size(), mix.jobs[0].columns, mix.jobs[0].rows, took, bound,
+          least, heft.values.back() * bound, pull.values.back() * bound, static_cast<long long>(outcome.leases),
+          static_cast<long long>(outcome.copies), outcome.errors[0].c_str(), outcome.why.c_str());
   }
   const std::string title = std::string("makespan / lower bound, ") + order +
                             (std::strcmp(order, "exact") == 0 ? std::string(", ") + mode : "");
@@ -89,9 +95,15 @@ void Mixes(const Options& options, const char* order, const char* mode, uint64_t
     }
   }
   Print(title.c_str(), columns);
+  std::vector<double> beside;
+  for (size_t i = 0; i < ours.values.size(); ++i) beside.push_back(ours.values[i] / heft.values[i]);
+  if (std::strcmp(order, "exact") == 0)
+    checks.AtMost("makespan / earliest finish beforehand, median", Quantile(beside, 0.5), 1.02);
   if (std::strcmp(order, "independent") == 0) {
-    checks.AtMost("makespan / max(work / speed, chain), 95th percentile", Quantile(ours.values, 0.95), 1.05);
-    checks.AtMost("makespan / best with whole tiles, worst", Quantile(against.values, 1), 1.03);
+    // No schedule of whole tiles is better than the second figure: where that is above the target, it is the bound.
+    checks.AtMost("makespan / max(work / speed, chain), 95th percentile", Quantile(ours.values, 0.95),
+                  std::max(1.05, 1.002 * Quantile(whole.values, 0.95)));
+    checks.AtMost("makespan / best with whole tiles, worst", Quantile(against.values, 1), 1.01);
   }
 }
 
@@ -115,13 +127,11 @@ void OneMore(const Options& options, bool known, uint64_t runs, Checks& checks) 
 }
 
 void Storms(const Options& options, uint64_t runs, Checks& checks) {
-  int failed = 0, differ = 0;
+  int failed = 0, wrong = 0;
   int64_t refused = 0, leases = 0, copies = 0;
   for (uint64_t i = 0; i < runs; ++i) {
     const Scenario storm = RandomStorm(options.seed + i);
     const Outcome outcome = Run(storm);
-    Scenario calm = storm;  // the picture of one worker alone
-    calm.workers.resize(1);
     failed += outcome.seconds[0] < 0 ? 1 : 0;
     refused += outcome.refused;
     leases += outcome.leases;
@@ -129,11 +139,12 @@ void Storms(const Options& options, uint64_t runs, Checks& checks) {
     if (options.verbose && outcome.seconds[0] < 0)
       std::printf("seed %llu: %s %s\n", static_cast<unsigned long long>(options.seed + i), outcome.errors[0].c_str(),
                   outcome.why.c_str());
-    (void)differ;
+    wrong += outcome.pasted == storm.jobs[0].columns * storm.jobs[0].rows ? 0 : 1;
   }
   std::printf("storms: %llu runs, %lld leases, %lld copies\n", static_cast<unsigned long long>(runs),
               static_cast<long long>(leases), static_cast<long long>(copies));
   checks.AtMost("storms: jobs that did not end", failed, 0);
+  checks.AtMost("storms: jobs in which not every tile was pasted once", wrong, 0);
   checks.AtMost("storms: refused transitions", static_cast<double>(refused), 0);
 }
 
@@ -145,23 +156,36 @@ int Main(int argc, char** argv) {
       options.runs = number();
     else if (std::strcmp(argv[i], "--seed") == 0)
       options.seed = number();
+    else if (std::strcmp(argv[i], "--only") == 0 && i + 1 < argc)
+      options.only = argv[++i];
     else if (std::strcmp(argv[i], "--verbose") == 0)
       options.verbose = true;
     else
-      return std::fprintf(stderr, "usage: scheduler-sim [--runs N] [--seed S] [--verbose]\n"), 2;
+      return std::fprintf(stderr,
+                          "usage: scheduler-sim [--runs N] [--seed S] [--only mixes|exact|more|storms] [--verbose]\n"),
+             2;
   }
   std::printf("seed %llu (run i is mix seed + i)\n", static_cast<unsigned long long>(options.seed));
   Checks checks;
   const auto begin = Clock::now();
-  Mixes(options, "independent", "Linear", options.runs, checks);
   const uint64_t fewer = (options.runs + 3) / 4;
-  Mixes(options, "exact", "Chess", fewer, checks);
-  Mixes(options, "exact", "Linear", fewer, checks);
-  OneMore(options, true, fewer, checks);
-  OneMore(options, false, fewer, checks);
-  Storms(options, fewer, checks);
+  uint64_t all = 0;
+  const auto part = [&](const char* name, uint64_t runs) {
+    if (!options.only.empty() && options.only != name) return false;
+    all += runs;
+    return true;
+  };
+  if (part("mixes", options.runs)) Mixes(options, "independent", "Linear", options.runs, checks);
+  if (part("exact", 2 * fewer)) {
+    Mixes(options, "exact", "Chess", fewer, checks);
+    Mixes(options, "exact", "Linear", fewer, checks);
+  }
+  if (part("more", 4 * fewer)) {
+    OneMore(options, true, fewer, checks);
+    OneMore(options, false, fewer, checks);
+  }
+  if (part("storms", fewer)) Storms(options, fewer, checks);
   const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
-  const uint64_t all = options.runs + 7 * fewer;
   std::printf("%llu runs of the scheduler in %.1f s: %.0f a minute\n", static_cast<unsigned long long>(all), seconds,
               60 * static_cast<double>(all) / seconds);
   return checks.missed == 0 ? 0 : 1;
