@@ -95,6 +95,23 @@ std::string Write(const ClusterConfig& config, bool documented) {
 
 }  // namespace
 
+std::optional<std::map<std::string, double>> ParseShares(std::string_view text) {
+  std::map<std::string, double> shares;
+  std::istringstream entries{std::string(text)};
+  for (std::string entry; std::getline(entries, entry, ',');) {
+    const size_t equals = entry.rfind('='), begin = entry.find_first_not_of(' ');
+    if (equals == std::string::npos || begin == equals) return std::nullopt;
+    char* end = nullptr;
+    const double weight = std::strtod(entry.c_str() + equals + 1, &end);
+    if (end == entry.c_str() + equals + 1 || !(weight >= 0.01) || weight > 100) return std::nullopt;
+    if (std::string_view(end).find_first_not_of(' ') != std::string_view::npos) return std::nullopt;
+    std::string name = entry.substr(begin, equals - begin);
+    name.erase(name.find_last_not_of(' ') + 1);
+    shares[name] = weight;
+  }
+  return shares;
+}
+
 ClusterConfig DefaultClusterConfig() { return ClusterConfig(); }
 
 StatusOr<ClusterConfig> ParseClusterConfig(std::string_view text, std::string_view name) {

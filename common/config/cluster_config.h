@@ -4,6 +4,8 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -58,10 +60,11 @@ struct ClusterConfig {
 
   struct Scheduling {
     double heartbeat_seconds = 2;  // how often a worker reports
-    double hung_factor = 8;        // a step that takes so many times its learned time is hung
-    double hung_seconds_min = 60;  // but never earlier than this
+    double hung_factor = 3;        // a step that takes so many times its learned time is hung
+    double hung_seconds_min = 30;  // but never earlier than this
     int64_t attempts_max = limits::kAttemptsMax;
     int64_t poison_workers = limits::kPoisonWorkers;
+    std::string shares;                // "NAME=WEIGHT, ...": of submitters; others have 1
     std::string tiles = "exact";       // order of tiled upscales: exact, independent or by-image
     std::string frames = "auto";       // windows of videos: auto, windows or whole
     int64_t window_frames = 0;         // frames of a window; 0: by their size
@@ -103,6 +106,9 @@ struct ClusterConfig {
 
   bool operator==(const ClusterConfig&) const = default;
 };
+
+/// `scheduling.shares` by name; nothing when the text is malformed or a weight is not from 0.01 to 100. Thread: any.
+std::optional<std::map<std::string, double>> ParseShares(std::string_view text);
 
 /// What a master runs with when no file is given. Thread: any.
 ClusterConfig DefaultClusterConfig();

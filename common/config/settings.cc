@@ -204,6 +204,10 @@ std::vector<Setting<ClusterConfig>> MakeRootSettings() {
   s.push_back(
       Live(IntegerSetting<C>("scheduling.poison_workers", In(&C::scheduling, &S::poison_workers),
                              "Different workers that a task may kill before its job fails.", 1, 100, "workers")));
+  s.push_back(Live(TextSetting<C>(
+      "scheduling.shares", In(&C::scheduling, &S::shares),
+      "Weights of submitters when several wait for the same workers, as in alice=2, bob=0.5; all others have 1.",
+      "NAME=WEIGHT, ...; weights 0.01 to 100", [](const std::string& v) { return ParseShares(v).has_value(); })));
   s.push_back(Live(ChoiceSetting<C>(
       "scheduling.tiles", In(&C::scheduling, &S::tiles),
       "Order of tiled upscales. exact: the same picture as one GPU doing tile after tile; independent: all tiles "

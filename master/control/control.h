@@ -14,10 +14,17 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <tuple>
+#include <unordered_map>
+#include <unordered_set>
+#include <utility>
 #include <vector>
 
 #include "common/graph/schema.h"
 #include "master/control/effects.h"
+#include "master/policy/placement.h"
+#include "master/policy/shares.h"
+#include "master/policy/speeds.h"
 #include "master/state/plan.h"
 
 namespace atelier {
@@ -26,16 +33,19 @@ struct ControlOptions {
   uint64_t epoch = 1;                   // grows with every start of the master; the high part of attempt numbers
   int64_t first_step_ms_max = 600'000;  // an attempt without any progress for so long is hung (model loading included)
   int64_t hung_ms_min = 10'000;         // never called hung sooner
-  double hung_factor = 5.0;             // times the longest gap between steps seen for the same kind of task
+  double hung_factor = 3.0;             // times the learned gap between steps of the same kind of task
   int attempts_max = 6;
-  int poison_workers = 2;    // a task that kills so many different workers fails its job
-  bool steal_queued = true;  // a task queued behind another goes to an idle worker
+  int poison_workers = 2;                // a task that kills so many different workers fails its job
+  bool steal_queued = true;              // a task queued behind another goes to an idle worker
+  bool copy_tail = true;                 // an idle worker that would end a running task sooner tries it as well
+  std::map<std::string, double> shares;  // weights of submitters; others have 1
 };
 
 /// What a worker told about itself.
 struct WorkerInfo {
   std::string name, instance, device, device_name, version;
-  uint64_t memory_bytes = 0;
+  uint64_t memory_bytes = 0;      // of the device; 0: not told
+  uint64_t models_bytes_max = 0;  // its own limit for models; 0: none
   std::shared_ptr<const Catalog> catalog;
   std::shared_ptr<const Inventory> inventory;
 };
@@ -51,10 +61,19 @@ struct Attempt {
   uint64_t number = 0;
   std::string worker;
   int64_t started_ms = 0;
+  int64_t begun_ms = 0;     // when it began to run; REQUIRES: running
   int64_t progress_ms = 0;  // last sign of progress
   bool running = false;     // told of progress, or first in its worker's queue
   bool lost = false;        // its worker's stream is gone; the result is still welcome
+  bool told = false;        // of any progress
+  bool alone = false;       // its worker held nothing else when it was leased
+  bool copy = false;        // a second one beside another that runs
+  bool cold = false;        // its models were not loaded there
+  double expected = -1;     // seconds from begin to end, loading included; < 0: not known
+  uint64_t fetched = 0;     // bytes of inputs that its worker did not have
   uint32_t step = 0, total = 0;
+  uint32_t first_step = 0;  // of the present run of steps, with its time
+  int64_t first_step_ms = 0;
 };
 
 enum class TaskState { kWaiting, kReady, kLeased, kDone, kFailed };
@@ -65,7 +84,11 @@ struct Task {
   std::string stage;  // of a tile
   int tile = -1;
   std::string stream;  // of a window of frames
-  size_t place = 0;    // in Job::task_order
+  size_t place = 0;  // in Job::task_order
+  /// Where it stands among the ready ones: its canvas's first place, then urgency, then place.
+  std::tuple<size_t, int, size_t> rank;
+  int kind = SpeedBook::kNone;
+  std::string models;  // all of them in one text; "": none
   TaskState state = TaskState::kWaiting;
   std::vector<Attempt> attempts;  // still welcome
   int attempts_made = 0;
@@ -81,6 +104,10 @@ struct Task {
 /// Whether some attempt's worker is connected. Thread: any.
 bool HasLive(const Task& task);
 
+/// The text under which a task's speed is learned: its models and what its cost depends on. `shape`: of a tile,
+/// StageGraph::Tile::shape. Thread: any.
+std::string TaskKind(const TaskSpec& spec, const std::string& shape);
+
 /// Attempt numbers of one epoch before they would meet the next one's: 16 million.
 inline constexpr int kEpochShift = 24;
 
@@ -89,6 +116,7 @@ inline constexpr int kEpochShift = 24;
 struct StageGraph {
   struct Tile {
     Json hidden;                       // crop and process geometry for the tile node
+    std::string shape;                 // what its cost depends on
     std::vector<int> cut_after;        // must be pasted before this one is cut
     std::vector<int> paste_after_cut;  // must be cut before this one is pasted
     std::vector<int> paste_after;      // must be pasted before this one is pasted
@@ -109,7 +137,9 @@ struct Stage {
   std::vector<Tile> tiles;
   std::vector<std::vector<int>> waits;  // tile -> later tiles that look at it
   std::vector<int> urgency;             // tile -> tiles of the longest chain that begins with it, by cut_after
+  bool chained = false;                 // some urgency is above 1
   size_t pasted = 0;                    // asked for
+  int64_t open = 0;                     // tiles whose tasks are waiting or ready
   Blob result;
 };
 
@@ -136,8 +166,11 @@ struct Job {
   std::map<std::string, Task> tasks;
   std::map<std::string, Stage> stages;
   std::map<std::string, Stream> streams;
-  std::vector<std::string> task_order;  // leasing order; tiles of one canvas go by urgency first
-  std::set<size_t> ready;               // places in task_order
+  std::vector<std::string> task_order;              // leasing order; tiles of one canvas go by urgency first
+  std::set<std::tuple<size_t, int, size_t>> ready;  // ranks of ready tasks, in leasing order
+  std::set<size_t> waiting;                         // places of waiting tasks that are no tiles
+  size_t done = 0;                                  // tasks
+  std::map<int, int64_t> open;  // tasks by kind that nobody has: ready ones, and of tiles the waiting ones too
   std::map<std::string, std::pair<std::vector<Blob>, std::vector<MadeFile>>>
       restored;  // of tiles and windows not yet planned
   std::vector<std::string> output_order;
@@ -150,6 +183,7 @@ struct Job {
 
 struct Worker {
   WorkerInfo info;
+  int speed = SpeedBook::kNone;  // its number in the book
   bool connected = false;
   bool enabled = true;
   bool draining = false;
@@ -157,17 +191,30 @@ struct Worker {
   std::vector<std::pair<std::string, std::string>> held;  // (job, task), in the order of leasing
   uint64_t tasks_done = 0;
   int failures_in_row = 0;  // tasks that others may complete
+  // What the policy goes by; seconds of now_ms / 1000.
+  double run_ends = 0, free_at = 0;       // of the task that runs, of all that it holds
+  std::deque<std::string> loaded;         // models in its memory, as far as is known: the latest first
+  std::pair<int, double> cold{-1, 0};     // kind and seconds of the last task that had to load
+  std::unordered_map<int, bool> fits;     // kinds, while catalogue, inventory and limits stay
+  std::set<int> too_large;                // kinds for which its memory was too small
+  std::unordered_set<std::string> blobs;  // it has them, as far as is known
+  std::deque<std::pair<std::string, uint64_t>> blob_order;
+  uint64_t blob_bytes = 0;
 };
 
 /// REQUIRES of every method: one thread. now_ms: any clock that never goes back.
 class Control {
  public:
-  explicit Control(ControlOptions options) : options_(options) {}
-  /// Bounds and factors from now on; the epoch stays.
+  explicit Control(ControlOptions options, SpeedBook speeds = {})
+      : options_(std::move(options)), speeds_(std::move(speeds)) {
+    shares_.SetWeights(options_.shares);
+  }
+  /// Bounds, factors and shares from now on; the epoch stays.
   void SetOptions(const ControlOptions& options) {
     const uint64_t epoch = options_.epoch;
     options_ = options;
     options_.epoch = epoch;
+    shares_.SetWeights(options_.shares);
   }
 
   /// A job was stored. `restored`: results accepted before a restart, by task (or stage) id.
@@ -199,9 +246,10 @@ class Control {
   Effects TaskProgress(const std::string& worker, const std::string& task, uint64_t attempt, uint32_t step,
                        uint32_t total, int64_t now_ms);
   Effects TaskDone(const std::string& worker, const std::string& task, uint64_t attempt, std::vector<Blob> results,
-                   std::vector<MadeFile> files, double seconds, int64_t now_ms);
+                   std::vector<MadeFile> files, double seconds, int64_t now_ms, double load_seconds = 0);
+  /// `out_of_memory`: other tasks of its kind do not go to this worker any more.
   Effects TaskFailed(const std::string& worker, const std::string& task, uint64_t attempt, const std::string& message,
-                     bool retry_elsewhere, int64_t now_ms);
+                     bool retry_elsewhere, int64_t now_ms, bool out_of_memory = false);
   Effects TaskReturned(const std::string& worker, const std::string& task, uint64_t attempt, int64_t now_ms);
 
   Effects CanvasOpened(const std::string& job, const std::string& stage, StageGraph graph, int64_t now_ms);
@@ -222,6 +270,7 @@ class Control {
 
   const std::map<std::string, Job>& jobs() const { return jobs_; }
   const std::map<std::string, Worker>& workers() const { return workers_; }
+  const SpeedBook& speeds() const { return speeds_; }
   /// Why nothing of this job runs, per worker; empty when something does.
   std::string WhyWaiting(const std::string& job) const;
   /// Tasks are named "JOB/TASK" on the wire.
@@ -241,23 +290,75 @@ class Control {
   void Advance(Job& job, Effects& out, int64_t now_ms);
   void OpenStreams(Job& job, Effects& out);
   void CheckTiles(Job& job, Stage& stage, std::deque<int> check, Effects& out);
-  void Fail(Job& job, const std::string& message, JobState state, Effects& out);
+  void Fail(Job& job, const std::string& message, JobState state, Effects& out, int64_t now_ms);
   void SetReady(Job& job, Task& task, Effects& out);
   /// Back to ready when no attempt is left; fails the job when it was tried or killed too often, or nobody can do it.
-  void Requeue(Job& job, Task& task, Effects& out);
-  void RemoveHeld(const std::string& worker, const std::string& job, const std::string& task);
+  void Requeue(Job& job, Task& task, Effects& out, int64_t now_ms);
+  void RemoveHeld(const std::string& worker, const std::string& job, const std::string& task, int64_t now_ms);
+  bool SetState(Job& job, Task& task, TaskState next, Effects& out);
+  void Count(Job& job, const Task& task, TaskState state, int by);
+  void AddTask(Job& job, Task task, const std::string& shape, bool done, Effects& out);
+  void Learn(const Task& task, const Attempt& attempt, double seconds, double load_seconds);
+  void FindHung(Job& job, const std::string& task_id, Task& task, Effects& out, int64_t now_ms);
+
+  // Who gets what: schedule.cc, tail.cc.
   /// "" when the worker can take the task, else why not.
   std::string Unfit(const Worker& worker, const Task& task) const;
+  /// The same but for what concerns this one task or moment; kept by kind.
+  std::string UnfitKind(const Worker& worker, const Task& task) const;
+  bool Fits(Worker& worker, const Task& task);
+  void FleetChanged(Worker& worker);
+  void SetCredit(Worker& worker, uint32_t credit);
   void Schedule(Effects& out, int64_t now_ms);
-  void Lease(Job& job, Task& task, const std::string& id, Worker& worker, Effects& out, int64_t now_ms);
-  bool StealFor(Worker& worker, Effects& out, int64_t now_ms);
-  std::vector<Job*> JobsByPriority();
+  void NoteReady(Job& job);
+  std::vector<Job*> JobsByTurn();
+  bool GiveOne(std::vector<Job*>& jobs, Worker& worker, Effects& out, int64_t now_ms);
+  Task* Pick(Job& job, Worker& worker, const std::vector<Job*>* others, double now);
+  bool MayTake(Job& job, const Task& task, int64_t rank, Worker& worker, const std::vector<Job*>* others, double now);
+  int64_t Left(const std::vector<Job*>& jobs, const Task& task) const;
+  struct Seats {
+    uint64_t fleet = 0, speeds = 0;
+    double made = 0;
+    std::vector<policy::Seat> seats;  // by seconds
+  };
+  const std::vector<policy::Seat>& SeatsOf(const Task& task, double now);
+  double LoadSeconds(const Worker& worker, const Task& task) const;
+  /// When the worker would end it; nothing when nobody knows the kind.
+  std::optional<double> EndsAt(const Job& job, const Task& task, const Worker& worker, double now) const;
+  /// Inputs that it does not have; `crops`: with those of this tile, which nobody has.
+  uint64_t MissingBytes(const Job& job, const Task& task, const Worker& worker, bool crops) const;
+  template <typename Visit>
+  void VisitInputs(const Job& job, const Task& task, bool crops, Visit visit) const;
+  void GiveSomething(Effects& out, int64_t now_ms);
+  void Lease(Job& job, Task& task, Worker& worker, bool copy, Effects& out, int64_t now_ms);
+  /// Estimates anew when the worker will have done what it holds.
+  void Expect(Worker& worker, double now);
+  /// Which of worker.held runs; the ones before it upload.
+  size_t RunningOf(const Worker& worker) const;
+  void Remember(Worker& worker, const Blob& blob);
+  void Loaded(Worker& worker, const std::string& models);
+  struct Candidate {
+    double ends = 0;    // as expected where it is
+    double weight = 0;  // that, and the chain that waits for it
+    bool runs = false;
+    Job* job = nullptr;
+    Task* task = nullptr;
+    std::string worker;
+  };
+  std::vector<Candidate> Candidates(double now);
+  void FillIdle(Effects& out, int64_t now_ms);
   bool NobodyCan(const Task& task) const;
 
   ControlOptions options_;
+  SpeedBook speeds_;
+  Shares shares_;
   std::map<std::string, Job> jobs_;
   std::map<std::string, Worker> workers_;
-  std::map<std::string, int64_t> step_ms_;  // longest gap between steps, by kind of task
+  std::map<std::string, Worker*> hungry_;  // connected ones that have credit
+  /// Jobs with ready tasks: by falling priority and submitter, then in order of acceptance.
+  std::map<std::pair<int, std::string>, std::map<uint64_t, Job*>> ready_jobs_;
+  std::map<int, Seats> seats_;  // by kind
+  uint64_t fleet_version_ = 1;
   uint64_t next_attempt_ = 1;
   uint64_t next_sequence_ = 1;
 };

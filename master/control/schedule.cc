@@ -1,5 +1,7 @@
-// Who gets what: the part of the reducer that leases ready tasks.
+// Who gets what: the part of the reducer that leases ready tasks. The rules are in master/policy.
 #include <algorithm>
+#include <cmath>
+#include <cstdio>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -8,6 +10,20 @@
 #include "master/control/transitions.h"
 
 namespace atelier {
+namespace {
+
+constexpr int kLookedAtMax = 256;          // ready tasks of one job, for one worker
+constexpr int kNothingRefused = -2;        // no kind
+constexpr size_t kWorkerSlots = 2;         // that a worker has (docs/protocol.md)
+constexpr double kUnknownSeconds = 10;     // of a task whose kind nobody has done
+constexpr double kSeatsOldSeconds = 0.25;  // of a large fleet: how old its order by speed may be
+constexpr size_t kLargeFleet = 64;
+constexpr uint64_t kBlobBytesKept = 512 << 20;  // half of what a worker keeps, so that what is counted on is there
+constexpr size_t kLoadedKept = 8;
+constexpr int kJobsOfOneMax = 8;        // jobs of one submitter and priority that are looked at
+constexpr double kFetchMatters = 0.02;  // of a task's seconds
+
+}  // namespace
 
 bool HasLive(const Task& task) {
   return std::any_of(task.attempts.begin(), task.attempts.end(), [](const Attempt& a) { return !a.lost; });
@@ -18,6 +34,10 @@ std::string Control::Unfit(const Worker& worker, const Task& task) const {
   if (!worker.enabled) return "is disabled";
   if (worker.draining) return "is draining";
   if (task.failed_on.contains(worker.info.name)) return Cat("failed at it: ", task.last_error);
+  return UnfitKind(worker, task);
+}
+
+std::string Control::UnfitKind(const Worker& worker, const Task& task) const {
   if (worker.info.catalog == nullptr) return "has not told its node types yet";
   for (const std::string& type : task.spec.needs.node_types)
     if (worker.info.catalog->Find(type) == nullptr) return Cat("does not offer the node type \"", type, "\"");
@@ -28,78 +48,321 @@ std::string Control::Unfit(const Worker& worker, const Task& task) const {
         !std::binary_search(files->second.begin(), files->second.end(), name))
       return Cat("has no file \"", name, "\" in its folder ", folder);
   }
+  const auto gib = [](uint64_t bytes) {
+    char text[32];
+    std::snprintf(text, sizeof text, "%.1f GiB", static_cast<double>(bytes) / (1 << 30));
+    return std::string(text);
+  };
+  const uint64_t needed = task.spec.needs.model_bytes, limit = worker.info.models_bytes_max;
+  if (worker.info.memory_bytes > 0 && needed > worker.info.memory_bytes)
+    return Cat("has ", gib(worker.info.memory_bytes), " of memory, its largest model needs about ", gib(needed));
+  if (limit > 0 && needed > limit)
+    return Cat("may load ", gib(limit), " of models, the largest needs about ", gib(needed));
+  if (task.kind != SpeedBook::kNone && worker.too_large.contains(task.kind))
+    return "ran out of memory over a task of the same size";
   return "";
 }
 
-std::vector<Job*> Control::JobsByPriority() {
-  std::vector<Job*> order;
-  for (auto& [id, job] : jobs_)
-    if (!job.ready.empty() && !job.ended()) order.push_back(&job);
-  std::sort(order.begin(), order.end(), [](const Job* a, const Job* b) {
-    return std::pair(-a->priority, a->sequence) < std::pair(-b->priority, b->sequence);
-  });
-  return order;
+bool Control::Fits(Worker& worker, const Task& task) {
+  if (!worker.connected || !worker.enabled || worker.draining) return false;
+  if (!task.failed_on.empty() && task.failed_on.contains(worker.info.name)) return false;
+  if (task.kind == SpeedBook::kNone) return UnfitKind(worker, task).empty();
+  const auto [it, added] = worker.fits.emplace(task.kind, false);
+  if (added) it->second = UnfitKind(worker, task).empty();
+  return it->second;
 }
 
-// The ready places in leasing order: a canvas stands where its first tile stands, and of its tiles those go first that
-// the longest chain of others waits for. In the order of tiles alone two workers would leave such a chain for last.
-static std::vector<size_t> ReadyInOrder(const Job& job) {
-  std::vector<size_t> places(job.ready.begin(), job.ready.end());
-  if (job.stages.empty()) return places;
-  std::vector<std::tuple<size_t, int, size_t>> order;
-  order.reserve(places.size());
-  for (size_t place : places) {
-    const Task& task = job.tasks.at(job.task_order[place]);
-    if (task.stage.empty()) {
-      order.emplace_back(place, 0, place);
-    } else {
-      const auto tile = static_cast<size_t>(task.tile);
-      order.emplace_back(place - tile, -job.stages.at(task.stage).urgency[tile], place);
+// ---- estimates ----
+
+// A worker asks for the next task when a node has ended, before its result is here: what it holds beyond its slots is
+// on its way.
+size_t Control::RunningOf(const Worker& worker) const {
+  size_t running = 0;
+  for (size_t i = 0; i < worker.held.size(); ++i) {
+    const Task& task = jobs_.at(worker.held[i].first).tasks.at(worker.held[i].second);
+    for (const Attempt& attempt : task.attempts)
+      if (attempt.worker == worker.info.name && attempt.running) running = i;
+  }
+  const size_t taken = worker.held.size() + worker.credit;
+  return std::max(running, taken > kWorkerSlots ? std::min(taken - kWorkerSlots, worker.held.size()) : 0);
+}
+
+void Control::Expect(Worker& worker, double now) {
+  worker.run_ends = worker.free_at = now;
+  if (worker.held.empty()) return;
+  const size_t running = RunningOf(worker);
+  for (size_t i = running; i < worker.held.size(); ++i) {
+    const Task& task = jobs_.at(worker.held[i].first).tasks.at(worker.held[i].second);
+    const auto attempt = std::find_if(task.attempts.begin(), task.attempts.end(),
+                                      [&](const Attempt& a) { return a.worker == worker.info.name; });
+    if (attempt == task.attempts.end()) continue;
+    if (i > running) {
+      worker.free_at += attempt->expected >= 0 ? attempt->expected : kUnknownSeconds;
+      continue;
     }
+    double ends =
+        static_cast<double>(attempt->begun_ms) / 1000 + (attempt->expected >= 0 ? attempt->expected : kUnknownSeconds);
+    if (attempt->step > attempt->first_step && attempt->step <= attempt->total) {
+      const double each = static_cast<double>(attempt->progress_ms - attempt->first_step_ms) / 1000 /
+                          (attempt->step - attempt->first_step);
+      const double by_steps =
+          static_cast<double>(attempt->progress_ms) / 1000 + each * (attempt->total - attempt->step);
+      ends = attempt->expected >= 0 ? std::max(ends, by_steps) : by_steps;
+    }
+    worker.run_ends = worker.free_at = policy::StillExpected(ends, now);
+  }
+}
+
+double Control::LoadSeconds(const Worker& worker, const Task& task) const {
+  if (task.models.empty() || std::find(worker.loaded.begin(), worker.loaded.end(), task.models) != worker.loaded.end())
+    return 0;
+  return speeds_.Load(worker.speed, task.models);
+}
+
+template <typename Visit>
+void Control::VisitInputs(const Job& job, const Task& task, bool crops, Visit visit) const {
+  for (const Binding& binding : task.spec.bindings)
+    for (const Source& source : binding.sources) visit(ResultOf(job, source));
+  if (crops && !task.stage.empty())
+    for (const Blob& crop : job.stages.at(task.stage).tiles[static_cast<size_t>(task.tile)].crops) visit(crop);
+  for (const std::string& name : task.spec.input_files) {
+    auto input = job.inputs.find(name);
+    if (input != job.inputs.end()) visit(input->second);
+  }
+}
+
+uint64_t Control::MissingBytes(const Job& job, const Task& task, const Worker& worker, bool crops) const {
+  uint64_t bytes = 0;
+  VisitInputs(job, task, crops, [&](const Blob& blob) { bytes += worker.blobs.contains(blob.hash) ? 0 : blob.size; });
+  return bytes;
+}
+
+void Control::Remember(Worker& worker, const Blob& blob) {
+  if (!worker.blobs.insert(blob.hash).second) return;
+  worker.blob_order.emplace_back(blob.hash, blob.size);
+  worker.blob_bytes += blob.size;
+  while (worker.blob_bytes > kBlobBytesKept || worker.blob_order.size() > 4096) {
+    worker.blob_bytes -= worker.blob_order.front().second;
+    worker.blobs.erase(worker.blob_order.front().first);
+    worker.blob_order.pop_front();
+  }
+}
+
+void Control::Loaded(Worker& worker, const std::string& models) {
+  if (!worker.loaded.empty() && worker.loaded.front() == models) return;
+  const auto it = std::find(worker.loaded.begin(), worker.loaded.end(), models);
+  if (it != worker.loaded.end())
+    worker.loaded.erase(it);
+  else
+    ++fleet_version_;
+  worker.loaded.push_front(models);
+  if (worker.loaded.size() > kLoadedKept) worker.loaded.pop_back();
+}
+
+std::optional<double> Control::EndsAt(const Job& job, const Task& task, const Worker& worker, double now) const {
+  const std::optional<double> seconds = speeds_.Seconds(worker.speed, task.kind);
+  if (!seconds) return std::nullopt;
+  const double fetched = now + speeds_.Transfer(worker.speed, MissingBytes(job, task, worker, true));
+  return std::max(std::max(worker.free_at, now), fetched) + LoadSeconds(worker, task) + *seconds;
+}
+
+const std::vector<policy::Seat>& Control::SeatsOf(const Task& task, double now) {
+  Seats& kept = seats_[task.kind];
+  const bool fresh =
+      kept.fleet == fleet_version_ &&
+      (kept.speeds == speeds_.version() || (kept.seats.size() > kLargeFleet && now - kept.made < kSeatsOldSeconds));
+  if (fresh) return kept.seats;
+  kept = {fleet_version_, speeds_.version(), now, {}};
+  for (auto& [name, worker] : workers_) {
+    const auto seconds = speeds_.Seconds(worker.speed, task.kind);
+    if (!seconds || !Fits(worker, task)) continue;
+    kept.seats.push_back({&worker.free_at, std::max(*seconds, 1e-6), LoadSeconds(worker, task), &worker});
+  }
+  std::stable_sort(kept.seats.begin(), kept.seats.end(),
+                   [](const policy::Seat& a, const policy::Seat& b) { return a.seconds < b.seconds; });
+  return kept.seats;
+}
+
+// ---- whose turn it is ----
+
+void Control::NoteReady(Job& job) {
+  const std::pair<int, std::string> key(-job.priority, job.submitter);
+  if (!job.ready.empty()) {
+    ready_jobs_[key][job.sequence] = &job;
+    return;
+  }
+  auto it = ready_jobs_.find(key);
+  if (it == ready_jobs_.end()) return;
+  it->second.erase(job.sequence);
+  if (it->second.empty()) ready_jobs_.erase(it);
+}
+
+// Of each submitter the first few: who has many jobs does not make the others' turns slow.
+std::vector<Job*> Control::JobsByTurn() {
+  std::vector<std::tuple<int, double, uint64_t, Job*>> order;
+  for (const auto& [key, jobs] : ready_jobs_) {
+    int taken = 0;
+    for (auto it = jobs.begin(); it != jobs.end() && taken < kJobsOfOneMax; ++it, ++taken)
+      order.emplace_back(key.first, shares_.Turn(key.second), it->first, it->second);
   }
   std::sort(order.begin(), order.end());
-  for (size_t i = 0; i < order.size(); ++i) places[i] = std::get<2>(order[i]);
-  return places;
+  std::vector<Job*> jobs;
+  for (const auto& entry : order) jobs.push_back(std::get<3>(entry));
+  return jobs;
+}
+
+// Tasks that nobody has, of these jobs, counted in tasks as long as this one.
+int64_t Control::Left(const std::vector<Job*>& jobs, const Task& task) const {
+  double left = 0;
+  const double base = speeds_.Base(task.kind);
+  for (const Job* job : jobs)
+    for (const auto& [kind, count] : job->open)
+      left += static_cast<double>(count) * (kind == task.kind ? 1.0 : speeds_.Base(kind) / base);
+  return static_cast<int64_t>(std::ceil(std::min(left, 1e9)));
+}
+
+bool Control::MayTake(Job& job, const Task& task, int64_t rank, Worker& worker, const std::vector<Job*>* others,
+                      double now) {
+  const std::optional<double> seconds = speeds_.Seconds(worker.speed, task.kind);
+  if (!seconds) return true;  // nobody knows: whoever comes first
+  // The crop is missing everywhere; of what tasks share, the others may have more than this one, or less.
+  const double fetch = speeds_.Transfer(worker.speed, MissingBytes(job, task, worker, false));
+  std::optional<std::vector<policy::Seat>> with_fetching;
+  if (fetch > kFetchMatters * *seconds && workers_.size() <= kLargeFleet) {
+    with_fetching = SeatsOf(task, now);
+    for (policy::Seat& seat : *with_fetching) {
+      const Worker& other = *static_cast<const Worker*>(seat.who);
+      seat.load += speeds_.Transfer(other.speed, MissingBytes(job, task, other, false));
+    }
+  }
+  const std::vector<policy::Seat>& seats = with_fetching ? *with_fetching : SeatsOf(task, now);
+  const std::optional<double> ends =
+      std::max(worker.free_at, now) + LoadSeconds(worker, task) + *seconds + (with_fetching ? fetch : 0);
+  if (!policy::Takes(seats, &worker, now, *ends, Left(others != nullptr ? *others : std::vector<Job*>{&job}, task)))
+    return false;
+  if (task.stage.empty() || !job.stages.at(task.stage).chained) return true;
+  // Others wait for it: either nobody ends it sooner, or it can wait.
+  if (policy::Takes(seats, &worker, now, *ends, rank)) return true;
+  const Stage& stage = job.stages.at(task.stage);
+  const double fastest = seats.empty() ? 0 : seats.front().seconds;
+  const auto urgency = [&](const Task& one) { return stage.urgency[static_cast<size_t>(one.tile)]; };
+  const Task& first = job.tasks.at(job.task_order[std::get<2>(*job.ready.begin())]);
+  const int longest = first.stage == task.stage ? urgency(first) : urgency(task);
+  const double horizon =
+      std::max(policy::SharedEnd(seats, now, static_cast<double>(stage.open)), now + longest * fastest);
+  return policy::LeavesTimeForChain(*ends, urgency(task), fastest, horizon);
+}
+
+// The task of a job that this worker should take. `others`: jobs whose tasks are counted as well, as they keep the
+// other workers busy; null: this job alone.
+Task* Control::Pick(Job& job, Worker& worker, const std::vector<Job*>* others, double now) {
+  int64_t rank = 0;
+  std::pair<int, int> refused{kNothingRefused, 0};  // kind and urgency: what comes with the same is refused as well
+  const bool one_kind = job.open.size() == 1;
+  for (const auto& entry : job.ready) {
+    if (++rank > kLookedAtMax) break;
+    if (one_kind && refused.first != kNothingRefused && refused.second == std::get<1>(entry)) continue;
+    Task& task = job.tasks.at(job.task_order[std::get<2>(entry)]);
+    const std::pair<int, int> alike{task.kind, std::get<1>(entry)};
+    if (alike == refused || !Fits(worker, task)) continue;
+    if (MayTake(job, task, rank, worker, others, now)) return &task;
+    refused = alike;
+  }
+  return nullptr;
+}
+
+bool Control::GiveOne(std::vector<Job*>& jobs, Worker& worker, Effects& out, int64_t now_ms) {
+  const double now = static_cast<double>(now_ms) / 1000;
+  Job* chosen = nullptr;
+  Task* task = nullptr;
+  for (const bool alone : {true, false}) {
+    if (!alone && jobs.size() < 2) break;
+    for (auto it = jobs.begin(); it != jobs.end() && task == nullptr; ++it) {
+      chosen = *it;
+      task = Pick(**it, worker, alone ? nullptr : &jobs, now);
+    }
+  }
+  if (task == nullptr) return false;
+  shares_.Charge(chosen->submitter, speeds_.Base(task->kind));
+  Lease(*chosen, *task, worker, false, out, now_ms);
+  jobs = JobsByTurn();
+  return true;
 }
 
 void Control::Schedule(Effects& out, int64_t now_ms) {
-  bool credit = std::any_of(workers_.begin(), workers_.end(),
-                            [](const auto& w) { return w.second.connected && w.second.credit > 0; });
-  for (Job* job : JobsByPriority()) {
-    if (!credit) return;
-    for (size_t place : ReadyInOrder(*job)) {
-      const std::string& id = job->task_order[place];
-      Task& task = job->tasks.at(id);
-      Worker* best = nullptr;
-      credit = false;
-      for (auto& [name, worker] : workers_) {
-        if (!worker.connected || worker.credit == 0) continue;
-        credit = true;
-        if ((best == nullptr || worker.held.size() < best->held.size()) && Unfit(worker, task).empty()) best = &worker;
+  if (hungry_.empty()) return;
+  std::vector<Job*> jobs = JobsByTurn();
+  if (!jobs.empty()) {
+    std::vector<std::pair<double, Worker*>> order;
+    for (const auto& [name, worker] : hungry_)
+      if (worker->enabled && !worker->draining) order.emplace_back(speeds_.Factor(worker->speed), worker);
+    std::stable_sort(order.begin(), order.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+    // Nobody's second task goes before everybody's first.
+    for (size_t held = 0, most = 0; held <= most && !jobs.empty(); ++held) {
+      for (const auto& [factor, worker] : order) {
+        most = std::max(most, worker->held.size());
+        if (worker->credit == 0 || worker->held.size() != held) continue;
+        if (jobs.empty() || !GiveOne(jobs, *worker, out, now_ms)) continue;
+        if (worker->credit > 0) most = std::max(most, held + 1);
       }
-      if (!credit) return;
-      if (best != nullptr) Lease(*job, task, id, *best, out, now_ms);
     }
   }
-  if (!options_.steal_queued) return;
-  for (auto& [name, worker] : workers_)
-    if (worker.connected && worker.credit > 0 && worker.held.empty()) StealFor(worker, out, now_ms);
+  FillIdle(out, now_ms);
+  if (!hungry_.empty()) GiveSomething(out, now_ms);
 }
 
-void Control::Lease(Job& job, Task& task, const std::string& id, Worker& worker, Effects& out, int64_t now_ms) {
-  job.ready.erase(task.place);
-  if (task.state != TaskState::kLeased) Become(task.state, TaskState::kLeased, WireId(job.id, id), out);
+// While nobody does anything, nobody waits for somebody faster.
+void Control::GiveSomething(Effects& out, int64_t now_ms) {
+  const double now = static_cast<double>(now_ms) / 1000;
+  for (const auto& [name, worker] : workers_)
+    if (worker.connected && !worker.held.empty()) return;
+  for (Job* job : JobsByTurn()) {
+    int64_t looked = 0;
+    for (const auto& entry : job->ready) {
+      if (++looked > kLookedAtMax) break;
+      Task& task = job->tasks.at(job->task_order[std::get<2>(entry)]);
+      Worker* best = nullptr;
+      double best_ends = 0;
+      for (const auto& [name, worker] : hungry_) {
+        if (!Fits(*worker, task)) continue;
+        const double ends = EndsAt(*job, task, *worker, now).value_or(now);
+        if (best != nullptr && ends >= best_ends) continue;
+        best = worker;
+        best_ends = ends;
+      }
+      if (best == nullptr) continue;
+      Lease(*job, task, *best, false, out, now_ms);
+      return;
+    }
+  }
+}
+
+void Control::Lease(Job& job, Task& task, Worker& worker, bool copy, Effects& out, int64_t now_ms) {
+  const std::string id = task.spec.id;
+  const double now = static_cast<double>(now_ms) / 1000;
+  if (task.state != TaskState::kLeased) SetState(job, task, TaskState::kLeased, out);
   if (job.state == JobState::kQueued) Become(job.state, JobState::kRunning, job.id, out);
   Attempt attempt;
   attempt.number = (options_.epoch << kEpochShift) + next_attempt_++;
   attempt.worker = worker.info.name;
-  attempt.started_ms = attempt.progress_ms = now_ms;
-  attempt.running = worker.held.empty();
-  ++task.attempts_made;
+  attempt.started_ms = attempt.begun_ms = attempt.progress_ms = now_ms;
+  attempt.running = attempt.alone = worker.held.empty();
+  attempt.copy = copy;
+  if (!copy) ++task.attempts_made;
+  const bool loaded = std::find(worker.loaded.begin(), worker.loaded.end(), task.models) != worker.loaded.end();
+  const bool held_same = std::any_of(worker.held.begin(), worker.held.end(), [&](const auto& held) {
+    return jobs_.at(held.first).tasks.at(held.second).models == task.models;
+  });
+  attempt.cold = !task.models.empty() && !loaded && !held_same;
+  if (const auto seconds = speeds_.Seconds(worker.speed, task.kind))
+    attempt.expected = *seconds + (attempt.cold ? speeds_.Load(worker.speed, task.models) : 0);
   effect::SendLease lease{worker.info.name, job.id, WireId(job.id, id), attempt.number, &task.spec, {}, {}};
+  attempt.fetched = MissingBytes(job, task, worker, true);
+  VisitInputs(job, task, true, [&](const Blob& blob) { Remember(worker, blob); });
   task.attempts.push_back(std::move(attempt));
-  --worker.credit;
+  SetCredit(worker, worker.credit - 1);
   worker.held.emplace_back(job.id, id);
+  Expect(worker, now);
   for (const Binding& binding : task.spec.bindings) {
     ResolvedBinding resolved{binding.node, binding.input, {}, binding.gather};
     for (const Source& source : binding.sources)
@@ -122,47 +385,6 @@ void Control::Lease(Job& job, Task& task, const std::string& id, Worker& worker,
   }
   out.push_back(std::move(lease));
   out.push_back(effect::Changed{job.id, id});
-}
-
-// Takes a task that waits behind another on a busy worker.
-bool Control::StealFor(Worker& idle, Effects& out, int64_t now_ms) {
-  for (auto& [name, busy] : workers_) {
-    for (size_t i = busy.held.size(); i-- > 1;) {
-      const auto [job_id, task_id] = busy.held[i];
-      Job& job = jobs_.at(job_id);
-      Task& task = job.tasks.at(task_id);
-      if (job.ended() || task.attempts.size() != 1 || task.attempts[0].running || !Unfit(idle, task).empty()) continue;
-      out.push_back(
-          effect::SendCancel{name, WireId(job_id, task_id), task.attempts[0].number, "an idle worker takes it"});
-      task.attempts.clear();
-      --task.attempts_made;
-      RemoveHeld(name, job_id, task_id);
-      Lease(job, task, task_id, idle, out, now_ms);
-      return true;
-    }
-  }
-  return false;
-}
-
-std::string Control::WhyWaiting(const std::string& id) const {
-  auto it = jobs_.find(id);
-  if (it == jobs_.end() || it->second.ended()) return "";
-  const Job& job = it->second;
-  for (const auto& [task_id, task] : job.tasks)
-    if (HasLive(task)) return "";
-  if (job.state == JobState::kSaving) return "";
-  if (job.ready.empty()) return "";
-  const Task& task = job.tasks.at(job.task_order[*job.ready.begin()]);
-  if (workers_.empty()) return "no worker has ever attached: start one with `atelier-worker --master HOST:PORT`";
-  std::string why;
-  for (const auto& [name, worker] : workers_) {
-    std::string unfit = Unfit(worker, task);
-    if (unfit.empty())
-      unfit = worker.held.empty() ? "is about to take it"
-                                  : Cat("is busy with ", worker.held.size(), " tasks of other jobs");
-    why += Cat(why.empty() ? "" : "; ", "worker \"", name, "\" ", unfit);
-  }
-  return why;
 }
 
 }  // namespace atelier

@@ -33,6 +33,7 @@ Effects Control::StreamOpened(const std::string& job_id, const std::string& stre
   Become(stream.state, Stream::State::kRunning, WireId(job.id, stream_id), out);
   stream.crops = std::move(crops);
   const int64_t count = (frames + window - 1) / window;
+  const size_t first_place = job.task_order.size();
   for (int64_t w = 0; w < count; ++w) {
     Task task;
     const std::string id = Cat(stream_id, ".", w);
@@ -46,18 +47,17 @@ Effects Control::StreamOpened(const std::string& job_id, const std::string& stre
     }
     task.stream = stream_id;
     task.tile = static_cast<int>(w);
-    task.place = job.task_order.size();
+    task.rank = {first_place, 0, job.task_order.size()};
     auto restored = job.restored.find(id);
-    if (restored != job.restored.end() && restored->second.first.size() == task.spec.wanted.size()) {
-      Become(task.state, TaskState::kDone, WireId(job.id, id), out);
+    const bool done = restored != job.restored.end() && restored->second.first.size() == task.spec.wanted.size();
+    if (done) {
       task.results = std::move(restored->second.first);
       job.restored.erase(restored);
     } else {
       ++stream.left;
     }
     stream.tasks.push_back(id);
-    job.task_order.push_back(id);
-    job.tasks.emplace(id, std::move(task));
+    AddTask(job, std::move(task), "", done, out);
   }
   out.push_back(effect::Changed{job.id, ""});
   Advance(job, out, now_ms);

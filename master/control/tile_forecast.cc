@@ -95,6 +95,7 @@ StatusOr<TileForecast> ForecastTiles(const std::string& stage, const Json& setti
   forecast.columns = chosen.plan.columns;
   forecast.rows = chosen.plan.rows;
   forecast.step_seconds = step_seconds;
+  if (!chosen.graph.tiles.empty()) forecast.shape = chosen.graph.tiles.front().shape;
   const RedrawMode mode = chosen.plan.settings.mode;
   for (const std::vector<int>& step : chosen.plan.steps) {
     const auto phase = static_cast<size_t>(chosen.plan.tiles[static_cast<size_t>(step.front())].phase);
@@ -116,6 +117,18 @@ StatusOr<TileForecast> ForecastTiles(const std::string& stage, const Json& setti
   return forecast;
 }
 
+void AddTimes(TileForecast& forecast, std::vector<double> worker_seconds) {
+  std::sort(worker_seconds.begin(), worker_seconds.end());
+  if (!worker_seconds.empty()) forecast.step_seconds = worker_seconds.front();
+  forecast.worker_seconds = std::move(worker_seconds);
+}
+
+double ExpectedSeconds(const OrderForecast& order, const std::vector<double>& worker_seconds) {
+  double rate = 0;
+  for (const double seconds : worker_seconds) rate += 1 / seconds;
+  return std::max(order.steps / rate, order.chain * worker_seconds.front());
+}
+
 std::string ForecastText(const TileForecast& f) {
   std::string text = Cat("  stage ", f.stage, ": canvas ", f.width, "x", f.height, ", ", f.columns, " x ", f.rows,
                          " grid, ", f.tiles, " tiles\n    steps: ");
@@ -128,6 +141,9 @@ std::string ForecastText(const TileForecast& f) {
     for (size_t n = 1; n < order.speed_ups.size(); ++n)
       text += Cat(n == 1 ? " " : ", ", Round(order.speed_ups[n], 2), "x with ", n + 1);
     text += order.speed_ups.size() < 2 ? " 1.00x with 1 worker\n" : " workers\n";
+    if (!f.worker_seconds.empty())
+      text += Cat("      about ", Round(ExpectedSeconds(order, f.worker_seconds), 1), " s with the ",
+                  f.worker_seconds.size(), f.worker_seconds.size() == 1 ? " worker" : " workers", " that are there\n");
     if (!order.chosen || !f.step_seconds) continue;
     text += Cat("      ", Round(*f.step_seconds, 2), " s a step, ", Round(*f.step_seconds * order.steps, 1),
                 " s with 1 worker");
@@ -150,6 +166,7 @@ Json ForecastJson(const TileForecast& f) {
              {"steps", order.steps},
              {"longest_chain", order.chain},
              {"speed_up_at_most", order.speed_ups}};
+    if (!f.worker_seconds.empty()) one["seconds_expected"] = ExpectedSeconds(order, f.worker_seconds);
     if (f.step_seconds) one["seconds_one_worker"] = *f.step_seconds * order.steps;
     json["orders"].push_back(std::move(one));
   }

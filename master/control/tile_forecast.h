@@ -27,7 +27,9 @@ struct TileForecast {
   int columns = 0, rows = 0, tiles = 0;
   std::vector<int> phases;  // steps of the redraw, then of each kind of seam pass; of the chosen order
   std::vector<OrderForecast> orders;
-  std::optional<double> step_seconds;  // learned
+  std::string shape;                   // StageGraph::Tile::shape of the first step
+  std::optional<double> step_seconds;  // learned, of the fastest worker
+  std::vector<double> worker_seconds;  // the same of each worker that is there
 };
 
 /// `settings`, `split`, `order`, `documented`: as PlanTileStage's. `workers_max`: for how many workers speed-ups are
@@ -36,6 +38,14 @@ struct TileForecast {
 StatusOr<TileForecast> ForecastTiles(const std::string& stage, const Json& settings, const TileSplit& split,
                                      const std::string& order, bool documented, int width, int height, int workers_max,
                                      std::optional<double> step_seconds);
+
+/// Adds what a step takes on each worker that is there (seconds, > 0), as learned or estimated. Empty: unknown.
+/// Thread: any.
+void AddTimes(TileForecast& forecast, std::vector<double> worker_seconds);
+
+/// Seconds that these workers need for an order at least: its longest chain on the fastest, or all steps shared out.
+/// REQUIRES: worker_seconds is not empty. Thread: any.
+double ExpectedSeconds(const OrderForecast& order, const std::vector<double>& worker_seconds);
 
 /// Text for people; several lines, each ended. Thread: any.
 std::string ForecastText(const TileForecast& forecast);

@@ -83,6 +83,7 @@ StatusOr<TileStage> PlanTileStage(const Json& settings, const TileSplit& split, 
                   {"canvas_height", height},
                   {"init_width", init_width},
                   {"init_height", init_height}};
+    out.shape = Cat(first.process_width, "x", first.process_height, "x", step.size());
     const auto seam_denoise = settings.find("seam_fix_denoise");
     if (documented && first.phase > 0 && seam_denoise != settings.end() && seam_denoise->is_number())
       out.hidden["denoise"] = *seam_denoise;

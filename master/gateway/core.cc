@@ -17,6 +17,8 @@ namespace atelier {
 namespace {
 
 constexpr size_t kControlQueueMax = limits::kEventQueueMax;
+constexpr int kBatchResultsMax = 128;  // accepted results that share one fsync
+constexpr int64_t kBatchMsMax = 5;     // and how long the first of them waits while there is more to do
 constexpr size_t kPixelQueueMax = std::numeric_limits<size_t>::max();  // bounded by the tiles of open jobs; the control
                                                                        // thread must never wait for pixels
 
@@ -71,6 +73,11 @@ void Core::Stop() {
       if (auto watcher = weak.lock()) watchers.push_back(std::move(watcher));
   }
   for (auto& watcher : watchers) watcher->Close();
+  queue_.Run([this] {
+    if (control_ == nullptr) return;
+    Commit();
+    KeepSpeeds();
+  });
   queue_.Stop();
   pixels_.Stop();
 }
@@ -97,7 +104,17 @@ Status Core::Recover() {
   catalog_ = std::make_shared<const Catalog>(options_.catalog);
   ControlOptions control = ControlOptionsOf(options_.config);
   ASSIGN_OR_RETURN(control.epoch, store_->NextEpoch());
-  control_ = std::make_unique<Control>(control);
+  SpeedBook speeds;
+  if (auto kept = store_->GetValue("speeds"); kept.ok()) {
+    auto json = ParseJson(*kept);
+    auto book = json.ok() ? SpeedBook::FromJson(*json) : StatusOr<SpeedBook>(json.status());
+    if (book.ok())
+      speeds = std::move(*book);
+    else
+      LogWarning("what was learned about the workers' speeds is lost: ", Message(book.status()));
+  }
+  speeds_kept_ = speeds.observations();
+  control_ = std::make_unique<Control>(control, std::move(speeds));
 
   auto known = store_->GetValue("workers");
   if (known.ok()) {
@@ -151,9 +168,11 @@ Status Core::Recover() {
     }
     for (const InputBinding& input : job.inputs) again.inputs[input.name] = input.blob;
     again.plan = std::move(*plan);
+    FillModelBytes(again.plan);
     LogInfo("taking up job ", id, " with ", again.restored.size(), " accepted tasks");
     Apply(control_->AddJob(std::move(again), NowMs()));
   }
+  Commit();
   return OkStatus();
 }
 
@@ -161,53 +180,50 @@ void Core::SetFleet(Fleet* fleet) { fleet_ = fleet; }
 
 void Core::Start() {
   last_tick_ms_ = NowMs();
+  queue_.SetIdle([this] { Commit(); });
   queue_.SetTick(1000, [this] {
     last_tick_ms_ = NowMs();
     Apply(control_->Tick(NowMs()));
+    Commit();
     CollectGarbage();
+    if (NowMs() >= next_speeds_ms_) KeepSpeeds();
   });
 }
 
 // ---- effects ----
 
+// Results are recorded at once and made durable with those of the next events (Commit); what tells a worker or anybody
+// that they are durable waits until then.
 void Core::Apply(Effects effects) {
-  std::optional<JobStore::Transaction> batch;
-  std::string broken_job;
-  Status broken;
-  // Everything up to an acknowledgement is durable before it leaves.
-  auto flush = [&] {
-    if (!batch) return;
-    const int64_t start_ms = NowMs();
-    Status committed = broken.ok() ? batch->Commit() : broken;
-    batch.reset();
-    figures_.commit_seconds.Observe(static_cast<double>(NowMs() - start_ms) / 1000);
-    if (broken.ok() && !committed.ok()) broken = committed;
-  };
   for (Effect& any : effects) {
     if (auto* record = std::get_if<effect::RecordAccepted>(&any)) {
-      if (!batch) {
+      if (!batch_ && batch_status_.ok()) {
         auto begun = store_->Begin();
         if (begun.ok())
-          batch.emplace(std::move(*begun));
+          batch_.emplace(std::move(*begun));
         else
-          broken = begun.status();
+          batch_status_ = begun.status();
       }
-      broken_job = record->job;
+      if (batch_results_ == 0) batch_began_ms_ = NowMs();
+      batch_jobs_.insert(record->job);
+      ++batch_results_;
       if (!record->worker.empty()) {
         ++figures_.results;
         figures_.task_seconds.Observe(record->seconds);
       }
-      if (broken.ok())
-        broken = store_->AcceptTask({record->job, record->task, record->results, record->files, record->worker,
-                                     record->attempt, record->seconds});
-      continue;
-    }
-    flush();
-    if (auto* save = std::get_if<effect::SaveOutputs>(&any); save != nullptr && !broken.ok() && save->job == broken_job)
-      continue;  // the job fails below
-    if (auto* ack = std::get_if<effect::SendAck>(&any)) {
-      AckNow(*ack, broken.ok());
+      if (batch_status_.ok())
+        batch_status_ = store_->AcceptTask({record->job, record->task, record->results, record->files, record->worker,
+                                            record->attempt, record->seconds});
+    } else if (auto* save = std::get_if<effect::SaveOutputs>(&any)) {
+      Commit();
+      // A job whose results could not be kept has failed by now.
+      if (const auto job = control_->jobs().find(save->job);
+          job != control_->jobs().end() && job->second.state == JobState::kSaving)
+        Carry(*save);
+    } else if (auto* ack = std::get_if<effect::SendAck>(&any)) {
+      AckNow(*ack);
     } else if (auto* ended = std::get_if<effect::EndJob>(&any)) {
+      Commit();
       EndJob(ended->job, ended->state, ended->error);
     } else if (auto* changed = std::get_if<effect::Changed>(&any)) {
       Notify(changed->job, changed->task);
@@ -219,25 +235,53 @@ void Core::Apply(Effects effects) {
           any);
     }
   }
-  flush();
-  if (!broken.ok()) {
-    LogError("the store refused a result of job ", broken_job, ": ", Message(broken));
-    Apply(control_->JobBroke(broken_job, Message(broken), NowMs()));
+  if (batch_results_ >= kBatchResultsMax || (batch_ && NowMs() - batch_began_ms_ >= kBatchMsMax)) Commit();
+}
+
+// REQUIRES: the control thread. Makes everything recorded so far durable, then sends what waited for it.
+void Core::Commit() {
+  if (!batch_ && batch_status_.ok()) return;
+  const int64_t start_ms = NowMs();
+  const Status committed = batch_status_.ok() ? batch_->Commit() : batch_status_;
+  batch_.reset();
+  batch_status_ = OkStatus();
+  figures_.commit_seconds.Observe(static_cast<double>(NowMs() - start_ms) / 1000);
+  batch_results_ = 0;
+  const auto messages = std::move(batch_messages_);
+  const auto jobs = std::move(batch_jobs_);
+  batch_messages_.clear();
+  batch_jobs_.clear();
+  for (auto [worker, message] : messages) {
+    if (!committed.ok() && message.has_ack()) message.mutable_ack()->set_accepted(false);
+    Send(worker, std::move(message));
+  }
+  for (const std::string& job : jobs) {
+    if (committed.ok()) break;
+    LogError("the store refused a result of job ", job, ": ", Message(committed));
+    Apply(control_->JobBroke(job, Message(committed), NowMs()));
   }
 }
 
-void Core::AckNow(const effect::SendAck& ack, bool durable) {
+void Core::Send(const std::string& worker, v1::ToWorker message) {
+  if (fleet_ == nullptr) return;
+  if (batch_)
+    batch_messages_.emplace_back(worker, std::move(message));
+  else
+    fleet_->Send(worker, std::move(message));
+}
+
+void Core::AckNow(const effect::SendAck& ack) {
   v1::ToWorker message;
   message.mutable_ack()->set_task_id(ack.task);
   message.mutable_ack()->set_attempt(ack.attempt);
-  message.mutable_ack()->set_accepted(ack.accepted && durable);
+  message.mutable_ack()->set_accepted(ack.accepted);
   message.mutable_ack()->set_note(ack.note);
   if (!ack.note.empty() && ack.note.find("other bytes") != std::string::npos) {
     ++figures_.other_bytes;
     LogWarning("task ", ack.task, " on worker \"", ack.worker, "\": ", ack.note,
                "; is its hardware or thread count another?");
   }
-  if (fleet_ != nullptr) fleet_->Send(ack.worker, std::move(message));
+  Send(ack.worker, std::move(message));
 }
 
 void Core::Carry(const effect::SendLease& send) {
@@ -271,7 +315,7 @@ void Core::Carry(const effect::SendLease& send) {
   const LogScope scope(about);
   ++figures_.leases;
   LogDebug("lease ", send.task, " attempt ", send.attempt, " to \"", send.worker, "\"");
-  if (fleet_ != nullptr) fleet_->Send(send.worker, std::move(message));
+  Send(send.worker, std::move(message));
 }
 
 void Core::Carry(const effect::SendCancel& cancel) {
@@ -279,7 +323,7 @@ void Core::Carry(const effect::SendCancel& cancel) {
   message.mutable_cancel()->set_task_id(cancel.task);
   message.mutable_cancel()->set_attempt(cancel.attempt);
   message.mutable_cancel()->set_reason(cancel.reason);
-  if (fleet_ != nullptr) fleet_->Send(cancel.worker, std::move(message));
+  Send(cancel.worker, std::move(message));
 }
 
 void Core::Carry(const effect::SendDrain& drain) {
@@ -287,7 +331,7 @@ void Core::Carry(const effect::SendDrain& drain) {
   worker_notes_[drain.worker] = drain.reason;
   v1::ToWorker message;
   message.mutable_drain()->set_reason(drain.reason);
-  if (fleet_ != nullptr) fleet_->Send(drain.worker, std::move(message));
+  Send(drain.worker, std::move(message));
 }
 
 void Core::Carry(const effect::OpenCanvas& open) {
@@ -405,6 +449,7 @@ void Core::OutputsSaved(const std::string& id, StatusOr<std::vector<SavedOutput>
   JobRecord& record = it->second.record;
   const int64_t now = UnixMs();
   const double seconds = static_cast<double>(now - record.created_unix_ms) / 1000.0;
+  Commit();
   Status finished = store_->FinishJob(id, "done", "", now, seconds, *saved);
   if (!finished.ok()) {
     Apply(control_->JobBroke(id, Message(finished), NowMs()));
@@ -432,6 +477,7 @@ void Core::EndJob(const std::string& id, const std::string& state, const std::st
   record.error = error;
   record.ended_unix_ms = now;
   record.seconds = static_cast<double>(now - record.created_unix_ms) / 1000.0;
+  Commit();
   Status ended = store_->FinishJob(id, state, error, now, record.seconds, {});
   CountEnd(record);
   const LogScope scope(About(id));
@@ -502,6 +548,7 @@ void Core::RememberWorker(const std::string& name, bool enabled) {
 void Core::StoreKnownWorkers() {
   Json json = Json::object();
   for (const auto& [known, on] : known_workers_) json[known] = on;
+  Commit();
   Status kept = store_->SetValue("workers", DumpJson(json));
   if (!kept.ok()) LogError("the list of workers could not be stored: ", Message(kept));
 }
@@ -511,8 +558,9 @@ void Core::HandleMessage(const std::string& name, v1::FromWorker message) {
   switch (message.kind_case()) {
     case v1::FromWorker::kAttach: {
       const v1::Attach& attach = message.attach();
-      WorkerInfo info{attach.name(),    attach.instance(),     attach.device(), attach.device_name(),
-                      attach.version(), attach.memory_bytes(), nullptr,         FromProto(attach.inventory())};
+      WorkerInfo info{attach.name(),        attach.instance(), attach.device(),
+                      attach.device_name(), attach.version(),  attach.memory_bytes(),
+                      ModelsBytesMax(name), nullptr,           FromProto(attach.inventory())};
       {
         std::lock_guard lock(mutex_);
         auto known = catalogs_.find(attach.catalog_digest());
@@ -586,7 +634,7 @@ void Core::HandleMessage(const std::string& name, v1::FromWorker message) {
                                    true, now));
       else
         Apply(control_->TaskDone(name, done.task_id(), done.attempt(), std::move(results), std::move(files),
-                                 done.seconds(), now));
+                                 done.seconds(), now, done.load_seconds()));
       break;
     }
     case v1::FromWorker::kFailed: {
@@ -596,7 +644,7 @@ void Core::HandleMessage(const std::string& name, v1::FromWorker message) {
       ++figures_.failures;
       LogWarning("task ", failed.task_id(), " failed on worker \"", name, "\": ", failed.message());
       Apply(control_->TaskFailed(name, failed.task_id(), failed.attempt(), failed.message(), failed.retry_elsewhere(),
-                                 now));
+                                 now, failed.code() == static_cast<uint32_t>(StatusCode::kResourceExhausted)));
       break;
     }
     case v1::FromWorker::kReturned:
@@ -623,6 +671,7 @@ void Core::HandleMessage(const std::string& name, v1::FromWorker message) {
         catalogs_[catalog->Digest()] = catalog;
       }
       if (JoinCatalog(*catalog)) {
+        Commit();
         Status kept = store_->SetValue("catalog", DumpJson(this->catalog()->ToJson()));
         if (!kept.ok()) LogError("the node types of worker \"", name, "\" could not be stored: ", Message(kept));
       }

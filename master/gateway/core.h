@@ -9,7 +9,10 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "atelier/v1/admin.pb.h"
@@ -138,7 +141,7 @@ class Core {
 
   // Control thread only:
   void Apply(Effects effects);
-  void AckNow(const effect::SendAck& ack, bool durable);
+  void AckNow(const effect::SendAck& ack);
   void Carry(const effect::SendLease& lease);
   void Carry(const effect::SendCancel& cancel);
   void Carry(const effect::SendDrain& drain);
@@ -164,6 +167,11 @@ class Core {
   v1::Worker DescribeWorker(const std::string& name, const Worker& worker);
   void AddLog(const std::string& subject, const std::string& line);
   void CollectGarbage();
+  void KeepSpeeds();
+  void FillModelBytes(Plan& plan) const;
+  void Commit();
+  void Send(const std::string& worker, v1::ToWorker message);
+  uint64_t ModelsBytesMax(const std::string& worker);
   void ForgetOldJobs(const ClusterConfig::Retention& retention);
   void DeleteOldOutputs(const ClusterConfig::Retention& retention);
   void CountEnd(const JobRecord& record);
@@ -184,7 +192,15 @@ class Core {
   std::map<std::string, bool> known_workers_;        // control thread: name to enabled
   std::set<std::string> local_workers_;              // control thread
   std::map<std::string, bool> configured_;           // control thread: name to enabled, as the file has it
-  int64_t next_garbage_ms_ = 0, next_retention_ms_ = 0;
+  int64_t next_garbage_ms_ = 0, next_retention_ms_ = 0, next_speeds_ms_ = 0;
+  uint64_t speeds_kept_ = 0;  // observations that are in the store
+  // Accepted results that share one fsync, and what must not leave before it. Control thread.
+  std::optional<JobStore::Transaction> batch_;
+  Status batch_status_;
+  std::set<std::string> batch_jobs_;
+  std::vector<std::pair<std::string, v1::ToWorker>> batch_messages_;
+  int batch_results_ = 0;
+  int64_t batch_began_ms_ = 0;
   std::map<std::pair<std::string, std::string>, CanvasWork> canvases_;  // canvas thread
   Fleet* fleet_ = nullptr;
 

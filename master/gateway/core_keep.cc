@@ -13,6 +13,7 @@ namespace {
 constexpr int64_t kGarbageEveryMs = 60'000;
 constexpr int64_t kRetentionEveryMs = 60'000;
 constexpr uint32_t kForgetAtOnceMax = 500;  // jobs; the rest waits for the next turn, so that scheduling goes on
+constexpr int64_t kSpeedsEveryMs = 10'000;
 constexpr double kDayMs = 86'400'000.0;
 
 int64_t UnixMs() {
@@ -133,12 +134,23 @@ void Core::DeleteOldOutputs(const ClusterConfig::Retention& retention) {
     if (deleted.empty()) return;
     queue_.Post([this, deleted] {
       for (const std::string& job : deleted) {
+        Commit();
         const Status forgotten = store_->DeleteOutputs(job);
         if (!forgotten.ok()) LogWarning(Message(forgotten));
       }
       LogInfo("deleted the output files of ", deleted.size(), " old jobs");
     });
   });
+}
+
+void Core::KeepSpeeds() {
+  next_speeds_ms_ = NowMs() + kSpeedsEveryMs;
+  const SpeedBook& speeds = control_->speeds();
+  if (speeds.observations() == speeds_kept_) return;
+  speeds_kept_ = speeds.observations();
+  Commit();
+  const Status kept = store_->SetValue("speeds", DumpJson(speeds.ToJson()));
+  if (!kept.ok()) LogWarning("the workers' speeds could not be stored: ", Message(kept));
 }
 
 StatusOr<Core::Backed> Core::Backup() {
@@ -153,6 +165,7 @@ StatusOr<Core::Backed> Core::Backup() {
   StatusOr<std::set<std::string>> live = std::set<std::string>();
   Status copied = Unavailable("the master is ending");
   queue_.Run([&] {
+    Commit();
     auto bytes = store_->BackupTo(backed.folder + "/atelier.db");
     copied = bytes.status();
     if (bytes.ok()) backed.bytes = *bytes;

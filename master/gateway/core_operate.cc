@@ -38,6 +38,7 @@ ControlOptions Core::ControlOptionsOf(const ClusterConfig& config) const {
   control.attempts_max = static_cast<int>(scheduling.attempts_max);
   control.poison_workers = static_cast<int>(scheduling.poison_workers);
   control.hung_factor = scheduling.hung_factor;
+  control.shares = ParseShares(scheduling.shares).value_or(std::map<std::string, double>());
   control.hung_ms_min = static_cast<int64_t>(scheduling.hung_seconds_min * 1000);
   return control;
 }

@@ -10,6 +10,7 @@
 #include "common/base/check.h"
 #include "common/files/files.h"
 #include "common/graph/frame_window_size.h"
+#include "common/files/models.h"
 #include "common/graph/load_workflow.h"
 #include "common/graph/prompt.h"
 #include "common/graph/validate.h"
@@ -219,6 +220,7 @@ StatusOr<v1::SubmitReply> Core::Submit(const v1::SubmitRequest& request) {
   record.created_unix_ms =
       std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch())
           .count();
+  FillModelBytes(prepared.plan);
   Control::NewJob job{id, request.submitter(), request.priority(), std::move(prepared.plan), prepared.outputs, {}, {}};
   for (const InputBinding& input : prepared.inputs) job.inputs[input.name] = input.blob;
 
@@ -228,6 +230,7 @@ StatusOr<v1::SubmitReply> Core::Submit(const v1::SubmitRequest& request) {
       stored = ResourceExhausted("there are ", open_.size(), " jobs waiting already (limits.jobs_waiting_max)");
       return;
     }
+    Commit();
     stored = store_->InsertJob(record, prepared.inputs);
     if (!stored.ok()) return;
     open_[id].record = record;
@@ -244,6 +247,28 @@ StatusOr<v1::SubmitReply> Core::Submit(const v1::SubmitRequest& request) {
   return reply;
 }
 
+// The size of the largest model of each task, of those files that this machine has as well.
+void Core::FillModelBytes(Plan& plan) const {
+  const auto fill = [&](TaskSpec& task) {
+    for (const auto& [folder, name] : task.needs.models) {
+      const auto path = ResolveModel(options_.model_roots, folder, name);
+      std::error_code error;
+      const uint64_t bytes = path.ok() ? std::filesystem::file_size(*path, error) : 0;
+      if (path.ok() && !error) task.needs.model_bytes = std::max(task.needs.model_bytes, bytes);
+    }
+  };
+  for (TaskSpec& task : plan.tasks) fill(task);
+  for (StageSpec& stage : plan.stages) fill(stage.tile);
+}
+
+// What the configuration lets a worker of this name keep loaded; 0: no limit.
+uint64_t Core::ModelsBytesMax(const std::string& worker) {
+  const std::shared_ptr<const ClusterConfig> config = this->config();
+  for (const WorkerConfig& one : config->workers.list)
+    if (one.name == worker) return static_cast<uint64_t>(std::max<int64_t>(0, one.models_bytes_max));
+  return 0;
+}
+
 StatusOr<v1::ExplainReply> Core::Explain(const v1::SubmitRequest& request) {
   ASSIGN_OR_RETURN(const Prepared prepared, Prepare(request, false));
   v1::ExplainReply reply;
@@ -252,6 +277,16 @@ StatusOr<v1::ExplainReply> Core::Explain(const v1::SubmitRequest& request) {
   std::string text = ExplainPlan(prepared.plan);
   int workers = 1;
   queue_.Run([&] { workers = std::max(kForecastWorkersMin, ConfiguredReplicas()); });
+  const auto learned = [&](const TaskSpec& tile, const std::string& shape) {
+    std::vector<double> seconds;  // of the workers that are connected
+    queue_.Run([&] {
+      for (const auto& [name, worker] : control_->workers()) {
+        const auto one = control_->speeds().SecondsOf(worker.speed, TaskKind(tile, shape));
+        if (worker.connected && worker.enabled && !worker.draining && one) seconds.push_back(*one);
+      }
+    });
+    return seconds;
+  };
   const auto read = [this](const std::string& name) -> StatusOr<std::string> {
     const auto [file, folder] = SplitAnnotation(name);
     ASSIGN_OR_RETURN(const UniqueFd fd,
@@ -270,8 +305,12 @@ StatusOr<v1::ExplainReply> Core::Explain(const v1::SubmitRequest& request) {
   for (const StageSpec& stage : prepared.plan.stages) {
     const auto forecast = [&]() -> StatusOr<TileForecast> {
       ASSIGN_OR_RETURN(const CanvasSize size, ExpectedCanvas(prepared.plan, stage, request.canvas(), file_size));
-      return ForecastTiles(stage.id, stage.tile.nodes.at(stage.node).at("inputs"), stage.split, prepared.tiles,
-                           prepared.plan.compat == "documented", size.width, size.height, workers, std::nullopt);
+      ASSIGN_OR_RETURN(
+          TileForecast made,
+          ForecastTiles(stage.id, stage.tile.nodes.at(stage.node).at("inputs"), stage.split, prepared.tiles,
+                        prepared.plan.compat == "documented", size.width, size.height, workers, std::nullopt));
+      AddTimes(made, learned(stage.tile, made.shape));
+      return made;
     }();
     if (!forecast.ok() && !request.canvas().empty()) return forecast.status();
     text += forecast.ok() ? ForecastText(*forecast) : Cat("  stage ", stage.id, ": ", Message(forecast.status()), "\n");

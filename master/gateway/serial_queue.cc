@@ -51,6 +51,11 @@ void SerialQueue::SetTick(int64_t interval_ms, std::function<void()> tick) {
   wake_.notify_one();
 }
 
+void SerialQueue::SetIdle(std::function<void()> idle) {
+  std::lock_guard lock(mutex_);
+  idle_ = std::move(idle);
+}
+
 void SerialQueue::Loop() {
   pthread_setname_np(pthread_self(), name_.substr(0, 15).c_str());
   auto next_tick = std::chrono::steady_clock::now();
@@ -69,6 +74,11 @@ void SerialQueue::Loop() {
       work();
       work = nullptr;
       lock.lock();
+      if (queue_.empty() && idle_) {
+        lock.unlock();
+        idle_();
+        lock.lock();
+      }
     } else if (stopping_) {
       return;
     }

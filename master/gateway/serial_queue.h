@@ -25,6 +25,8 @@ class SerialQueue {
   void Stop();
   /// Calls `tick` on the thread about every `interval_ms` when it is not busy. Set before the first Post().
   void SetTick(int64_t interval_ms, std::function<void()> tick);
+  /// Calls `idle` on the thread whenever the last closure that waited has run.
+  void SetIdle(std::function<void()> idle);
 
  private:
   void Loop();
@@ -36,7 +38,7 @@ class SerialQueue {
   std::deque<std::function<void()>> queue_;
   bool stopping_ = false;
   int64_t tick_ms_ = 0;
-  std::function<void()> tick_;
+  std::function<void()> tick_, idle_;
   std::thread thread_;
 };
 

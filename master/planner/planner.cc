@@ -439,6 +439,27 @@ class Planner {
     stages_.emplace_back(key, std::move(stage));
   }
 
+  // Hash of the node types and of their literals but texts, files and seeds: tasks of one kind cost the same.
+  std::string KindOf(const TaskSpec& task) const {
+    std::vector<std::string> lines;
+    for (const auto& [id, node] : task.nodes.items()) {
+      const std::string type = node.at("class_type").get<std::string>();
+      const NodeSpec* spec = catalog_.Find(type);
+      std::string line = type;
+      for (const auto& [name, value] : node.at("inputs").items()) {
+        const InputSpec* input = spec == nullptr ? nullptr : spec->FindInput(name);
+        const bool free = input == nullptr || input->hidden || input->type == "STRING" || !input->folder.empty() ||
+                          input->control_after_generate;
+        if (!free && value.is_primitive()) line += Cat(" ", name, "=", value.dump());
+      }
+      lines.push_back(std::move(line));
+    }
+    std::sort(lines.begin(), lines.end());
+    Sha256 hash;
+    for (const std::string& line : lines) hash.Update(line + "\n");
+    return hash.HexDigest().substr(0, 16);
+  }
+
   Plan Finish(const std::vector<std::string>& outputs) {
     Plan plan;
     plan.replicas = options_.replicas;
@@ -457,6 +478,7 @@ class Planner {
         stage.tile.needs.models.merge(from.needs.models);
         groups_.erase(chain);
       }
+      stage.tile.kind = KindOf(stage.tile);
       plan.stages.push_back(std::move(stage));
     }
     for (auto& [index, spec] : streams_found_) {
@@ -466,10 +488,12 @@ class Planner {
       spec.node = stream.members.front();
       if (!stream.extent.empty()) spec.window_frames = options_.window_frames;
       spec.window = std::move(groups_.at(StreamKey(index)).task);
+      spec.window.kind = KindOf(spec.window);
       groups_.erase(StreamKey(index));
       plan.streams.push_back(std::move(spec));
     }
     for (auto& [key, group] : groups_) {
+      group.task.kind = KindOf(group.task);
       group.task.id = GroupId(key);
       if (key.second != kShared)
         group.task.label = Cat("replica ", key.second);

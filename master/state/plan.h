@@ -44,12 +44,14 @@ struct Wanted {
 struct Requirements {
   std::set<std::string> node_types;
   std::set<std::pair<std::string, std::string>> models;  // folder, name
+  uint64_t model_bytes = 0;  // of the largest of these files, which has to fit at once; 0: not known. Not in the digest
 };
 
 /// A fragment of the graph with its cut inputs and wanted outputs.
 struct TaskSpec {
   std::string id;     // unique in the job
   std::string label;  // for people: "replica 2"
+  std::string kind;   // what its cost depends on, as far as the prompt tells; no part of the digest
   Json nodes = Json::object();
   std::vector<Binding> bindings;
   std::vector<Wanted> wanted;
@@ -89,7 +91,7 @@ struct Plan {
   std::vector<TaskSpec> tasks;
   std::vector<StageSpec> stages;
   std::vector<StreamSpec> streams;
-  /// Hash over everything above: a restart continues a job only under the same plan.
+  /// Hash over everything above but `kind`: a restart continues a job only under the same plan.
   std::string Digest() const;
 };
 

@@ -50,6 +50,19 @@ TEST_CASE("the node's own order goes before the job's, seam passes are phases") 
   CHECK(json["canvas"] == Json({512, 256}));
 }
 
+TEST_CASE("times of the workers that are there give what a stage will take") {
+  auto f = ForecastTiles("s", Settings(), kSplit, "independent", false, 512, 512, 2, std::nullopt);
+  REQUIRE(f.ok());
+  CHECK_FALSE(f->shape.empty());
+  AddTimes(*f, {4, 2});
+  CHECK(f->step_seconds == 2.0);
+  const OrderForecast& independent = f->orders.back();
+  CHECK(ExpectedSeconds(independent, f->worker_seconds) == Approx(independent.steps / (1 / 2.0 + 1 / 4.0)));
+  CHECK(ExpectedSeconds(f->orders[0], {2, 2, 2, 2}) == Approx(2.0 * f->orders[0].chain));  // nobody shortens a chain
+  CHECK(ForecastText(*f).find(" s with the 2 workers that are there") != std::string::npos);
+  CHECK(ForecastJson(*f)["orders"].back()["seconds_expected"].is_number());
+}
+
 TEST_CASE("without redraw there is one exact order; without times that is said") {
   Json settings = Settings();
   settings["mode_type"] = "None";

@@ -1,0 +1,97 @@
+// What idle workers do when no task is ready for them: they take what waits elsewhere, or try what runs elsewhere as
+// well. And why a job waits.
+#include <algorithm>
+#include <vector>
+
+#include "master/control/control.h"
+
+namespace atelier {
+namespace {
+
+constexpr size_t kCandidatesMax = 64;     // looked at for one idle worker
+constexpr double kUntestedSeconds = 1e6;  // an end that is not known
+
+}  // namespace
+
+// What busy workers hold, the latest end first.
+std::vector<Control::Candidate> Control::Candidates(double now) {
+  std::vector<Candidate> all;
+  for (auto& [name, busy] : workers_) {
+    if (busy.held.empty()) continue;
+    const size_t running = RunningOf(busy);
+    double ends = policy::StillExpected(busy.run_ends, now);
+    for (size_t i = running; i < busy.held.size(); ++i) {
+      Job& job = jobs_.at(busy.held[i].first);
+      Task& task = job.tasks.at(busy.held[i].second);
+      if (i > running) ends += speeds_.Seconds(busy.speed, task.kind).value_or(0);
+      if (job.ended() || task.attempts.size() != 1 || task.attempts[0].worker != name) continue;
+      double chain = 0;
+      if (!task.stage.empty())
+        chain = (job.stages.at(task.stage).urgency[static_cast<size_t>(task.tile)] - 1) *
+                speeds_.Seconds(busy.speed, task.kind).value_or(0);
+      const bool runs = i == running || task.attempts[0].running;
+      // On a worker of which nothing is known it may take any time.
+      if (runs && !speeds_.Tested(busy.speed, task.kind)) ends = std::max(ends, now + kUntestedSeconds);
+      if (runs ? options_.copy_tail : options_.steal_queued)
+        all.push_back({ends, ends + chain, runs, &job, &task, name});
+    }
+  }
+  std::stable_sort(all.begin(), all.end(), [](const Candidate& a, const Candidate& b) { return a.weight > b.weight; });
+  return all;
+}
+
+void Control::FillIdle(Effects& out, int64_t now_ms) {
+  const double now = static_cast<double>(now_ms) / 1000;
+  std::vector<std::pair<double, Worker*>> idle;
+  for (const auto& [name, worker] : hungry_)
+    if (worker->held.empty() && worker->enabled && !worker->draining)
+      idle.emplace_back(speeds_.Factor(worker->speed), worker);
+  if (idle.empty()) return;
+  std::vector<Candidate> candidates = Candidates(now);
+  if (candidates.empty()) return;
+  std::stable_sort(idle.begin(), idle.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  for (const auto& [factor, worker] : idle) {
+    size_t looked = 0;
+    for (auto it = candidates.begin(); it != candidates.end() && ++looked <= kCandidatesMax; ++it) {
+      if (!Fits(*worker, *it->task)) continue;
+      const std::optional<double> ends = EndsAt(*it->job, *it->task, *worker, now);
+      const bool pays = !ends      ? !it->runs
+                        : it->runs ? policy::WorthCopying(now, *ends, it->ends)
+                                   : policy::WorthMoving(now, *ends, it->ends);
+      if (!pays) continue;
+      if (!it->runs) {
+        Attempt& attempt = it->task->attempts[0];
+        out.push_back(effect::SendCancel{it->worker, WireId(it->job->id, it->task->spec.id), attempt.number,
+                                         "an idle worker takes it"});
+        if (!attempt.copy) --it->task->attempts_made;
+        it->task->attempts.clear();
+        RemoveHeld(it->worker, it->job->id, it->task->spec.id, now_ms);
+      }
+      Lease(*it->job, *it->task, *worker, it->runs, out, now_ms);
+      candidates.erase(it);
+      break;
+    }
+  }
+}
+
+std::string Control::WhyWaiting(const std::string& id) const {
+  auto it = jobs_.find(id);
+  if (it == jobs_.end() || it->second.ended()) return "";
+  const Job& job = it->second;
+  if (job.state == JobState::kSaving || job.ready.empty()) return "";
+  for (const auto& [task_id, task] : job.tasks)
+    if (HasLive(task)) return "";
+  const Task& task = job.tasks.at(job.task_order[std::get<2>(*job.ready.begin())]);
+  if (workers_.empty()) return "no worker has ever attached: start one with `atelier-worker --master HOST:PORT`";
+  std::string why;
+  for (const auto& [name, worker] : workers_) {
+    std::string unfit = Unfit(worker, task);
+    if (unfit.empty())
+      unfit = worker.held.empty() ? "is about to take it"
+                                  : Cat("is busy with ", worker.held.size(), " tasks of other jobs");
+    why += Cat(why.empty() ? "" : "; ", "worker \"", name, "\" ", unfit);
+  }
+  return why;
+}
+
+}  // namespace atelier
