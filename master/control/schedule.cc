@@ -122,9 +122,12 @@ double Control::LoadSeconds(const Worker& worker, const Task& task) const {
 template <typename Visit>
 void Control::VisitInputs(const Job& job, const Task& task, bool crops, Visit visit) const {
   for (const Binding& binding : task.spec.bindings)
-    for (const Source& source : binding.sources) visit(ResultOf(job, source));
+    for (const Source& source : binding.sources)
+      for (const Blob& blob : ResultsOf(job, source)) visit(blob);
   if (crops && !task.stage.empty())
     for (const Blob& crop : job.stages.at(task.stage).tiles[static_cast<size_t>(task.tile)].crops) visit(crop);
+  if (crops && !task.stream.empty() && !job.streams.at(task.stream).crops.empty())
+    visit(job.streams.at(task.stream).crops[static_cast<size_t>(task.tile)]);
   for (const std::string& name : task.spec.input_files) {
     auto input = job.inputs.find(name);
     if (input != job.inputs.end()) visit(input->second);
