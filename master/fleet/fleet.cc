@@ -198,7 +198,7 @@ class Fleet::Session final : public grpc::ServerBidiReactor<v1::FromWorker, v1::
   static inline std::atomic<uint64_t> streams_ = 0;
 };
 
-Fleet::Fleet(FleetOptions options, FleetEvents events) : options_(options), events_(std::move(events)) {}
+Fleet::Fleet(FleetOptions options, FleetEvents events) : options_(std::move(options)), events_(std::move(events)) {}
 Fleet::~Fleet() = default;
 
 grpc::ServerBidiReactor<v1::FromWorker, v1::ToWorker>* Fleet::Connect(grpc::CallbackServerContext* context) {

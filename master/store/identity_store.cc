@@ -14,8 +14,8 @@ namespace atelier {
 namespace {
 
 constexpr int kBusyMs = 5000;
-constexpr int64_t kTokenKeptSeconds = 86'400;          // after its end, so that a late use is told why it is refused
-constexpr int64_t kIdentityKeptSeconds = 30 * 86'400;  // after the end of its last certificate
+constexpr int64_t kTokenKeptSeconds = 86'400;  // after its end, so that a late use is told why it is refused
+constexpr int64_t kIdentityKeptSeconds = int64_t{30} * 86'400;  // after the end of its last certificate
 constexpr char kSchema[] = R"sql(
 CREATE TABLE IF NOT EXISTS tokens(
   hash TEXT PRIMARY KEY, role TEXT NOT NULL, expires_unix INTEGER NOT NULL,
