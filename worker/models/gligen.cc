@@ -156,7 +156,7 @@ class TextBoxes final : public GligenNetwork {
     fuser.gate_attention = b.Take(at + "alpha_attn", {});
     fuser.gate_feed = b.Take(at + "alpha_dense", {});
     // SD1 has 8 heads everywhere, later UNets heads of 64.
-    fuser.heads = tokens == 768 ? 8 : width / 64;
+    fuser.heads = tokens == 768 || width % 64 != 0 ? 8 : width / 64;
     if (fuser.heads == 0 || width % fuser.heads != 0)
       b.Fail(Cat("\"", at, "\" has ", width, " channels, which ", fuser.heads, " heads do not divide"));
     return fuser;
