@@ -76,33 +76,6 @@ TEST_CASE("networks that are larger than the limit are streamed and give the sam
   CHECK(checked >= 20);
 }
 
-TEST_CASE("a network that memory runs out for while it is loaded is streamed") {
-  const c10::InferenceMode inference;
-  const Case c = Networks().at(0);
-  engine::Engine whole({});
-  const auto model = models::LoadDiffusion(c.path, whole);
-  REQUIRE(model.ok());
-  const at::Tensor want = model->network->Forward(c.x, c.t, c.inputs);
-  // Another one holds memory that can be given back.
-  engine::Engine engine({});
-  const auto vae = models::LoadAutoencoder(c.path, engine);
-  const auto late = models::LoadDiffusion(c.path, engine);
-  REQUIRE((vae.ok() && late.ok()));
-  REQUIRE((*vae)->Decode(at::zeros({1, 4, 8, 8})).ok());
-  const int64_t before = engine.residency()->bytes();
-  CHECK(before > 0);
-  at::Tensor got;
-  int refused = 0;
-  {
-    const test::LimitedMemory limit(whole.residency()->bytes() / 2 + (8 << 20));
-    got = late->network->Forward(c.x, c.t, c.inputs);
-    refused = limit.refused();
-  }
-  std::printf("memory was refused %d times\n", refused);
-  CHECK(at::equal(got, want));
-  if (refused > 0) CHECK(engine.residency()->bytes() < before + whole.residency()->bytes());
-}
-
 // The first of falling limits that refuses memory, with what `run` gave within it; none: the last was enough.
 struct Outcome {
   int64_t megabytes = 0;
