@@ -76,33 +76,6 @@ TEST_CASE("networks that are larger than the limit are streamed and give the sam
   CHECK(checked >= 20);
 }
 
-TEST_CASE("a network that memory runs out for while it is loaded is streamed") {
-  const c10::InferenceMode inference;
-  const Case c = Networks().at(0);
-  engine::Engine whole({});
-  const auto model = models::LoadDiffusion(c.path, whole);
-  REQUIRE(model.ok());
-  const at::Tensor want = model->network->Forward(c.x, c.t, c.inputs);
-  // Another one holds memory that can be given back.
-  engine::Engine engine({});
-  const auto vae = models::LoadAutoencoder(c.path, engine);
-  const auto late = models::LoadDiffusion(c.path, engine);
-  REQUIRE((vae.ok() && late.ok()));
-  REQUIRE((*vae)->Decode(at::zeros({1, 4, 8, 8})).ok());
-  const int64_t before = engine.residency()->bytes();
-  CHECK(before > 0);
-  at::Tensor got;
-  int refused = 0;
-  {
-    const test::LimitedMemory limit(whole.residency()->bytes() / 2 + (8 << 20));
-    got = late->network->Forward(c.x, c.t, c.inputs);
-    refused = limit.refused();
-  }
-  std::printf("memory was refused %d times\n", refused);
-  CHECK(at::equal(got, want));
-  if (refused > 0) CHECK(engine.residency()->bytes() < before + whole.residency()->bytes());
-}
-
 // The first of falling limits that refuses memory, with what `run` gave within it; none: the last was enough.
 struct Outcome {
   int64_t megabytes = 0;
@@ -131,7 +104,7 @@ TEST_CASE("memory that runs out in an autoencoder: the whole picture is done aga
   const auto vae = models::LoadAutoencoder(golden::Models() + "/checkpoints/tiny_sd15.safetensors", engine);
   REQUIRE(vae.ok());
   at::manual_seed(1);
-  const at::Tensor latent = at::randn({1, 4, 200, 208}), pixels = at::rand({1, 1600, 1664, 3});
+  const at::Tensor latent = at::randn({1, 4, 66, 68}), pixels = at::rand({1, 528, 544, 3});
   // The fallback's tiles. Source: spec engine.md 6.3.
   const auto tiles = (*vae)->DecodeTiled(latent, {64, 16}), parts = (*vae)->EncodeTiled(pixels, {512, 64});
   const auto whole = (*vae)->Decode(latent), encoded = (*vae)->Encode(pixels);
@@ -161,7 +134,7 @@ TEST_CASE("memory that runs out in a video autoencoder: the whole video is done 
   const auto vae = models::LoadAutoencoder(golden::Models() + "/vae/tiny_wan21_vae.safetensors", engine);
   REQUIRE(vae.ok());
   at::manual_seed(2);
-  const at::Tensor latent = at::randn({1, 16, 2, 48, 56}), video = at::rand({5, 384, 448, 3});
+  const at::Tensor latent = at::randn({1, 16, 1, 36, 40}), video = at::rand({1, 288, 320, 3});
   // Source: spec engine.md 6.3, "OOM fallback".
   const auto tiles = (*vae)->DecodeTiled(latent, {32, 8, 999, 1}),
              parts = (*vae)->EncodeTiled(video, {256, 64, 9999, 1});

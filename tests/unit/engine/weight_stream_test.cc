@@ -4,6 +4,7 @@
 #include <new>
 #include <random>
 
+#include "tests/harness/limited_memory.h"
 #include "worker/engine/guard.h"
 #include "worker/engine/residency.h"
 
@@ -132,6 +133,30 @@ TEST_CASE("a streamed set makes room as another one does") {
   small.Load();
   CHECK(one->As(at::kFloat).sum().item<float>() == 1024);
   CHECK(residency->bytes() <= 16 * 4096);
+}
+
+TEST_CASE("a set that memory runs out for while it is loaded is streamed; others are unloaded first") {
+  const c10::InferenceMode inference;
+  Network network(int64_t{1} << 40);
+  ParamSet other(at::kCPU, Part::kDiffusion, network.residency);
+  const Param one = other.Add(at::ones({1024}, at::kHalf));
+  other.Load();
+  const test::LimitedMemory limit(36 * 4096);
+  network.set.Load();
+  CHECK(limit.refused() > 0);
+  CHECK_FALSE(other.loaded());
+  REQUIRE(network.set.stream() != nullptr);
+  CHECK(network.set.live_bytes() <= 24 * 4096);  // half of what was tried
+  CHECK(network.residency->bytes() == network.set.live_bytes());
+  for (int round = 0; round < 2; ++round)
+    for (size_t i = 0; i < network.params.size(); ++i) CHECK(network.Right(i));
+  network.set.Unload();
+  const Status none = Guard([&] {
+    const test::LimitedMemory nothing(64);
+    network.set.Load();
+    network.params[0]->As(at::kFloat);
+  });
+  CHECK(none.code() == StatusCode::kResourceExhausted);
 }
 
 TEST_CASE("an error on the way is thrown where the parameter is used; the next try begins anew") {

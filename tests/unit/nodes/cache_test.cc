@@ -34,7 +34,7 @@ TEST_CASE("a value counts with the memory that it keeps alive") {
   const int64_t all = 8 * 16 * 16 * 3 * 4;
   CHECK(Size("IMAGE", Value::Of<Image>("IMAGE", Image{batch})) == all);
   CHECK(Size("IMAGE", Value::Of<Image>("IMAGE", Image{batch.narrow(0, 3, 1)})) == all);
-  CHECK(Size("SIGMAS", Value::Of<Sigmas>("SIGMAS", Sigmas{at::zeros({21})})) == 84);
+  CHECK(Size("SIGMAS", Value::Of<engine::Sigmas>("SIGMAS", engine::Sigmas{at::zeros({21})})) == 84);
   Conditioning conditioning;
   conditioning.entries.resize(2);
   for (CondEntry& entry : conditioning.entries) {
