@@ -33,6 +33,7 @@
 #include "master/gateway/reload.h"
 #include "master/gateway/services.h"
 #include "master/gateway/supervisor.h"
+#include "master/models/server.h"
 #include "master/store/files.h"
 
 namespace atelier {
@@ -62,8 +63,8 @@ int CountGpus() {
 
 // The workers that this master starts, and all names that the configuration knows.
 Status PlanWorkers(const ClusterConfig& config, const Flags& flags, const std::string& address,
-                   const std::string& binary, const std::vector<std::string>& roots, CoreOptions& core,
-                   std::vector<LocalWorker>& local) {
+                   const std::string& binary, const std::vector<std::string>& roots, const std::string& state_dir,
+                   CoreOptions& core, std::vector<LocalWorker>& local) {
   core.configured_workers.clear();
   core.disabled_workers.clear();
   local.clear();
@@ -96,6 +97,23 @@ Status PlanWorkers(const ClusterConfig& config, const Flags& flags, const std::s
     if (worker.models_bytes_max > 0) {
       made.arguments.push_back("--models-bytes-max");
       made.arguments.push_back(std::to_string(worker.models_bytes_max));
+    }
+    if (flags.private_master) made.arguments.push_back("--no-share");
+    if (worker.models_disk_max > 0) {
+      made.arguments.push_back("--models-disk-max");
+      made.arguments.push_back(std::to_string(worker.models_disk_max));
+    }
+    if (config.models.bytes_per_second > 0) {
+      made.arguments.push_back("--models-bytes-per-second");
+      made.arguments.push_back(std::to_string(config.models.bytes_per_second));
+    }
+    if (!worker.peer_listen.empty()) {
+      made.arguments.push_back("--peer-listen");
+      made.arguments.push_back(worker.peer_listen);
+    }
+    if (!state_dir.empty()) {  // hashes are shared with the master
+      made.arguments.push_back("--state");
+      made.arguments.push_back(state_dir);
     }
     for (const auto& [flag, value] :
          {std::pair("--log-level", config.log.level), {"--log-format", config.log.format}}) {
@@ -160,6 +178,7 @@ int Run(const Flags& flags) {
     std::cout << *made << "\n";
     return 0;
   }
+  options.share_models = !flags.private_master;
   std::error_code error;
   std::filesystem::create_directories(options.state_dir, error);
   if (error)
@@ -179,7 +198,7 @@ int Run(const Flags& flags) {
       flags.worker_binary.empty() ? (self / "atelier-worker").string() : Absolute(flags.worker_binary);
   std::vector<LocalWorker> local;
   // Names first: the core counts them as replicas. The address is known once the port is.
-  Status planned = PlanWorkers(config, flags, "", binary, options.model_roots, options, local);
+  Status planned = PlanWorkers(config, flags, "", binary, options.model_roots, options.state_dir, options, local);
   if (!planned.ok()) return Fail(planned);
   CoreOptions names;  // the workers' part, made anew at each change of the configuration
   const std::vector<std::string> roots = options.model_roots;
@@ -201,6 +220,7 @@ int Run(const Flags& flags) {
 
   AdminServer admin(&core, [] { kill(getpid(), SIGTERM); });
   BlobServer blobs(&core.blobs());
+  ModelServer models(&core.models());
   grpc::EnableDefaultHealthCheckService(true);  // grpc.health.v1
   grpc::ServerBuilder builder;
   int port = 0;
@@ -214,6 +234,7 @@ int Run(const Flags& flags) {
   builder.RegisterService(&fleet);
   builder.RegisterService(&admin);
   builder.RegisterService(&blobs);
+  builder.RegisterService(&models);
   std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
   if (server == nullptr || port == 0)
     return Fail(Unavailable(
@@ -247,7 +268,7 @@ int Run(const Flags& flags) {
     }
   }
   Reloader reloader(flags.config, config, &core, [&](const ClusterConfig& now) {
-    const Status replanned = PlanWorkers(now, flags, address, binary, roots, names, local);
+    const Status replanned = PlanWorkers(now, flags, address, binary, roots, state_dir, names, local);
     if (!replanned.ok()) {
       LogError(Message(replanned));
       return;

@@ -17,6 +17,7 @@
 #include "CLI/CLI.hpp"
 #include "common/base/log.h"
 #include "common/base/log_fields.h"
+#include "common/files/data_dir.h"
 #include "common/obs/notify.h"
 #include "common/obs/probe_server.h"
 #include "common/rpc/protocol.h"
@@ -69,6 +70,18 @@ int Main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--health-listen", health_listen, "answer /healthz and /readyz (attached to the master) over HTTP")
       ->type_name("HOST:PORT");
+  app.add_option("--state", options.state_dir,
+                 "folder for what it may lose: hashes of model files; default: $STATE_DIRECTORY, $ATELIER_STATE_DIR or "
+                 "~/.local/state/atelier")
+      ->type_name("DIR");
+  bool no_share = false;
+  app.add_flag("--no-share", no_share, "models are neither hashed nor brought here nor given to others");
+  app.add_option("--models-disk-max", options.models_disk_bytes_max,
+                 "bytes of models that were brought and stay on the disk; 0: what the disk has");
+  app.add_option("--models-bytes-per-second", options.models_bytes_per_second,
+                 "bytes of models taken, and given to others, a second; 0: any");
+  app.add_option("--peer-listen", options.peer_listen, "give chunks of models to other workers here, e.g. 127.0.0.1:0")
+      ->type_name("HOST:PORT");
   app.add_flag("--print-catalog", print_catalog, "print the declarations of all node types as JSON and end");
   app.set_version_flag("--version", Cat("atelier-worker ", kProgramVersion, ", protocol ", kProtocolVersion));
   try {
@@ -109,6 +122,8 @@ int Main(int argc, char** argv) {
   options.on_point = engine->on_point;
   options.model_roots = setup.model_roots;
   if (options.name.empty()) options.name = DefaultName(options.device);
+  if (options.state_dir.empty()) options.state_dir = KeepDir();
+  if (no_share) options.state_dir.clear();
 
   SetLogProcess({.worker = options.name});
   LogInfo("worker \"", options.name, "\" on ", options.device, " (", options.device_name, "), version ",

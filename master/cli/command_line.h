@@ -28,6 +28,11 @@ enum class Command {
   kWorkers,
   kNodes,
   kModels,
+  kModelsPush,
+  kModelsPull,
+  kModelsCancel,
+  kModelsPin,
+  kModelsUnpin,
   kConvert,
   kConfigCheck,
   kConfigShow,
@@ -64,6 +69,9 @@ struct CommandLine {
   uint32_t lines = 100;
   uint32_t limit = 50;
   std::string action;  // enable, disable, drain
+  std::string to;      // models: a worker
+  std::string folder;  // models push
+  std::string as;      // models push: the name there
   std::string config_file;
   std::vector<std::string> pairs;  // KEY=VALUE of config add-worker
   std::string key;

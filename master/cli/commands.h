@@ -25,6 +25,7 @@ int RunCommand(const CommandLine& line, Surroundings& io);
 int RunWorkflows(const CommandLine& line, Surroundings& io);
 int SubmitWorkflow(const CommandLine& line, Surroundings& io);
 int ShowCluster(const CommandLine& line, Surroundings& io);
+int MoveModels(const CommandLine& line, Surroundings& io);
 int ConvertWorkflow(const CommandLine& line, Surroundings& io);
 int EditConfig(const CommandLine& line, Surroundings& io);
 

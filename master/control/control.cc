@@ -78,6 +78,7 @@ Effects Control::AddJob(NewJob made, int64_t now_ms) {
     Task task;
     const std::string id = spec.id;
     task.spec = std::move(spec);
+    job.models.insert(task.spec.needs.models.begin(), task.spec.needs.models.end());
     task.place = job.task_order.size();
     auto restored = made.restored.find(id);
     if (restored != made.restored.end()) {
@@ -93,6 +94,7 @@ Effects Control::AddJob(NewJob made, int64_t now_ms) {
     Stage stage;
     const std::string id = spec.id;
     stage.spec = std::move(spec);
+    job.models.insert(stage.spec.tile.needs.models.begin(), stage.spec.tile.needs.models.end());
     auto restored = made.restored.find(id);
     if (restored != made.restored.end() && restored->second.results.size() == 1) {
       Become(stage.state, Stage::State::kDone, WireId(job.id, id), out);

@@ -122,6 +122,7 @@ struct Job {
   uint64_t sequence = 0;  // order of acceptance
   Plan plan;              // specs move into tasks and stages
   std::map<std::string, Blob> inputs;
+  std::set<std::pair<std::string, std::string>> models;  // folder, name: all that its tasks need
   std::map<std::string, Task> tasks;
   std::map<std::string, Stage> stages;
   std::vector<std::string> task_order;  // leasing order; tiles of one canvas go by urgency first
@@ -206,6 +207,15 @@ class Control {
 
   const std::map<std::string, Job>& jobs() const { return jobs_; }
   const std::map<std::string, Worker>& workers() const { return workers_; }
+  /// A file that a connected and enabled worker lacks.
+  struct MissingModel {
+    std::string worker, folder, name;
+  };
+  /// Of all that a job needs.
+  std::vector<MissingModel> MissingModels(const std::string& job) const;
+  /// What to bring so that tasks that wait find a worker: for each ready task that is left after scheduling at most
+  /// one idle worker that lacks nothing but models.
+  std::vector<MissingModel> ModelsToBring() const;
   /// Why nothing of this job runs, per worker; empty when something does.
   std::string WhyWaiting(const std::string& job) const;
   /// Tasks are named "JOB/TASK" on the wire.
