@@ -183,6 +183,8 @@ bool ModelLibrary::Adopt(const std::string& path, const std::string& hash) {
 }
 
 void ModelLibrary::Loop() {
+  constexpr int kIoIdle = 3 << 13;  // IOPRIO_CLASS_IDLE
+  syscall(SYS_ioprio_set, 1, 0, kIoIdle);
   setpriority(PRIO_PROCESS, static_cast<id_t>(syscall(SYS_gettid)), kNice);
   std::set<std::string> faults;  // paths that could not be hashed as they are: tried again when they change
   bool untold = true;

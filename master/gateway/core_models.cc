@@ -5,6 +5,11 @@
 #include "master/gateway/core.h"
 
 namespace atelier {
+namespace {
+
+constexpr size_t kTellMax = 100;  // lines at a job's acceptance; all are in its description
+
+}  // namespace
 
 std::vector<ModelHub::Name> Core::ModelsOfOpenJobs() {
   std::set<ModelHub::Name> names;
@@ -23,7 +28,9 @@ void Core::BringModels() {
 
 void Core::TellMissing(const std::string& id) {
   const std::shared_ptr<const ClusterConfig> config = this->config();
-  for (const Control::MissingModel& lack : control_->MissingModels(id)) {
+  const std::vector<Control::MissingModel> missing = control_->MissingModels(id);
+  for (size_t i = 0; i < std::min(missing.size(), kTellMax); ++i) {
+    const Control::MissingModel& lack = missing[i];
     const std::string line =
         Cat("worker \"", lack.worker, "\" has no ", lack.folder, "/", lack.name, ", which job ", id, " needs; it ",
             hub_->Outlook(lack.worker, {lack.folder, lack.name}, config->models.share));

@@ -51,7 +51,10 @@ std::string Size(uint64_t bytes) {
 ModelHub::ModelHub(HubOptions options)
     : options_(std::move(options)),
       give_(options_.bytes_per_second),
-      library_({options_.roots, options_.cache_dir, 15'000, nullptr}) {}
+      library_({options_.roots, options_.cache_dir, 15'000, [this] {
+                  const std::lock_guard lock(mutex_);
+                  Retry();
+                }}) {}
 
 ModelHub::~ModelHub() { Stop(); }
 
@@ -120,8 +123,7 @@ void ModelHub::Reported(const std::string& name, const v1::ModelReport& report) 
                  fact.hash().substr(0, 12), ", not ", own->hash.substr(0, 12),
                  "): jobs give other pictures there; `atelier models` shows both");
   }
-  for (auto& [key, order] : orders_)  // that waited for a hash
-    if (order.state == "waiting" && order.hash.empty()) SendOrder(key.first, key.second, order);
+  Retry();
   ++turn_;
   changed_.notify_all();
 }
@@ -188,6 +190,11 @@ void ModelHub::SendOrder(const std::string& worker, const Name& name, OrderState
     keep.set_name(file);
   }
   options_.send(worker, std::move(message));
+}
+
+void ModelHub::Retry() {
+  for (auto& [key, order] : orders_)
+    if (order.state == "waiting" && order.hash.empty()) SendOrder(key.first, key.second, order);
 }
 
 void ModelHub::Bring(const std::string& worker, const Name& name, const std::vector<Name>& keep, int64_t now_ms) {
@@ -543,7 +550,7 @@ StatusOr<v1::PushModelReply> ModelHub::Push(const v1::PushModelRequest& request)
   if (const auto here = library_.Find(request.folder(), request.name())) {
     if (here->hash.empty()) {
       library_.Hurry(request.folder(), request.name());
-      return Unavailable("the master has a file of this name and is hashing it; ask again in a moment");
+      return FailedPrecondition("the master has a file of this name and is hashing it; push again in a moment");
     }
     if (here->hash != manifest.hash)
       return FailedPrecondition("the master has another file \"", request.name(), "\" in its folder ", request.folder(),
@@ -562,6 +569,7 @@ StatusOr<v1::PushModelReply> ModelHub::Push(const v1::PushModelRequest& request)
   }
   if (pushed == nullptr) {
     auto opened = PartialModel::Open(options_.roots.front(), request.folder(), request.name(), manifest);
+    if (opened.status().code() == StatusCode::kUnavailable) return FailedPrecondition(Message(opened.status()));
     if (!opened.ok()) return opened.status();
     pushed = std::make_shared<Pushed>();
     pushed->partial = std::move(*opened);

@@ -106,6 +106,7 @@ class ModelHub {
 
   std::optional<LibraryModel> SourceOf(const Name& name, const std::string& but) const;  // mutex_ held
   void SendOrder(const std::string& worker, const Name& name, OrderState& order);        // mutex_ held
+  void Retry();                                                                          // orders that wait for a hash
   std::vector<std::string> HoldersOf(const std::string& hash) const;                     // mutex_ held
   StatusOr<std::string> Ask(const std::string& worker, const std::string& hash, std::optional<uint32_t> index);
   StatusOr<std::shared_ptr<const ModelManifest>> ManifestOf(const std::string& hash);

@@ -117,7 +117,11 @@ class ModelShare::Impl {
     library_.Stop();
     for (std::thread* thread : {&fetch_thread_, &give_thread_})
       if (thread->joinable()) thread->join();
-    peers_.reset();
+    std::unique_ptr<PeerServer> peers;  // ends without the lock, which its calls take
+    {
+      const std::lock_guard lock(mutex_);
+      peers.swap(peers_);
+    }
   }
 
   void SetChannel(const std::shared_ptr<grpc::Channel>& master) {
