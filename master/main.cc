@@ -30,7 +30,9 @@
 #include "master/fleet/fleet.h"
 #include "master/gateway/backup.h"
 #include "master/gateway/core.h"
+#include "master/gateway/probes.h"
 #include "master/gateway/reload.h"
+#include "master/gateway/security.h"
 #include "master/gateway/services.h"
 #include "master/gateway/supervisor.h"
 #include "master/models/server.h"
@@ -41,6 +43,9 @@ namespace {
 
 struct Flags {
   std::string config, listen, state, input, output, device = "auto", port_file, worker_binary, catalog, backup_to;
+  std::string role = "worker", init_listen = "0.0.0.0:50188";
+  int64_t minutes = 10, uses = 1;
+  bool init = false, token = false;
   std::vector<std::string> models;
   int local_workers = -1;
   int parent_pid = 0;
@@ -62,9 +67,11 @@ int CountGpus() {
 }
 
 // The workers that this master starts, and all names that the configuration knows.
+// `identity` gives the file with a worker's identity; null: without TLS.
 Status PlanWorkers(const ClusterConfig& config, const Flags& flags, const std::string& address,
                    const std::string& binary, const std::vector<std::string>& roots, const std::string& state_dir,
-                   CoreOptions& core, std::vector<LocalWorker>& local) {
+                   const std::function<StatusOr<std::string>(const std::string&)>& identity, CoreOptions& core,
+                   std::vector<LocalWorker>& local) {
   core.configured_workers.clear();
   core.disabled_workers.clear();
   local.clear();
@@ -86,6 +93,11 @@ Status PlanWorkers(const ClusterConfig& config, const Flags& flags, const std::s
     (worker.enabled ? core.configured_workers : core.disabled_workers).push_back(worker.name);
     if (!worker.start || !worker.enabled) continue;
     LocalWorker made{worker.name, {binary, "--master", address, "--name", worker.name, "--device", worker.device}};
+    if (identity) {
+      ASSIGN_OR_RETURN(const std::string file, identity(worker.name));
+      made.arguments.push_back("--identity");
+      made.arguments.push_back(file);
+    }
     for (const std::string& root : roots) {
       made.arguments.push_back("--models");
       made.arguments.push_back(root);
@@ -125,20 +137,75 @@ Status PlanWorkers(const ClusterConfig& config, const Flags& flags, const std::s
   return OkStatus();
 }
 
-// What the probe listener answers.
-ProbeReply Probe(Core& core, std::string_view path) {
-  const std::string text = "text/plain; charset=utf-8";
-  if (path == "/metrics") return {200, "text/plain; version=0.0.4; charset=utf-8", core.MetricsPage()};
-  if (path == "/healthz" || path == "/readyz") {
-    const Core::Health health = core.CheckHealth();
-    return {(path == "/healthz" ? health.alive : health.ready) ? 200 : 503, text, health.text};
-  }
-  return {404, text, "there are /metrics, /healthz and /readyz\n"};
+// TLS that asks for the client's certificate; what it is worth is the gate's to say, at each call.
+std::shared_ptr<grpc::ServerCredentials> Credentials(const Security& security) {
+  grpc::SslServerCredentialsOptions options(GRPC_SSL_REQUEST_CLIENT_CERTIFICATE_BUT_DONT_VERIFY);
+  options.pem_root_certs = security.authority.certificate();
+  options.pem_key_cert_pairs.push_back({security.server.key, security.server.certificate + security.server.authority});
+  auto credentials = grpc::SslServerCredentials(options);
+  credentials->SetAuthMetadataProcessor(security.gate);
+  return credentials;
 }
 
 std::string Absolute(const std::string& path) { return std::filesystem::absolute(path).lexically_normal().string(); }
 
+// What the settings and flags say about where this master is.
+struct Place {
+  ClusterConfig config = DefaultClusterConfig();
+  std::string state_dir, listen;
+};
+
+StatusOr<Place> FindPlace(const Flags& flags) {
+  Place place;
+  if (!flags.config.empty()) {
+    ASSIGN_OR_RETURN(place.config, LoadClusterConfig(flags.config));
+  }
+  place.state_dir = Absolute(!flags.state.empty()                     ? flags.state
+                             : !place.config.master.state_dir.empty() ? place.config.master.state_dir
+                                                                      : StateDir());
+  place.listen = !flags.listen.empty() ? flags.listen : place.config.master.listen;
+  return place;
+}
+
+// `atelier-master init`, `token` and `backup DIR`: what they print.
+StatusOr<std::string> RunOnce(const Flags& flags) {
+  if (flags.init) {
+    const char* home = std::getenv("HOME");
+    InitOptions options{flags.state, flags.config, flags.listen.empty() ? flags.init_listen : flags.listen};
+    if (options.config_path.empty())
+      options.config_path = Cat(home == nullptr ? "" : home, "/.config/atelier/cluster.yaml");
+    std::error_code error;
+    if (options.state_dir.empty() && std::filesystem::exists(options.config_path, error)) {
+      ASSIGN_OR_RETURN(const ClusterConfig config, LoadClusterConfig(options.config_path));
+      options.state_dir = config.master.state_dir;
+    }
+    options.state_dir = Absolute(options.state_dir.empty() ? StateDir() : options.state_dir);
+    return InitSecurity(options);
+  }
+  ASSIGN_OR_RETURN(const Place place, FindPlace(flags));
+  if (flags.token) {
+    ASSIGN_OR_RETURN(const Role role, ParseRole(flags.role));
+    return MakeJoinCommand(place.state_dir, place.config, place.listen, role, flags.minutes, flags.uses);
+  }
+  BackupOptions options{place.state_dir, place.listen, Absolute(flags.backup_to)};
+  Identity identity;
+  if (UsesTls(place.config, place.listen)) {
+    ASSIGN_OR_RETURN(identity, LocalOperator(place.state_dir, place.config));
+    options.identity = &identity;
+  }
+  return BackUp(options);
+}
+
 int Run(const Flags& flags) {
+  if (flags.init || flags.token || !flags.backup_to.empty()) {
+    const StatusOr<std::string> done = RunOnce(flags);
+    if (!done.ok()) return Fail(done.status());
+    std::cout << *done << "\n";
+    if (flags.token)
+      std::cerr << (flags.uses == 1 ? "good once" : Cat("good for ", flags.uses, " joins")) << ", within "
+                << flags.minutes << " minutes; whoever has it can join as " << flags.role << "\n";
+    return 0;
+  }
   // Signals are read by this thread alone.
   sigset_t signals;
   sigemptyset(&signals);
@@ -151,32 +218,27 @@ int Run(const Flags& flags) {
       return Fail(FailedPrecondition("the process that asked for this master has ended"));
   }
 
-  ClusterConfig config = DefaultClusterConfig();
-  if (!flags.config.empty()) {
-    auto loaded = LoadClusterConfig(flags.config);
-    if (!loaded.ok()) return Fail(loaded.status());
-    config = std::move(*loaded);
-  }
+  const auto place = FindPlace(flags);
+  if (!place.ok()) return Fail(place.status());
+  const ClusterConfig config = place->config;
   ApplyLogSettings(config.log);
   if (const Status armed = ArmFailpoints(); !armed.ok()) return Fail(armed);
 
   CoreOptions options;
   options.config = config;
-  options.state_dir = !flags.state.empty()               ? flags.state
-                      : !config.master.state_dir.empty() ? config.master.state_dir
-                                                         : StateDir();
-  options.state_dir = Absolute(options.state_dir);
+  options.state_dir = place->state_dir;
   options.output_dir = Absolute(!flags.output.empty() ? flags.output : config.master.output_dir);
   options.input_dir = Absolute(!flags.input.empty() ? flags.input : config.master.input_dir);
   for (const std::string& root : flags.models.empty() ? config.models.roots : flags.models)
     options.model_roots.push_back(Absolute(root));
-  const std::string listen = !flags.listen.empty() ? flags.listen : config.master.listen;
+  const std::string listen = place->listen;
   const std::string host = listen.substr(0, listen.rfind(':'));
-  if (!flags.backup_to.empty()) {
-    auto made = BackUp({options.state_dir, listen, Absolute(flags.backup_to)});
-    if (!made.ok()) return Fail(made.status());
-    std::cout << *made << "\n";
-    return 0;
+  if (const Status rules = CheckAccessRules(); !rules.ok()) return Fail(rules);
+  std::unique_ptr<Security> security;
+  if (UsesTls(config, listen)) {
+    auto opened = OpenSecurity(options.state_dir, config);
+    if (!opened.ok()) return Fail(Annotate(opened.status(), Cat("this master is to listen on ", listen)));
+    security = std::move(*opened);
   }
   options.share_models = !flags.private_master;
   std::error_code error;
@@ -198,7 +260,13 @@ int Run(const Flags& flags) {
       flags.worker_binary.empty() ? (self / "atelier-worker").string() : Absolute(flags.worker_binary);
   std::vector<LocalWorker> local;
   // Names first: the core counts them as replicas. The address is known once the port is.
-  Status planned = PlanWorkers(config, flags, "", binary, options.model_roots, options.state_dir, options, local);
+  std::function<StatusOr<std::string>(const std::string&)> identity;
+  if (security != nullptr)
+    identity = [&security, folder = options.state_dir](const std::string& worker) {
+      return LocalWorkerIdentity(*security, folder, worker);
+    };
+  Status planned =
+      PlanWorkers(config, flags, "", binary, options.model_roots, options.state_dir, identity, options, local);
   if (!planned.ok()) return Fail(planned);
   CoreOptions names;  // the workers' part, made anew at each change of the configuration
   const std::vector<std::string> roots = options.model_roots;
@@ -210,6 +278,10 @@ int Run(const Flags& flags) {
   FleetOptions fleet_options;
   fleet_options.heartbeat_ms = static_cast<uint32_t>(config.scheduling.heartbeat_seconds * 1000);
   fleet_options.silent_ms_max = 3 * fleet_options.heartbeat_ms;
+  if (security != nullptr)
+    fleet_options.admit = [gate = security->gate](const grpc::AuthContext& peer, const std::string& name) {
+      return gate->Admit(peer, name);
+    };
   Fleet fleet(fleet_options, core.fleet_events());
   core.SetFleet(&fleet);
   SetLogSink([&core](LogLevel, const std::string& text) {
@@ -219,12 +291,20 @@ int Run(const Flags& flags) {
   });
 
   AdminServer admin(&core, [] { kill(getpid(), SIGTERM); });
+  if (security != nullptr)
+    admin.set_still_admitted(
+        [gate = security->gate](const grpc::AuthContext& peer) { return gate->Identify(peer).status(); });
   BlobServer blobs(&core.blobs());
   ModelServer models(&core.models());
+  IdentityServer identities(security.get(), [&](const std::string& name) {
+    fleet.EndRefused();
+    core.ForgetWorker(name);
+  });
   grpc::EnableDefaultHealthCheckService(true);  // grpc.health.v1
   grpc::ServerBuilder builder;
   int port = 0;
-  builder.AddListeningPort(listen, grpc::InsecureServerCredentials(), &port);
+  builder.AddListeningPort(listen, security == nullptr ? grpc::InsecureServerCredentials() : Credentials(*security),
+                           &port);
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 10'000);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 5'000);
@@ -235,6 +315,7 @@ int Run(const Flags& flags) {
   builder.RegisterService(&admin);
   builder.RegisterService(&blobs);
   builder.RegisterService(&models);
+  builder.RegisterService(&identities);
   std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
   if (server == nullptr || port == 0)
     return Fail(Unavailable(
@@ -258,8 +339,14 @@ int Run(const Flags& flags) {
 
   std::unique_ptr<ProbeServer> probes;
   if (!config.metrics.listen.empty() && !flags.private_master) {
-    auto started =
-        ProbeServer::Start(config.metrics.listen, [&core](std::string_view path) { return Probe(core, path); });
+    // On loopback as plain as the calls there.
+    auto guard =
+        MakeProbeGuard(config.metrics.listen,
+                       security != nullptr && !IsLoopback(config.metrics.listen) ? security->http_key_file : "");
+    if (!guard.ok()) return Fail(Annotate(guard.status(), "metrics.listen"));
+    guard->hosts.push_back(config.master.address.substr(0, config.master.address.rfind(':')));
+    auto started = ProbeServer::Start(
+        config.metrics.listen, [&core](std::string_view path) { return AnswerProbe(core, path); }, *guard);
     if (started.ok()) {
       probes = std::move(*started);
       LogInfo("metrics and health on port ", probes->port());
@@ -268,7 +355,7 @@ int Run(const Flags& flags) {
     }
   }
   Reloader reloader(flags.config, config, &core, [&](const ClusterConfig& now) {
-    const Status replanned = PlanWorkers(now, flags, address, binary, roots, state_dir, names, local);
+    const Status replanned = PlanWorkers(now, flags, address, binary, roots, state_dir, identity, names, local);
     if (!replanned.ok()) {
       LogError(Message(replanned));
       return;
@@ -356,6 +443,23 @@ int main(int argc, char** argv) {
   auto* backup = app.add_subcommand("backup", "copy the state of a master, running or not, into a fresh folder");
   backup->add_option("DIR", flags.backup_to, "folder to make; a master can be started on it with --state")->required();
   backup->fallthrough();
+  auto* init = app.add_subcommand("init",
+                                  "make an authority, an operator's certificate for you and a configuration that "
+                                  "listens outside loopback; what is there stays");
+  init->fallthrough();
+  auto* token = app.add_subcommand("token", "print the command with which a machine or person joins, good once");
+  token->add_option("--role", flags.role, "what the joiner may do")
+      ->check(CLI::IsMember({"worker", "operator", "viewer"}))
+      ->capture_default_str();
+  token->add_option("--minutes", flags.minutes, "how long it is good")
+      ->check(CLI::Range(1, 525'600))
+      ->capture_default_str();
+  token->add_option("--uses", flags.uses, "how many may join with it; more than one is a standing secret")
+      ->check(CLI::Range(1, 1'000'000))
+      ->capture_default_str();
+  token->fallthrough();
   CLI11_PARSE(app, argc, argv);
+  flags.init = init->parsed();
+  flags.token = token->parsed();
   return atelier::Run(flags);
 }

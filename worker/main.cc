@@ -7,6 +7,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <ctime>
 #include <fstream>
 #include <memory>
@@ -20,8 +21,10 @@
 #include "common/files/data_dir.h"
 #include "common/obs/notify.h"
 #include "common/obs/probe_server.h"
+#include "common/rpc/join.h"
 #include "common/rpc/protocol.h"
 #include "worker/engine_startup/startup.h"
+#include "worker/session/identity_keeper.h"
 #include "worker/session/session.h"
 
 namespace atelier {
@@ -38,20 +41,65 @@ uint64_t HostMemory(const std::string& key) {
   return 0;
 }
 
-std::string DefaultName(const std::string& device) {
+// `lasting`: the same at each start, since a certificate carries it.
+std::string DefaultName(const std::string& device, bool lasting) {
   char host[HOST_NAME_MAX + 1] = "worker";
   gethostname(host, sizeof(host) - 1);
-  return Cat(host, "-", device == "cpu" ? Cat("cpu-", getpid()) : device);
+  std::string name = Cat(host, "-", device);
+  if (!lasting) return device == "cpu" ? Cat(name, "-", getpid()) : name;
+  for (char& c : name)
+    if (!IsIdentityName({&c, 1})) c = '-';
+  return name;
+}
+
+// The stored identity, or one that the token gives; null for a master on loopback when there is neither. A token that
+// the stored one was got with is done with, so that a restart with the same command line goes on.
+StatusOr<std::unique_ptr<IdentityKeeper>> FindIdentity(const std::string& master, const std::string& name,
+                                                       const std::string& path, const std::string& token_text) {
+  StatusOr<Identity> stored = LoadIdentity(path);
+  if (!stored.ok() && stored.status().code() != StatusCode::kNotFound) return stored.status();
+  if (!token_text.empty()) {
+    ASSIGN_OR_RETURN(const JoinToken token, ParseToken(token_text));
+    if (!stored.ok() || stored->token_hash != HashSecret(token.secret)) {
+      stored = Join(master, token, name);
+      if (!stored.ok()) return Annotate(stored.status(), "this worker could not join");
+      RETURN_IF_ERROR(SaveIdentity(path, *stored));
+      LogInfo("joined the cluster of ", master, " as \"", name, "\"; the identity is kept in ", path);
+    }
+  }
+  if (!stored.ok()) {
+    if (IsLoopback(master)) return std::unique_ptr<IdentityKeeper>();
+    return FailedPrecondition("there is no identity for the master at ", master, " (", path,
+                              "); run `atelier-master token` there, and here the command that it prints");
+  }
+  ASSIGN_OR_RETURN(const IdentityInfo info, ReadCertificate(stored->certificate));
+  if (info.name != name)
+    return FailedPrecondition("the identity in ", path, " is that of \"", info.name, "\"; start with --name ",
+                              info.name, ", or join as \"", name, "\" with a new token");
+  if (info.Expired(std::time(nullptr)))
+    return FailedPrecondition("the certificate in ", path,
+                              " has expired; run `atelier-master token` on the master's machine, and here the command "
+                              "that it prints");
+  return std::make_unique<IdentityKeeper>(master, path, *std::move(stored));
 }
 
 int Main(int argc, char** argv) {
   EngineSetup setup;
   SessionOptions options;
   bool print_catalog = false;
+  std::string token, token_file, identity_file, health_key_file;
   std::string log_level = "info", log_format = "text", health_listen;
   CLI::App app("One device of an Atelier cluster: pulls tasks from the master and executes them.", "atelier-worker");
   app.add_option("--master", options.master, "address of the master")->type_name("HOST:PORT")->capture_default_str();
   app.add_option("--name", options.name, "name in the cluster, unique; default: host and device");
+  app.add_option("--token", token,
+                 "join with it (others may see an argument: better hand it over in $ATELIER_JOIN_TOKEN)")
+      ->type_name("TOKEN");
+  app.add_option("--token-file", token_file, "the same from the first line of a file, - for stdin")->type_name("FILE");
+  app.add_option("--identity", identity_file,
+                 "file with key and certificate; default: in the state folder, by name and "
+                 "master")
+      ->type_name("FILE");
   app.add_option("--device", setup.device, "auto, cpu or cuda:N")->capture_default_str();
   app.add_option("--models", setup.model_roots,
                  "models folder in the reference's layout; several are searched in order")
@@ -70,6 +118,9 @@ int Main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--health-listen", health_listen, "answer /healthz and /readyz (attached to the master) over HTTP")
       ->type_name("HOST:PORT");
+  app.add_option("--health-key-file", health_key_file,
+                 "file (0600) with the key that callers outside loopback must give as Authorization: Bearer KEY")
+      ->type_name("FILE");
   app.add_option("--state", options.state_dir,
                  "folder for what it may lose: hashes of model files; default: $STATE_DIRECTORY, $ATELIER_STATE_DIR or "
                  "~/.local/state/atelier")
@@ -89,6 +140,8 @@ int Main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
   }
+  for (int i = 1; i < argc && !token.empty(); ++i)  // out of the process list as soon as it is read
+    if (char* at = std::strstr(argv[i], token.c_str()); at != nullptr) std::memset(at, 'x', token.size());
   if (print_catalog) {
     std::printf("%s\n", RegisteredCatalog().ToJson().dump(1).c_str());
     return 0;
@@ -121,29 +174,53 @@ int Main(int argc, char** argv) {
   options.on_cancel = engine->on_cancel;
   options.on_point = engine->on_point;
   options.model_roots = setup.model_roots;
-  if (options.name.empty()) options.name = DefaultName(options.device);
+  StatusOr<std::string> given = TakeToken(token, token_file);
+  if (!given.ok()) {
+    LogError("--token-file: ", Message(given.status()));
+    return 2;
+  }
+  if (options.name.empty())
+    options.name =
+        DefaultName(options.device, !given->empty() || !identity_file.empty() || !IsLoopback(options.master));
   if (options.state_dir.empty()) options.state_dir = KeepDir();
   if (no_share) options.state_dir.clear();
 
   SetLogProcess({.worker = options.name});
+  if (identity_file.empty()) identity_file = IdentityPath(options.master, options.name);
+  StatusOr<std::unique_ptr<IdentityKeeper>> keeper = FindIdentity(options.master, options.name, identity_file, *given);
+  if (!keeper.ok()) {
+    LogError(Message(keeper.status()));
+    return keeper.status().code() == StatusCode::kUnavailable ? 3 : 2;
+  }
+  if (*keeper != nullptr) options.identity = [&keeper] { return (*keeper)->Current(); };
   LogInfo("worker \"", options.name, "\" on ", options.device, " (", options.device_name, "), version ",
           kProgramVersion);
   auto* session = new Session(options);  // never destroyed: a node that does not stop must not keep the process
   SetLogSink([session](LogLevel level, const std::string& text) { session->SendLog(level, text); });
+  if (*keeper != nullptr) (*keeper)->Start([session] { session->Redial(); });
   std::unique_ptr<ProbeServer> probes;
   if (!health_listen.empty()) {
-    auto started = ProbeServer::Start(health_listen, [session](std::string_view path) -> ProbeReply {
-      const std::string text = "text/plain; charset=utf-8";
-      if (path != "/healthz" && path != "/readyz") return {404, text, "there are /healthz and /readyz\n"};
-      const bool attached = session->Attached();  // also shows that the session answers
-      if (path == "/readyz" && !attached) return {503, text, "not attached to the master\n"};
-      return {200, text, "ok\n"};
-    });
+    StatusOr<ProbeGuard> guard = MakeProbeGuard(health_listen, health_key_file);
+    if (!guard.ok()) {
+      LogError("--health-listen: ", Message(guard.status()));
+      return 2;
+    }
+    auto started = ProbeServer::Start(
+        health_listen,
+        [session](std::string_view path) -> ProbeReply {
+          const std::string text = "text/plain; charset=utf-8";
+          if (path != "/healthz" && path != "/readyz") return {404, text, "there are /healthz and /readyz\n"};
+          const bool attached = session->Attached();  // also shows that the session answers
+          if (path == "/readyz" && !attached) return {503, text, "not attached to the master\n"};
+          return {200, text, "ok\n"};
+        },
+        *guard);
     if (!started.ok()) {
       LogError("--health-listen: ", Message(started.status()));
       return 2;
     }
     probes = std::move(*started);
+    LogInfo("health on port ", probes->port());
   }
   NotifyManager("READY=1");
   std::atomic<bool> over = false;
@@ -171,6 +248,7 @@ int Main(int argc, char** argv) {
   pthread_kill(signal_thread.native_handle(), SIGTERM);  // wakes it to see that it is over
   signal_thread.join();
   probes.reset();
+  keeper->reset();
   SetLogSink(nullptr);
   std::fflush(nullptr);
   std::_Exit(0);

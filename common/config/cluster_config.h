@@ -31,11 +31,19 @@ struct WorkerConfig {
 struct ClusterConfig {
   struct Master {
     std::string listen = "127.0.0.1:50188";  // HOST:PORT of the gRPC services
+    std::string address;                     // HOST:PORT that others reach it at; "": found from listen
     std::string state_dir;                   // database and blobs; "": StateDir()
     std::string output_dir = "output";       // relative paths: below the working folder
     std::string input_dir = "input";
     bool operator==(const Master&) const = default;
   } master;
+
+  struct Security {
+    std::string tls = "auto";  // auto: outside loopback; always
+    double worker_hours = 24;  // life of a worker's certificate
+    double person_days = 365;  // of an operator's or viewer's
+    bool operator==(const Security&) const = default;
+  } security;
 
   struct Models {
     std::vector<std::string> roots = {"models"};  // folders in the reference's layout, searched in this order
@@ -57,7 +65,9 @@ struct ClusterConfig {
     double hung_seconds_min = 60;  // but never earlier than this
     int64_t attempts_max = limits::kAttemptsMax;
     int64_t poison_workers = limits::kPoisonWorkers;
-    std::string tiles = "exact";       // order of tiled upscales: exact or independent
+    std::string tiles = "exact";       // order of tiled upscales: exact, independent or by-image
+    std::string frames = "auto";       // windows of videos: auto, windows or whole
+    int64_t window_frames = 0;         // frames of a window; 0: by their size
     std::string compat = "reference";  // or documented: settings that the reference ignores
     bool operator==(const Scheduling&) const = default;
   } scheduling;

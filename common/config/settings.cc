@@ -145,8 +145,14 @@ std::vector<Setting<ClusterConfig>> MakeRootSettings() {
   std::vector<Setting<C>> s;
 
   s.push_back(TextSetting<C>("master.listen", In(&C::master, &C::Master::listen),
-                             "Where workers and the atelier command reach the master. Port 0 takes a free one.",
+                             "Where the master listens for workers and the atelier command. Port 0 takes a free one. "
+                             "Outside loopback it speaks TLS and asks for certificates: run `atelier-master init` "
+                             "first (docs/security.md).",
                              "HOST:PORT", IsHostPort));
+  s.push_back(TextSetting<C>("master.address", In(&C::master, &C::Master::address),
+                             "Where others reach the master, as join commands name it; \"\": what listen says, or this "
+                             "machine's first address.",
+                             "HOST:PORT or \"\"", [](const std::string& v) { return v.empty() || IsHostPort(v); }));
   s.push_back(TextSetting<C>(
       "master.state_dir", In(&C::master, &C::Master::state_dir),
       "Folder of the database and the blobs; \"\": $ATELIER_STATE_DIR, /var/lib/atelier where it exists and can "
@@ -156,6 +162,19 @@ std::vector<Setting<ClusterConfig>> MakeRootSettings() {
       "Folder that finished files are written to; a relative path counts from where the master starts."));
   s.push_back(TextSetting<C>("master.input_dir", In(&C::master, &C::Master::input_dir),
                              "Folder that workflows name their input files in."));
+
+  using Y = C::Security;
+  s.push_back(ChoiceSetting<C>("security.tls", In(&C::security, &Y::tls),
+                               "auto: calls on loopback need no certificate, all others do; always: those on loopback "
+                               "do, too.",
+                               {"auto", "always"}));
+  s.push_back(NumberSetting<C>("security.worker_hours", In(&C::security, &Y::worker_hours),
+                               "Life of a worker's certificate; the worker renews it when half of it is over.", 0.001,
+                               8760, "hours"));
+  s.push_back(NumberSetting<C>("security.person_days", In(&C::security, &Y::person_days),
+                               "Life of an operator's or viewer's certificate; the atelier command renews it when half "
+                               "of it is over.",
+                               0.001, 3650, "days"));
 
   s.push_back({{"models.roots", "list of folders", "", "", "",
                 "Model folders in the usual layout (checkpoints, loras, vae, ...), "
@@ -203,8 +222,16 @@ std::vector<Setting<ClusterConfig>> MakeRootSettings() {
   s.push_back(Live(ChoiceSetting<C>(
       "scheduling.tiles", In(&C::scheduling, &S::tiles),
       "Order of tiled upscales. exact: the same picture as one GPU doing tile after tile; independent: all tiles "
-      "at once, each from the untouched picture.",
-      {"exact", "independent"})));
+      "at once, each from the untouched picture; by-image: each picture of a batch or video by itself, whole.",
+      {"exact", "independent", "by-image"})));
+  s.push_back(Live(ChoiceSetting<C>(
+      "scheduling.frames", In(&C::scheduling, &S::frames),
+      "How videos go from a file to a file. auto: in windows, which are tasks of their own where a model works on them; "
+      "windows: always tasks of their own; whole: all frames in memory at once. The files are the same.",
+      {"auto", "windows", "whole"})));
+  s.push_back(Live(IntegerSetting<C>("scheduling.window_frames", In(&C::scheduling, &S::window_frames),
+                                     "Frames of a window; 0: as many as take 16 MiB in memory. The files are the same.",
+                                     0, 16384, "frames")));
   s.push_back(
       Live(ChoiceSetting<C>("scheduling.compat", In(&C::scheduling, &S::compat),
                             "documented: inputs that the reference ignores (seam_fix_denoise) have their effect.",
@@ -222,7 +249,7 @@ std::vector<Setting<ClusterConfig>> MakeRootSettings() {
   s.push_back(Live(IntegerSetting<C>("limits.jobs_waiting_max", In(&C::limits, &L::jobs_waiting_max),
                                      "Jobs accepted and not ended; more are refused.", 1, 10'000'000, "jobs")));
   s.push_back(Live(BytesSetting<C>("limits.disk_free_bytes_min", In(&C::limits, &L::disk_free_bytes_min),
-                                   "Below this free space the master accepts no new job.", 0, int64_t{1} << 42)));
+                                   "Below this free space the master accepts no new job.", 0, int64_t{1} << 50)));
   s.push_back(Live(IntegerSetting<C>("limits.log_lines_max", In(&C::limits, &L::log_lines_max),
                                      "Log lines kept per worker and per job.", 10, 10'000'000, "lines")));
 
@@ -255,10 +282,11 @@ std::vector<Setting<ClusterConfig>> MakeRootSettings() {
                                    "used within a minute; 0: any number.",
                                    0, int64_t{1} << 50)));
 
-  s.push_back(TextSetting<C>("metrics.listen", In(&C::metrics, &C::Metrics::listen),
-                             "HOST:PORT of /metrics, /healthz and /readyz, which answer without asking who calls; "
-                             "\"\": none.",
-                             "HOST:PORT or \"\"", [](const std::string& v) { return v.empty() || IsHostPort(v); }));
+  s.push_back(
+      TextSetting<C>("metrics.listen", In(&C::metrics, &C::Metrics::listen),
+                     "HOST:PORT of /metrics, /healthz and /readyz; \"\": none. Outside loopback they ask for the "
+                     "key in STATE/authority/http.key (Authorization: Bearer KEY).",
+                     "HOST:PORT or \"\"", [](const std::string& v) { return v.empty() || IsHostPort(v); }));
 
   const C defaults;
   for (Setting<C>& setting : s) setting.info.default_value = setting.print(defaults);
@@ -280,6 +308,7 @@ const std::vector<Setting<ClusterConfig>>& RootSettings() {
 std::string_view SectionHelp(std::string_view section) {
   static const auto* const help = new std::map<std::string_view, std::string_view>{
       {"master", "The master: where it listens and what it writes."},
+      {"security", "Who may call the master: certificates of its own authority (docs/security.md)."},
       {"models", "Where models lie."},
       {"workers", "The workers of the cluster."},
       {"scheduling", "How tasks are given out, and when a worker counts as gone."},

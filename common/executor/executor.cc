@@ -10,6 +10,7 @@
 #include "common/base/hash.h"
 #include "common/base/limits.h"
 #include "common/base/registry.h"
+#include "common/graph/frames.h"
 
 namespace atelier {
 namespace {
@@ -90,7 +91,7 @@ class Executor::RunState : public NodeContext {
     DropUnusedHandles();
     MarkNeeded();
     for (size_t i = 0; i < nodes_.size(); ++i) {
-      if (!nodes_[i].needed) continue;
+      if (!nodes_[i].needed || nodes_[i].streamed) continue;
       current_ = i;
       Status done = Execute(nodes_[i]);
       if (!done.ok()) return Blame(nodes_[i], done);
@@ -103,6 +104,7 @@ class Executor::RunState : public NodeContext {
       StatusOr<std::string> blob = EncodeBlob(node.values[static_cast<size_t>(wanted.slot)], wanted.encoding);
       if (!blob.ok()) return Blame(node, Annotate(blob.status(), Cat("output ", wanted.slot)));
       result_.blobs.push_back(std::move(blob).value());
+      result_.once |= node.passing;
     }
     return std::move(result_);
   }
@@ -146,6 +148,8 @@ class Executor::RunState : public NodeContext {
     std::vector<Source> sources;
     std::string signature;
     bool needed = false;
+    bool streamed = false;  // runs once a window, when whoever takes the windows asks
+    bool passing = false;   // its outputs are frames of one window, or hold windows: not kept
     const Entry* cached = nullptr;
     std::vector<Value> values;
     int64_t uses = 0;  // needed consumers that have not run, and wanted values
@@ -178,7 +182,8 @@ class Executor::RunState : public NodeContext {
       const auto given = inputs.find(spec.name);
       if (bound != bindings_.end()) {
         source.binding = bound->second;
-        if (!spec.gather && source.binding->blobs.size() != 1)
+        const bool windows = source.binding->gather && TakesWindows(node.type->spec(), spec.name);
+        if (!spec.gather && !windows && source.binding->blobs.size() != 1)
           return Blame(node, InvalidArgument("input \"", spec.name, "\" takes one value, ",
                                              source.binding->blobs.size(), " are bound"));
       } else if (given != inputs.end() && IsLink(*given)) {
@@ -258,9 +263,31 @@ class Executor::RunState : public NodeContext {
     return OkStatus();
   }
 
+  // Finds what runs once a window: a window node that was not told which, and all that is made of its frames up to
+  // where windows are taken.
+  void FindStreamed(Node& node) {
+    const NodeSpec& spec = node.type->spec();
+    const bool window = IsFrameWindow(spec);
+    node.passing = window;
+    bool open = window;
+    for (const Source& source : node.sources) {
+      if (window && source.input->name == "count") open = false;
+      if (source.binding != nullptr) {
+        open &= !(window && source.input->type == "IMAGE");
+        node.passing |= source.binding->gather && TakesWindows(spec, source.input->name);
+      } else if (source.literal == nullptr) {
+        const Node& from = nodes_[source.index];
+        node.passing |= from.passing;
+        node.streamed |= from.streamed && !TakesWindows(spec, source.input->name);
+      }
+    }
+    node.streamed |= open;
+  }
+
   // Names each node's outputs by all that they are made of.
   void Sign() {
     for (Node& node : nodes_) {
+      FindStreamed(node);
       Sha256 digest;
       const auto add = [&digest](std::string_view text) {
         digest.Update(Cat(text.size(), ":"));
@@ -314,7 +341,7 @@ class Executor::RunState : public NodeContext {
     for (size_t i = nodes_.size(); i-- > 0;) {
       Node& node = nodes_[i];
       if (!node.needed) continue;
-      if (!node.type->spec().output_node) node.cached = executor_.cache_->Find(node.signature);
+      if (!node.type->spec().output_node && !node.passing) node.cached = executor_.cache_->Find(node.signature);
       if (node.cached != nullptr) {
         node.values = node.cached->values;  // kept here even if the cache lets go of them during the run
         continue;
@@ -333,7 +360,9 @@ class Executor::RunState : public NodeContext {
     InputValues inputs;
     for (const Source& source : node.sources) {
       std::vector<Value>& values = inputs[source.input->name];
-      if (source.binding != nullptr) {
+      if (source.binding != nullptr && source.binding->gather && TakesWindows(node.type->spec(), source.input->name)) {
+        values.push_back(Value::Of<FrameWindows>(source.input->type, BoundWindows(*source.binding)));
+      } else if (source.binding != nullptr) {
         for (const std::string& hash : source.binding->blobs) {
           ASSIGN_OR_RETURN(const auto bytes, host_.Blob(hash));
           StatusOr<Value> value = DecodeBlob(*bytes);
@@ -342,6 +371,8 @@ class Executor::RunState : public NodeContext {
         }
       } else if (source.literal != nullptr) {
         values.push_back(Value::Literal(*source.literal));
+      } else if (!node.streamed && nodes_[source.index].streamed) {
+        values.push_back(Value::Of<FrameWindows>(source.input->type, StreamedWindows(source.index, source.slot)));
       } else {
         values.push_back(nodes_[source.index].values[static_cast<size_t>(source.slot)]);
       }
@@ -349,11 +380,64 @@ class Executor::RunState : public NodeContext {
     return inputs;
   }
 
+  // Windows that are blobs.
+  FrameWindows BoundWindows(const Fragment::Binding& binding) {
+    FrameWindows windows;
+    windows.count = static_cast<int64_t>(binding.blobs.size());
+    windows.window = [this, &binding](int64_t index) -> StatusOr<Value> {
+      if (index < 0 || index >= static_cast<int64_t>(binding.blobs.size())) return Value();
+      if (host_.cancelled()) return Cancelled("the task was cancelled");
+      ASSIGN_OR_RETURN(const auto bytes, host_.BlobOnce(binding.blobs[static_cast<size_t>(index)]));
+      StatusOr<Value> value = DecodeBlob(*bytes);
+      return value.ok() ? value : Annotate(value.status(), Cat("window ", index));
+    };
+    return windows;
+  }
+
+  // Windows that are made when they are asked for, so that whoever takes them slowly holds up whoever makes them.
+  FrameWindows StreamedWindows(size_t last, int64_t slot) {
+    std::vector<size_t> chain;  // the streamed ancestors of nodes_[last] and itself, in order
+    std::set<size_t> wanted{last};
+    for (size_t i = last + 1; i-- > 0;) {
+      if (!wanted.contains(i)) continue;
+      chain.insert(chain.begin(), i);
+      for (const Source& source : nodes_[i].sources)
+        if (source.binding == nullptr && source.literal == nullptr && nodes_[source.index].streamed)
+          wanted.insert(source.index);
+    }
+    FrameWindows windows;
+    windows.window = [this, chain, slot, starts = std::vector<int64_t>{0}](int64_t index) mutable -> StatusOr<Value> {
+      if (index < 0 || index >= static_cast<int64_t>(starts.size()))
+        return Internal("window ", index, " was asked for before the one ahead of it");
+      const size_t taker = current_;
+      window_start_ = starts[static_cast<size_t>(index)];
+      const auto run = [&]() -> StatusOr<Value> {
+        for (const size_t i : chain) {
+          current_ = i;
+          const Status done = Execute(nodes_[i]);
+          if (!done.ok()) return Annotate(done, Cat("node \"", nodes_[i].id, "\" (", nodes_[i].type_name, ")"));
+          if (!IsFrameWindow(nodes_[i].type->spec())) continue;
+          const int64_t count = nodes_[i].values.at(1).literal().get<int64_t>();
+          if (count == 0) return Value();
+          if (index + 1 == static_cast<int64_t>(starts.size())) starts.push_back(window_start_ + count);
+        }
+        return nodes_[chain.back()].values.at(static_cast<size_t>(slot));
+      };
+      StatusOr<Value> value = run();
+      for (const size_t i : chain) nodes_[i].values.clear();
+      current_ = taker;
+      return value;
+    };
+    return windows;
+  }
+
   Status Execute(Node& node) {
     if (host_.cancelled()) return Cancelled("the task was cancelled");
     if (node.cached != nullptr) return OkStatus();
     const NodeSpec& spec = node.type->spec();
-    ASSIGN_OR_RETURN(const InputValues inputs, Inputs(node));
+    ASSIGN_OR_RETURN(InputValues inputs, Inputs(node));
+    if (node.streamed && IsFrameWindow(spec))
+      inputs["start"] = {Value::Literal(Json(window_start_))};
     if (host_.cancelled()) return Cancelled("the task was cancelled");
     host_.Progress(node.id, 0, 0, nullptr);
     const double start = host_.Seconds();
@@ -379,7 +463,7 @@ class Executor::RunState : public NodeContext {
     });
     if (loads) result_.load_seconds += host_.Seconds() - start;
     node.values = std::move(values).value();
-    if (!spec.output_node && !node.values.empty()) {
+    if (!spec.output_node && !node.passing && !node.values.empty()) {
       Entry entry;
       entry.signature = node.signature;
       entry.values = node.values;
@@ -387,7 +471,7 @@ class Executor::RunState : public NodeContext {
       entry.handle = HasHandle(node.values);
       executor_.cache_->Add(std::move(entry), executor_.options_);
     }
-    if (node.uses == 0) node.values.clear();
+    if (node.uses == 0 && !node.streamed) node.values.clear();
     return OkStatus();
   }
 
@@ -409,6 +493,7 @@ class Executor::RunState : public NodeContext {
   std::map<std::string, size_t, std::less<>> index_;
   std::vector<Node> nodes_;
   size_t current_ = 0;
+  int64_t window_start_ = 0;  // the first frame of the window that is being made
 };
 
 Executor::Executor(ExecutorOptions options) : options_(options), cache_(std::make_unique<Cache>()) {}

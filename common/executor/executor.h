@@ -24,12 +24,12 @@ struct Fragment {
     std::string node;
     std::string input;
     std::vector<std::string> blobs;  // hashes; one, or for a gather input one a replica
-    bool gather = false;
+    bool gather = false;             // several blobs; of an input that is none of these: windows of frames, in order
   };
   struct Wanted {
     std::string node;
     int64_t slot = 0;
-    std::string encoding;  // "", or of IMAGE "u8" (canvas form) or "packed" (that, compressed)
+    std::string encoding;  // "", or of IMAGE "u8" (canvas form), "packed" (that, compressed) or "rounded"
   };
   Json nodes = Json::object();  // API format: id -> {"class_type", "inputs"}
   std::vector<Binding> bindings;
@@ -41,6 +41,7 @@ struct Fragment {
 struct FragmentResult {
   std::vector<std::string> blobs;  // the bytes of each wanted value, in order
   std::vector<OutputFile> files;   // in the order in which they were made
+  bool once = false;               // the wanted values are those of a window of frames: no other task here needs them
   int64_t nodes_run = 0;
   int64_t nodes_cached = 0;  // needed ones that did not run
   double load_seconds = 0;   // of nodes that read model files
@@ -52,6 +53,8 @@ class ExecutorHost {
   virtual ~ExecutorHost() = default;
   /// The bytes of a blob. Errors: NOT_FOUND, UNAVAILABLE, CANCELLED.
   virtual StatusOr<std::shared_ptr<const std::string>> Blob(const std::string& hash) = 0;
+  /// The same of a blob that is not worth keeping. Errors: as Blob.
+  virtual StatusOr<std::shared_ptr<const std::string>> BlobOnce(const std::string& hash) { return Blob(hash); }
   /// Absolute path of a model file. Errors: NOT_FOUND.
   virtual StatusOr<std::string> ModelPath(std::string_view folder, std::string_view name) = 0;
   /// A text that changes when the model file changes (its size and time), so that cached outputs made of it are not

@@ -95,12 +95,12 @@ StatusOr<std::string> ReadFileBounded(const std::string& path, int64_t bytes_max
   return ReadFdBounded(fd.get(), path, bytes_max);
 }
 
-Status WriteFileAtomic(const std::string& path, std::string_view bytes) {
+Status WriteFileAtomic(const std::string& path, std::string_view bytes, unsigned mode) {
   static std::atomic<uint64_t> counter{0};
   const size_t slash = path.rfind('/');
   const std::string folder = slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
   const std::string temporary = Cat(path, ".tmp-", getpid(), "-", counter.fetch_add(1));
-  UniqueFd fd(open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
+  UniqueFd fd(open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode));
   if (!fd.valid()) return FromErrno(errno, path, "write");
   const auto fail = [&](int error) {
     unlink(temporary.c_str());

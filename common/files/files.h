@@ -56,9 +56,10 @@ StatusOr<std::string> ReadFileBounded(const std::string& path, int64_t bytes_max
 StatusOr<std::string> ReadFdBounded(int fd, std::string_view name, int64_t bytes_max);
 
 /// Puts `bytes` in place of the file as a whole: temporary name in the same folder, fsync, rename, fsync of the folder.
-/// After a crash the old or the new file stands there. Errors: RESOURCE_EXHAUSTED (disk or quota full), NOT_FOUND (no
-/// such folder), UNAVAILABLE (other I/O errors). Thread: any; the last of two writers wins.
-Status WriteFileAtomic(const std::string& path, std::string_view bytes);
+/// After a crash the old or the new file stands there. `mode`: of the file, less the umask. Errors: RESOURCE_EXHAUSTED
+/// (disk or quota full), NOT_FOUND (no such folder), UNAVAILABLE (other I/O errors). Thread: any; the last of two
+/// writers wins.
+Status WriteFileAtomic(const std::string& path, std::string_view bytes, unsigned mode = 0644);
 
 /// The folder `name` below `root`, opened; it and those above it are made when they are not there, `root` too. Errors:
 /// INVALID_ARGUMENT for a name that is not safe or leads out of the folder, FAILED_PRECONDITION when it cannot be made.

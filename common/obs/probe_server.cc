@@ -1,8 +1,12 @@
 #include "common/obs/probe_server.h"
 
+#include <openssl/crypto.h>
 #include <pthread.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/address.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -10,9 +14,12 @@
 #include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http.hpp>
 #include <chrono>
+#include <climits>
 #include <optional>
 #include <thread>
 #include <utility>
+
+#include "common/security/identity.h"
 
 namespace atelier {
 namespace {
@@ -28,11 +35,52 @@ constexpr uint32_t kHeaderBytesMax = 8 << 10;
 constexpr std::chrono::seconds kRequestTime{5};
 constexpr std::chrono::milliseconds kAcceptAgain{100};  // after an error such as "too many open files"
 
+const std::string kText = "text/plain; charset=utf-8";
+
+// "host" of "host:port", without the brackets of an IPv6 address.
+std::string HostPart(std::string_view host) {
+  if (!host.empty() && host.front() == '[') return std::string(host.substr(1, host.find(']') - 1));
+  return std::string(host.substr(0, host.find(':')));
+}
+
+bool IsKnownHost(const ProbeGuard& guard, const std::string& host) {
+  Error not_an_address;
+  (void)asio::ip::make_address(host, not_an_address);
+  char own[HOST_NAME_MAX + 1] = "";
+  gethostname(own, sizeof own - 1);
+  return !not_an_address || host == "localhost" || host == own ||
+         std::find(guard.hosts.begin(), guard.hosts.end(), host) != guard.hosts.end();
+}
+
+// A refusal, or nothing for who may be answered.
+std::optional<ProbeReply> Refuse(const ProbeGuard& guard, const http::request<http::empty_body>& request) {
+  const auto field = [&](http::field name) {
+    const auto value = request[name];
+    return std::string(value.data(), value.size());
+  };
+  const size_t hosts = request.count(http::field::host);  // a browser always sends one; simple tools may not
+  if (hosts > 1 || (hosts == 0 && !guard.key.empty())) return ProbeReply{400, kText, "a request names one Host\n"};
+  const std::string host = field(http::field::host);
+  if (hosts == 1 && !IsKnownHost(guard, HostPart(host)))
+    return ProbeReply{403, kText, "this Host is not served here; ask by address, or see docs/security.md\n"};
+  if (request.count(http::field::origin) != 0) {
+    const std::string origin = field(http::field::origin);
+    if (request.count(http::field::origin) != 1 || (origin != "http://" + host && origin != "https://" + host))
+      return ProbeReply{403, kText, "requests of other origins are refused\n"};
+  }
+  if (guard.key.empty()) return std::nullopt;
+  const std::string given = field(http::field::authorization), wanted = "Bearer " + guard.key;
+  if (request.count(http::field::authorization) != 1 || given.size() != wanted.size() ||
+      CRYPTO_memcmp(given.data(), wanted.data(), wanted.size()) != 0)
+    return ProbeReply{401, kText, "a key is asked for: Authorization: Bearer KEY\n"};
+  return std::nullopt;
+}
+
 // One connection: one request, one answer. Kept alive by its own pending operation.
 class Connection : public std::enable_shared_from_this<Connection> {
  public:
-  Connection(tcp::socket socket, const ProbeServer::Handler& handler, int& open)
-      : stream_(std::move(socket)), handler_(handler), open_(open) {
+  Connection(tcp::socket socket, const ProbeServer::Handler& handler, const ProbeGuard& guard, int& open)
+      : stream_(std::move(socket)), handler_(handler), guard_(guard), open_(open) {
     ++open_;
     parser_.header_limit(kHeaderBytesMax);
     parser_.body_limit(0);
@@ -53,12 +101,15 @@ class Connection : public std::enable_shared_from_this<Connection> {
     const auto& request = parser_.get();
     const bool head = request.method() == http::verb::head;
     ProbeReply reply;
-    if (head || request.method() == http::verb::get) {
+    if (std::optional<ProbeReply> refusal = Refuse(guard_, request)) {
+      reply = *std::move(refusal);
+      if (reply.status == 401) response_.set(http::field::www_authenticate, "Bearer");
+    } else if (head || request.method() == http::verb::get) {
       const auto target = request.target();
       const std::string_view path(target.data(), target.size());
       reply = handler_(path.substr(0, path.find('?')));
     } else {
-      reply = {405, "text/plain; charset=utf-8", "only GET and HEAD are answered here\n"};
+      reply = {405, kText, "only GET and HEAD are answered here\n"};
     }
     response_.version(11);
     response_.result(static_cast<unsigned>(reply.status));
@@ -81,6 +132,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   http::response<http::string_body> response_;
   std::optional<http::response_serializer<http::string_body>> serializer_;
   const ProbeServer::Handler& handler_;
+  const ProbeGuard& guard_;
   int& open_;
 };
 
@@ -88,7 +140,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
 class ProbeServer::Impl {
  public:
-  explicit Impl(Handler handler) : handler_(std::move(handler)) {}
+  Impl(Handler handler, ProbeGuard guard) : handler_(std::move(handler)), guard_(std::move(guard)) {}
 
   Status Listen(const std::string& listen) {
     const size_t colon = listen.rfind(':');
@@ -132,12 +184,13 @@ class ProbeServer::Impl {
         return;
       }
       // Beyond the bound the socket is closed as it goes.
-      if (open_ < kConnectionsMax) std::make_shared<Connection>(std::move(socket), handler_, open_)->Begin();
+      if (open_ < kConnectionsMax) std::make_shared<Connection>(std::move(socket), handler_, guard_, open_)->Begin();
       Accept();
     });
   }
 
   const Handler handler_;
+  const ProbeGuard guard_;
   int open_ = 0;  // before io_: connections that it still holds count down as they go
   asio::io_context io_{1};
   tcp::acceptor acceptor_{io_};
@@ -146,12 +199,27 @@ class ProbeServer::Impl {
   std::thread thread_;
 };
 
+StatusOr<ProbeGuard> MakeProbeGuard(const std::string& listen, const std::string& key_file) {
+  if (key_file.empty()) {
+    if (IsLoopback(listen)) return ProbeGuard();
+    return FailedPrecondition(listen,
+                              " is outside loopback, where a key is asked for; name a file with one, or listen on "
+                              "127.0.0.1");
+  }
+  ASSIGN_OR_RETURN(std::string key, ReadSecretFile(key_file));
+  while (!key.empty() && (key.back() == '\n' || key.back() == '\r')) key.pop_back();
+  if (key.size() < 32)
+    return FailedPrecondition("the key in ", key_file, " has ", key.size(), " characters, at least 32 are wanted");
+  return ProbeGuard{key, {}};
+}
+
 ProbeServer::ProbeServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 ProbeServer::~ProbeServer() { impl_->Stop(); }
 uint16_t ProbeServer::port() const { return impl_->port(); }
 
-StatusOr<std::unique_ptr<ProbeServer>> ProbeServer::Start(const std::string& listen, Handler handler) {
-  auto impl = std::make_unique<Impl>(std::move(handler));
+StatusOr<std::unique_ptr<ProbeServer>> ProbeServer::Start(const std::string& listen, Handler handler,
+                                                          ProbeGuard guard) {
+  auto impl = std::make_unique<Impl>(std::move(handler), std::move(guard));
   RETURN_IF_ERROR(impl->Listen(listen));
   return std::unique_ptr<ProbeServer>(new ProbeServer(std::move(impl)));
 }

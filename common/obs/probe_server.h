@@ -1,5 +1,5 @@
-// A small HTTP listener for probes: GET and HEAD of a few paths, answered by one function. It serves nothing that asks
-// for an identity, so nothing secret may be told here.
+// A small HTTP listener for probes: GET and HEAD of a few paths, answered by one function. On loopback it asks nobody
+// who calls, so nothing secret may be told here; outside it asks for a key.
 #pragma once
 
 #include <cstdint>
@@ -7,16 +7,29 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "common/base/status.h"
 
 namespace atelier {
 
 struct ProbeReply {
-  int status = 200;  // 200, 404 or 503
+  int status = 200;  // 200, 404 or 503; of the listener itself: 400, 401, 403, 405
   std::string type = "text/plain; charset=utf-8";
   std::string body;
 };
+
+/// Who is answered. Host must be an address or a known name, so that a page whose name was bent to this machine is
+/// refused; a request that a page of another origin sent (Origin) is refused, too.
+struct ProbeGuard {
+  std::string key;                 // "": none is asked for; else "Authorization: Bearer KEY" must be there
+  std::vector<std::string> hosts;  // names beside addresses, localhost and this machine's name
+};
+
+/// The guard of a listener at HOST:PORT: without a key on loopback; outside it the key of `key_file`, a secret file of
+/// at least 32 characters. Errors: FAILED_PRECONDITION (outside loopback and no file named, or a short key), those of
+/// ReadSecretFile. Thread: any.
+StatusOr<ProbeGuard> MakeProbeGuard(const std::string& listen, const std::string& key_file);
 
 /// One thread. At most 32 connections, each 5 s for a request and its answer, requests of at most 8 KiB without a
 /// body; what goes beyond is closed.
@@ -25,7 +38,8 @@ class ProbeServer {
   /// Called by the server's thread with the path without its query; a slow answer delays the others.
   using Handler = std::function<ProbeReply(std::string_view path)>;
   /// Listens on HOST:PORT, HOST an address or a name, port 0: any free one. Errors: UNAVAILABLE with the reason.
-  static StatusOr<std::unique_ptr<ProbeServer>> Start(const std::string& listen, Handler handler);
+  static StatusOr<std::unique_ptr<ProbeServer>> Start(const std::string& listen, Handler handler,
+                                                      ProbeGuard guard = {});
   /// Closes all connections and joins. REQUIRES: what the handler uses is still there.
   ~ProbeServer();
   ProbeServer(const ProbeServer&) = delete;

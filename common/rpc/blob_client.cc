@@ -47,7 +47,18 @@ class BlobClient::Call {
 };
 
 BlobClient::BlobClient(std::shared_ptr<grpc::Channel> channel)
-    : stub_(std::make_unique<Stub>(Stub{v1::BlobService::NewStub(channel)})) {}
+    : stub_(std::make_shared<Stub>(Stub{v1::BlobService::NewStub(channel)})) {}
+
+void BlobClient::SetChannel(std::shared_ptr<grpc::Channel> channel) {
+  auto stub = std::make_shared<Stub>(Stub{v1::BlobService::NewStub(channel)});
+  const std::lock_guard lock(mutex_);
+  stub_.swap(stub);
+}
+
+std::shared_ptr<BlobClient::Stub> BlobClient::Service() {
+  const std::lock_guard lock(mutex_);
+  return stub_;
+}
 
 BlobClient::~BlobClient() = default;
 
@@ -57,7 +68,8 @@ Status BlobClient::Stream(const std::string& hash, int64_t bytes_max, const std:
   Call call(*this, DeadlineFor(std::min<int64_t>(bytes_max, 3'600'000 * kBytesPerMsMin)));
   v1::GetBlob request;
   request.set_hash(hash);
-  const auto reader = stub_->service->Get(&call.context(), request);
+  const auto stub = Service();
+  const auto reader = stub->service->Get(&call.context(), request);
   Sha256 digest;
   v1::BlobChunk chunk;
   Status failure;
@@ -117,7 +129,8 @@ Status BlobClient::Put(const std::string& hash, std::string_view bytes) {
     return ResourceExhausted("a blob of ", bytes.size(), " bytes, at most ", limits::kBlobBytesMax, " are allowed");
   Call call(*this, DeadlineFor(static_cast<int64_t>(bytes.size())));
   v1::PutReply reply;
-  const auto writer = stub_->service->Put(&call.context(), &reply);
+  const auto stub = Service();
+  const auto writer = stub->service->Put(&call.context(), &reply);
   size_t sent = 0;
   v1::BlobChunk chunk;
   chunk.set_hash(hash);
@@ -144,7 +157,7 @@ StatusOr<std::vector<bool>> BlobClient::Have(const std::vector<std::string>& has
     for (size_t i = begin; i < end; ++i) request.add_hashes(hashes[i]);
     Call call(*this, kDeadlineMs);
     v1::HaveReply reply;
-    const grpc::Status status = stub_->service->Have(&call.context(), request, &reply);
+    const grpc::Status status = Service()->service->Have(&call.context(), request, &reply);
     if (!status.ok()) return FromGrpc(status);
     if (static_cast<size_t>(reply.have_size()) != end - begin)
       return Internal("the master answered ", reply.have_size(), " of ", end - begin, " questions about blobs");

@@ -26,6 +26,9 @@ class BlobClient {
   explicit BlobClient(std::shared_ptr<grpc::Channel> channel);
   ~BlobClient();
 
+  /// Calls from now on take this channel; those that run end on theirs.
+  void SetChannel(std::shared_ptr<grpc::Channel> channel);
+
   /// The blob's bytes, checked against its name. Errors: NOT_FOUND; DATA_LOSS; RESOURCE_EXHAUSTED beyond `bytes_max`.
   StatusOr<std::string> Get(const std::string& hash, int64_t bytes_max);
   /// The same, handed to `sink` chunk by chunk and checked at the end. An error of `sink` ends the call.
@@ -45,8 +48,10 @@ class BlobClient {
   Status Stream(const std::string& hash, int64_t bytes_max, const std::function<void(uint64_t size)>& begin,
                 const std::function<Status(std::string_view)>& sink);
 
-  std::unique_ptr<Stub> stub_;
+  std::shared_ptr<Stub> Service();
+
   std::mutex mutex_;
+  std::shared_ptr<Stub> stub_;
   bool cancelled_ = false;
   std::set<grpc::ClientContext*> calls_;
 };

@@ -17,7 +17,7 @@ std::array<std::pair<const char*, int>, 3> BulkArguments() {
            {GRPC_ARG_HTTP2_WRITE_BUFFER_SIZE, 1 << 20}}};
 }
 
-std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address, int backoff_max_ms) {
+std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address, int backoff_max_ms, const Identity* identity) {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 50);
@@ -27,7 +27,13 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address, int backo
   for (const auto& [name, value] : BulkArguments()) arguments.SetInt(name, value);
   arguments.SetMaxReceiveMessageSize(kMessageBytesMax);
   arguments.SetMaxSendMessageSize(kMessageBytesMax);
-  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+  if (identity == nullptr) return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+  arguments.SetString(GRPC_SSL_TARGET_NAME_OVERRIDE_ARG, kMasterName);
+  grpc::SslCredentialsOptions options;
+  options.pem_root_certs = identity->authority;
+  options.pem_private_key = identity->key;
+  options.pem_cert_chain = identity->certificate;
+  return grpc::CreateCustomChannel(address, grpc::SslCredentials(options), arguments);
 }
 
 Status FromGrpc(const grpc::Status& status) {

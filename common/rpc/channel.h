@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "common/base/status.h"
+#include "common/security/identity.h"
 #include "grpcpp/grpcpp.h"
 
 namespace atelier {
@@ -17,8 +18,11 @@ std::array<std::pair<const char*, int>, 3> BulkArguments();
 
 /// A channel to HOST:PORT with connections of its own (nothing shared with other channels, so that a fresh channel
 /// dials at once) and the project's message bounds. Connects on first use, again after 50 ms when that fails, then ever
-/// slower up to `backoff_max_ms`. Thread: any.
-std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address, int backoff_max_ms = 1000);
+/// slower up to `backoff_max_ms`. With an identity over TLS: the master must prove that it is kMasterName under the
+/// identity's authority, whatever its address, and is shown the identity's certificate if it has one; else without TLS.
+/// Thread: any.
+std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address, int backoff_max_ms = 1000,
+                                           const Identity* identity = nullptr);
 
 /// The same code and message, OK for OK. Thread: any.
 Status FromGrpc(const grpc::Status& status);

@@ -1,6 +1,8 @@
 # One worker, on a GPU when the container has one. From the top of the repository:
 #   docker build -f deploy/containers/atelier-worker.Dockerfile -t atelier-worker .
-#   docker run --gpus device=0 -v ~/ComfyUI/models:/models:ro atelier-worker --master HOST:50188 --models /models
+#   docker run --gpus device=0 -e ATELIER_JOIN_TOKEN -v ~/ComfyUI/models:/models:ro -v atelier-worker:/var/lib/atelier-worker \
+#     atelier-worker --master HOST:50188 --models /models
+# with the token that `atelier-master token` printed in ATELIER_JOIN_TOKEN.
 FROM debian:12.12-slim AS build
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 # Libraries of a GPU machine (2 GB more) unless told otherwise: --build-arg GPU=--no-gpu
@@ -29,6 +31,5 @@ COPY --from=build /opt/torch/nvidia/ /usr/lib/atelier/torch/nvidia/
 ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 USER 1000:1000
 WORKDIR /var/lib/atelier-worker
-EXPOSE 50190
 STOPSIGNAL SIGTERM
-ENTRYPOINT ["/usr/bin/atelier-worker", "--health-listen", "0.0.0.0:50190", "--log-format", "json"]
+ENTRYPOINT ["/usr/bin/atelier-worker", "--health-listen", "127.0.0.1:50190", "--log-format", "json"]

@@ -7,9 +7,11 @@
 #include <mutex>
 
 #include "atelier/v1/admin.grpc.pb.h"
+#include "atelier/v1/identity.grpc.pb.h"
 #include "common/base/limits.h"
 #include "common/rpc/blob_client.h"
 #include "common/rpc/channel.h"
+#include "common/rpc/join.h"
 
 namespace atelier::cli {
 namespace {
@@ -21,8 +23,11 @@ constexpr int kPushSeconds = 600;  // the end of a push: the master reads the fi
 }  // namespace
 
 struct Client::Impl {
+  Status identity;  // why there is none; no call is made then
+  bool tls = false;
   std::shared_ptr<grpc::Channel> channel;
   std::unique_ptr<v1::AdminService::Stub> stub;
+  std::unique_ptr<v1::IdentityService::Stub> identities;
   std::mutex mutex;
   grpc::ClientContext* watching = nullptr;
   bool cancelled = false;
@@ -42,9 +47,10 @@ Status InSentences(const grpc::Status& status, const std::string& address) {
   return FromGrpc(status);
 }
 
-template <typename Reply, typename Request, typename Method>
-StatusOr<Reply> Call(v1::AdminService::Stub& stub, const std::string& address, Method method, const Request& request,
-                     int seconds) {
+template <typename Reply, typename Stub, typename Request, typename Method>
+StatusOr<Reply> Call(const Status& identity, Stub& stub, const std::string& address, Method method,
+                     const Request& request, int seconds) {
+  RETURN_IF_ERROR(identity);
   grpc::ClientContext context;
   SetDeadline(context, seconds * 1000);
   Reply reply;
@@ -56,52 +62,70 @@ StatusOr<Reply> Call(v1::AdminService::Stub& stub, const std::string& address, M
 }  // namespace
 
 Client::Client(std::string address) : address_(std::move(address)), impl_(std::make_unique<Impl>()) {
-  impl_->channel = MakeChannel(address_);
+  const StatusOr<std::shared_ptr<const Identity>> identity = IdentityFor(address_);
+  impl_->identity = identity.status();
+  impl_->tls = identity.ok() && *identity != nullptr;
+  impl_->channel = MakeChannel(address_, 1000, impl_->tls ? identity->get() : nullptr);
   impl_->stub = v1::AdminService::NewStub(impl_->channel);
+  impl_->identities = v1::IdentityService::NewStub(impl_->channel);
 }
 
 Client::~Client() = default;
 
 StatusOr<v1::SubmitReply> Client::Submit(const v1::SubmitRequest& request) {
-  return Call<v1::SubmitReply>(*impl_->stub, address_, &v1::AdminService::Stub::Submit, request, kPlanSeconds);
+  return Call<v1::SubmitReply>(impl_->identity, *impl_->stub, address_, &v1::AdminService::Stub::Submit, request,
+                               kPlanSeconds);
 }
 StatusOr<v1::ExplainReply> Client::Explain(const v1::SubmitRequest& request) {
-  return Call<v1::ExplainReply>(*impl_->stub, address_, &v1::AdminService::Stub::Explain, request, kPlanSeconds);
+  return Call<v1::ExplainReply>(impl_->identity, *impl_->stub, address_, &v1::AdminService::Stub::Explain, request,
+                                kPlanSeconds);
 }
 StatusOr<v1::ListJobsReply> Client::ListJobs(uint32_t limit) {
   v1::ListJobsRequest request;
   request.set_limit(limit);
-  return Call<v1::ListJobsReply>(*impl_->stub, address_, &v1::AdminService::Stub::ListJobs, request, kCallSeconds);
+  return Call<v1::ListJobsReply>(impl_->identity, *impl_->stub, address_, &v1::AdminService::Stub::ListJobs, request,
+                                 kCallSeconds);
 }
 StatusOr<v1::Job> Client::GetJob(const std::string& id) {
   v1::GetJobRequest request;
   request.set_job_id(id);
-  return Call<v1::Job>(*impl_->stub, address_, &v1::AdminService::Stub::GetJob, request, kCallSeconds);
+  return Call<v1::Job>(impl_->identity, *impl_->stub, address_, &v1::AdminService::Stub::GetJob, request, kCallSeconds);
 }
 StatusOr<v1::Job> Client::CancelJob(const std::string& id) {
   v1::GetJobRequest request;
   request.set_job_id(id);
-  return Call<v1::Job>(*impl_->stub, address_, &v1::AdminService::Stub::CancelJob, request, kCallSeconds);
+  return Call<v1::Job>(impl_->identity, *impl_->stub, address_, &v1::AdminService::Stub::CancelJob, request,
+                       kCallSeconds);
 }
 StatusOr<v1::ListWorkersReply> Client::ListWorkers() {
-  return Call<v1::ListWorkersReply>(*impl_->stub, address_, &v1::AdminService::Stub::ListWorkers,
+  return Call<v1::ListWorkersReply>(impl_->identity, *impl_->stub, address_, &v1::AdminService::Stub::ListWorkers,
                                     v1::ListWorkersRequest(), kCallSeconds);
 }
 StatusOr<v1::Worker> Client::ControlWorker(const std::string& name, const std::string& action) {
   v1::ControlWorkerRequest request;
   request.set_name(name);
   request.set_action(action);
-  return Call<v1::Worker>(*impl_->stub, address_, &v1::AdminService::Stub::ControlWorker, request, kCallSeconds);
+  return Call<v1::Worker>(impl_->identity, *impl_->stub, address_, &v1::AdminService::Stub::ControlWorker, request,
+                          kCallSeconds);
+}
+StatusOr<uint32_t> Client::Forget(const std::string& name) {
+  v1::ForgetRequest request;
+  request.set_name(name);
+  ASSIGN_OR_RETURN(const v1::ForgetReply reply,
+                   Call<v1::ForgetReply>(impl_->identity, *impl_->identities, address_,
+                                         &v1::IdentityService::Stub::Forget, request, kCallSeconds));
+  return reply.identities();
 }
 StatusOr<std::string> Client::GetCatalog(const std::string& type) {
   v1::GetCatalogRequest request;
   request.set_type(type);
-  ASSIGN_OR_RETURN(
-      v1::CatalogReply reply,
-      Call<v1::CatalogReply>(*impl_->stub, address_, &v1::AdminService::Stub::GetCatalog, request, kCallSeconds));
+  ASSIGN_OR_RETURN(v1::CatalogReply reply,
+                   Call<v1::CatalogReply>(impl_->identity, *impl_->stub, address_, &v1::AdminService::Stub::GetCatalog,
+                                          request, kCallSeconds));
   return reply.json();
 }
 Status Client::PutBlob(const std::string& hash, const std::string& bytes) {
+  RETURN_IF_ERROR(impl_->identity);
   BlobClient blobs(impl_->channel);
   ASSIGN_OR_RETURN(const std::vector<bool> have, blobs.Have({hash}));
   return have[0] ? OkStatus() : blobs.Put(hash, bytes);
@@ -109,18 +133,21 @@ Status Client::PutBlob(const std::string& hash, const std::string& bytes) {
 StatusOr<v1::ListModelsReply> Client::ListModels(const std::string& folder) {
   v1::ListModelsRequest request;
   request.set_folder(folder);
-  return Call<v1::ListModelsReply>(*impl_->stub, address_, &v1::AdminService::Stub::ListModels, request, kCallSeconds);
+  return Call<v1::ListModelsReply>(impl_->identity, *impl_->stub, address_, &v1::AdminService::Stub::ListModels,
+                                   request, kCallSeconds);
 }
 StatusOr<v1::ModelEntry> Client::OrderModel(const v1::OrderModelRequest& request) {
-  ASSIGN_OR_RETURN(
-      v1::OrderModelReply reply,
-      Call<v1::OrderModelReply>(*impl_->stub, address_, &v1::AdminService::Stub::OrderModel, request, kCallSeconds));
+  ASSIGN_OR_RETURN(v1::OrderModelReply reply,
+                   Call<v1::OrderModelReply>(impl_->identity, *impl_->stub, address_,
+                                             &v1::AdminService::Stub::OrderModel, request, kCallSeconds));
   return reply.model();
 }
 StatusOr<v1::PushModelReply> Client::PushModel(const v1::PushModelRequest& request) {
-  return Call<v1::PushModelReply>(*impl_->stub, address_, &v1::AdminService::Stub::PushModel, request, kPushSeconds);
+  return Call<v1::PushModelReply>(impl_->identity, *impl_->stub, address_, &v1::AdminService::Stub::PushModel, request,
+                                  kPushSeconds);
 }
 Status Client::PushChunk(const std::string& hash, uint32_t index, const std::string& bytes) {
+  RETURN_IF_ERROR(impl_->identity);
   grpc::ClientContext context;
   SetDeadline(context, kPlanSeconds * 1000);
   v1::PushChunkReply reply;
@@ -142,19 +169,21 @@ StatusOr<v1::LogsReply> Client::Logs(const std::string& subject, uint32_t lines)
   v1::LogsRequest request;
   request.set_subject(subject);
   request.set_lines(lines);
-  return Call<v1::LogsReply>(*impl_->stub, address_, &v1::AdminService::Stub::Logs, request, kCallSeconds);
+  return Call<v1::LogsReply>(impl_->identity, *impl_->stub, address_, &v1::AdminService::Stub::Logs, request,
+                             kCallSeconds);
 }
 StatusOr<v1::Server> Client::GetServer() {
-  return Call<v1::Server>(*impl_->stub, address_, &v1::AdminService::Stub::GetServer, v1::GetServerRequest(),
-                          kCallSeconds);
+  return Call<v1::Server>(impl_->identity, *impl_->stub, address_, &v1::AdminService::Stub::GetServer,
+                          v1::GetServerRequest(), kCallSeconds);
 }
 Status Client::Shutdown() {
-  return Call<v1::ShutdownReply>(*impl_->stub, address_, &v1::AdminService::Stub::Shutdown, v1::ShutdownRequest(),
-                                 kCallSeconds)
+  return Call<v1::ShutdownReply>(impl_->identity, *impl_->stub, address_, &v1::AdminService::Stub::Shutdown,
+                                 v1::ShutdownRequest(), kCallSeconds)
       .status();
 }
 
 Status Client::Watch(const std::string& job_id, const std::function<void(const v1::JobEvent&)>& on_event) {
+  RETURN_IF_ERROR(impl_->identity);
   grpc::ClientContext context;  // no deadline: a job may take days
   {
     std::lock_guard lock(impl_->mutex);
@@ -180,6 +209,7 @@ void Client::CancelWatch() {
 }
 
 Status Client::WaitReachable(double seconds) {
+  RETURN_IF_ERROR(impl_->identity);
   const auto end = std::chrono::system_clock::now() + std::chrono::milliseconds(static_cast<int64_t>(seconds * 1000));
   for (;;) {
     {

@@ -10,8 +10,9 @@
 
 namespace atelier::cli {
 
-/// One master. Every call ends within its deadline (10 s; 120 s for those that plan). Errors: UNAVAILABLE in one
-/// sentence with the remedy when nobody answers; else the master's own. Thread: any.
+/// One master, called with the identity that is stored for its address (IdentityFor). Every call ends within its
+/// deadline (10 s; 120 s for those that plan). Errors: UNAVAILABLE in one sentence with the remedy when nobody answers;
+/// those of IdentityFor; else the master's own. Thread: any.
 class Client {
  public:
   explicit Client(std::string address);
@@ -27,6 +28,8 @@ class Client {
   StatusOr<v1::Job> CancelJob(const std::string& id);
   StatusOr<v1::ListWorkersReply> ListWorkers();
   StatusOr<v1::Worker> ControlWorker(const std::string& name, const std::string& action);
+  /// Revokes the identities of this name; how many.
+  StatusOr<uint32_t> Forget(const std::string& name);
   StatusOr<std::string> GetCatalog(const std::string& type);
   /// Stores a blob where the master has none of this hash.
   Status PutBlob(const std::string& hash, const std::string& bytes);

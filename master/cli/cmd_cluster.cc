@@ -122,6 +122,19 @@ Status Logs(Client& client, const CommandLine& line, Surroundings& io) {
 }
 
 Status Workers(Client& client, const CommandLine& line, Surroundings& io) {
+  if (line.action == "forget") {
+    ASSIGN_OR_RETURN(const uint32_t identities, client.Forget(line.id));
+    if (line.json) {
+      Json json;
+      json["name"] = line.id;
+      json["identities"] = identities;
+      io.out << DumpJson(json) << "\n";
+    } else {
+      io.out << "forgot " << line.id << ": " << identities << (identities == 1 ? " identity" : " identities")
+             << " revoked\n";
+    }
+    return OkStatus();
+  }
   if (!line.action.empty()) {
     ASSIGN_OR_RETURN(const v1::Worker worker, client.ControlWorker(line.id, line.action));
     if (line.json)

@@ -103,9 +103,10 @@ class Grammar {
     app->add_option("--replicas", line_.replicas, "runs of the replicated part (default: the enabled workers)")
         ->type_name("N")
         ->check(CLI::Range(1, 1024));
-    app->add_option("--tiles", line_.tiles, "order of tiled upscales: exact (as one GPU would) or independent")
-        ->type_name("exact|independent")
-        ->check(CLI::IsMember({"exact", "independent"}));
+    app->add_option("--tiles", line_.tiles, "order of tiled upscales: exact (as one GPU would), independent, or "
+                    "by-image (each picture of a batch or video by itself)")
+        ->type_name("exact|independent|by-image")
+        ->check(CLI::IsMember({"exact", "independent", "by-image"}));
   }
 
   void DeclareRun() {
@@ -188,13 +189,20 @@ class Grammar {
 
   void DeclareCluster() {
     CLI::App* workers = Add(Command::kWorkers, app_, "workers", "lists the workers, or changes one");
-    CLI::Option* action = workers->add_option("ACTION", line_.action, "enable, disable or drain")
-                              ->type_name("enable|disable|drain")
-                              ->check(CLI::IsMember({"enable", "disable", "drain"}));
+    CLI::Option* action =
+        workers->add_option("ACTION", line_.action, "enable, disable, drain, or forget: revoke its certificate")
+            ->type_name("enable|disable|drain|forget")
+            ->check(CLI::IsMember({"enable", "disable", "drain", "forget"}));
     CLI::Option* name = workers->add_option("NAME", line_.id, "the worker's name");
     action->needs(name);
     Master(workers);
     JsonFlag(workers, "one JSON object a worker");
+    CLI::App* join = Add(Command::kJoin, app_, "join", "exchanges a token of `atelier-master token` for a certificate");
+    join->add_option("--token-file", line_.token_file,
+                     "file whose first line is the token, - for stdin (default: $ATELIER_JOIN_TOKEN)")
+        ->type_name("FILE");
+    join->add_option("--name", line_.name, "who you are there (default: user and machine)");
+    Master(join);
     CLI::App* nodes = Add(Command::kNodes, app_, "nodes", "lists the node types, or shows the inputs of one");
     nodes->add_option("TYPE", line_.id, "a node type, for example KSampler");
     Master(nodes);

@@ -26,6 +26,7 @@ enum class Command {
   kWhy,
   kExplain,
   kWorkers,
+  kJoin,
   kNodes,
   kModels,
   kModelsPush,
@@ -68,10 +69,12 @@ struct CommandLine {
   std::string id;  // a job, a worker, a node type
   uint32_t lines = 100;
   uint32_t limit = 50;
-  std::string action;  // enable, disable, drain
   std::string to;      // models: a worker
   std::string folder;  // models push
   std::string as;      // models push: the name there
+  std::string action;  // enable, disable, drain, forget
+  // join
+  std::string token_file, name;
   std::string config_file;
   std::vector<std::string> pairs;  // KEY=VALUE of config add-worker
   std::string key;

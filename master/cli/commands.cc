@@ -16,6 +16,8 @@ int RunCommand(const CommandLine& line, Surroundings& io) {
     case Command::kModelsPin:
     case Command::kModelsUnpin:
       return MoveModels(line, io);
+    case Command::kJoin:
+      return JoinCluster(line, io);
     case Command::kConvert:
       return ConvertWorkflow(line, io);
     case Command::kConfigCheck:
@@ -40,6 +42,8 @@ int Complain(const Status& status, Surroundings& io) {
     case StatusCode::kInvalidArgument:
     case StatusCode::kNotFound:
     case StatusCode::kFailedPrecondition:
+    case StatusCode::kUnauthenticated:
+    case StatusCode::kPermissionDenied:
       return kExitInvalid;
     default:
       return kExitJobFailed;

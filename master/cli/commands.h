@@ -24,6 +24,8 @@ int RunCommand(const CommandLine& line, Surroundings& io);
 // The parts of RunCommand(), each a file.
 int RunWorkflows(const CommandLine& line, Surroundings& io);
 int SubmitWorkflow(const CommandLine& line, Surroundings& io);
+/// join. Thread: as RunCommand.
+int JoinCluster(const CommandLine& line, Surroundings& io);
 int ShowCluster(const CommandLine& line, Surroundings& io);
 int MoveModels(const CommandLine& line, Surroundings& io);
 int ConvertWorkflow(const CommandLine& line, Surroundings& io);

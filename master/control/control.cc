@@ -16,6 +16,11 @@ Attempt* FindAttempt(Task& task, const std::string& worker, uint64_t number) {
   return nullptr;
 }
 
+// Tasks of a kind take alike: the steps of one canvas, the windows of one stream.
+const std::string& KindOf(const Task& task) {
+  return !task.stage.empty() ? task.stage : !task.stream.empty() ? task.stream : task.spec.id;
+}
+
 void EraseAttempt(Task& task, uint64_t number) {
   std::erase_if(task.attempts, [number](const Attempt& a) { return a.number == number; });
 }
@@ -103,6 +108,10 @@ Effects Control::AddJob(NewJob made, int64_t now_ms) {
     }
     job.stages.emplace(id, std::move(stage));
   }
+  for (StreamSpec& spec : made.plan.streams) {
+    const std::string id = spec.id;
+    job.streams[id].spec = std::move(spec);
+  }
   for (auto& [id, restored] : made.restored)
     job.restored[id] = {std::move(restored.results), std::move(restored.files)};
   Advance(job, out, now_ms);
@@ -178,6 +187,8 @@ Control::Found Control::Find(const std::string& wire_id) {
 bool Control::IsDone(const Job& job, const std::string& source) const {
   auto stage = job.stages.find(source);
   if (stage != job.stages.end()) return stage->second.state == Stage::State::kDone;
+  auto stream = job.streams.find(source);
+  if (stream != job.streams.end()) return stream->second.state == Stream::State::kDone;
   auto task = job.tasks.find(source);
   return task != job.tasks.end() && task->second.state == TaskState::kDone;
 }
@@ -187,6 +198,15 @@ Blob Control::ResultOf(const Job& job, const Source& source) const {
   if (stage != job.stages.end()) return stage->second.result;
   const Task& task = job.tasks.at(source.task);
   return source.output < task.results.size() ? task.results[source.output] : Blob{};
+}
+
+std::vector<Blob> Control::ResultsOf(const Job& job, const Source& source) const {
+  const auto stream = job.streams.find(source.task);
+  if (stream == job.streams.end()) return {ResultOf(job, source)};
+  std::vector<Blob> windows;
+  windows.reserve(stream->second.tasks.size());
+  for (const std::string& task : stream->second.tasks) windows.push_back(job.tasks.at(task).results.at(0));
+  return windows;
 }
 
 bool Control::BindingsDone(const Job& job, const std::vector<Binding>& bindings) const {
@@ -206,7 +226,9 @@ void Control::SetReady(Job& job, Task& task, Effects& out) {
 
 void Control::Advance(Job& job, Effects& out, int64_t) {
   if (job.ended() || job.state == JobState::kSaving) return;
-  bool all_done = true;
+  OpenStreams(job, out);
+  bool all_done = std::all_of(job.streams.begin(), job.streams.end(),
+                              [](const auto& s) { return s.second.state == Stream::State::kDone; });
   for (const std::string& id : job.task_order) {
     Task& task = job.tasks.at(id);
     if (task.state == TaskState::kWaiting && task.stage.empty() && BindingsDone(job, task.spec.bindings))
@@ -529,7 +551,7 @@ Effects Control::TaskProgress(const std::string& worker, const std::string& wire
   }
   if (attempt->running && step > 0) {
     const std::string kind =
-        Cat(worker, "|", found.job->id, "|", found.task->stage.empty() ? found.id : found.task->stage);
+        Cat(worker, "|", found.job->id, "|", KindOf(*found.task));
     int64_t& longest = step_ms_[kind];
     longest = std::max(longest, now_ms - attempt->progress_ms);
   }
@@ -602,6 +624,7 @@ Effects Control::TaskDone(const std::string& worker, const std::string& wire_id,
   }
   task.attempts.clear();
   out.push_back(effect::Changed{found.job->id, found.id});
+  if (!task.stream.empty()) --found.job->streams.at(task.stream).left;
   if (!task.stage.empty()) CheckTiles(*found.job, found.job->stages.at(task.stage), {task.tile}, out);
   Advance(*found.job, out, now_ms);
   Schedule(out, now_ms);
@@ -684,7 +707,7 @@ Effects Control::Tick(int64_t now_ms) {
         const Attempt attempt = task.attempts[i];
         // What was learned holds between steps alone: loading, decoding and uploading report none.
         const bool stepping = attempt.step > 0 && attempt.step < attempt.total;
-        auto learned = step_ms_.find(Cat(attempt.worker, "|", job_id, "|", task.stage.empty() ? task_id : task.stage));
+        auto learned = step_ms_.find(Cat(attempt.worker, "|", job_id, "|", KindOf(task)));
         const int64_t limit =
             !stepping || learned == step_ms_.end()
                 ? options_.first_step_ms_max

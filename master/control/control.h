@@ -62,8 +62,9 @@ const char* Name(TaskState state);
 
 struct Task {
   TaskSpec spec;
-  std::string stage;  // of a tile
+  std::string stage;   // of a tile
   int tile = -1;
+  std::string stream;  // of a window of frames
   size_t place = 0;  // in Job::task_order
   TaskState state = TaskState::kWaiting;
   std::vector<Attempt> attempts;  // still welcome
@@ -112,6 +113,16 @@ struct Stage {
   Blob result;
 };
 
+/// Windows of frames, all of them tasks; done when each has its result.
+struct Stream {
+  enum class State { kWaiting, kOpening, kRunning, kDone };
+  StreamSpec spec;
+  State state = State::kWaiting;
+  std::vector<std::string> tasks;
+  std::vector<Blob> crops;  // of a batch: the pictures of each window
+  size_t left = 0;          // windows without a result
+};
+
 enum class JobState { kQueued, kRunning, kSaving, kDone, kFailed, kCancelled };
 const char* Name(JobState state);
 
@@ -125,9 +136,10 @@ struct Job {
   std::set<std::pair<std::string, std::string>> models;  // folder, name: all that its tasks need
   std::map<std::string, Task> tasks;
   std::map<std::string, Stage> stages;
+  std::map<std::string, Stream> streams;
   std::vector<std::string> task_order;  // leasing order; tiles of one canvas go by urgency first
   std::set<size_t> ready;               // places in task_order
-  std::map<std::string, std::pair<std::vector<Blob>, std::vector<MadeFile>>> restored;  // of tiles not yet planned
+  std::map<std::string, std::pair<std::vector<Blob>, std::vector<MadeFile>>> restored;  // of tiles and windows not yet planned
   std::vector<std::string> output_order;
   JobState state = JobState::kQueued;
   std::string error;
@@ -196,6 +208,9 @@ class Control {
   Effects TileCut(const std::string& job, const std::string& stage, int tile, std::vector<Blob> crops, int64_t now_ms);
   Effects TilePasted(const std::string& job, const std::string& stage, int tile, int64_t now_ms);
   Effects CanvasClosed(const std::string& job, const std::string& stage, Blob result, int64_t now_ms);
+  /// The windows of a stream are known: `frames` in windows of `window`; of a batch `crops` has the pictures of each.
+  Effects StreamOpened(const std::string& job, const std::string& stream, int64_t frames, int64_t window,
+                       std::vector<Blob> crops, int64_t now_ms);
   /// Work on the master itself failed: canvas, blobs or outputs.
   Effects JobBroke(const std::string& job, const std::string& message, int64_t now_ms);
   Effects JobSaved(const std::string& job, int64_t now_ms);
@@ -230,8 +245,10 @@ class Control {
   Found Find(const std::string& wire_id);
   bool IsDone(const Job& job, const std::string& source) const;
   Blob ResultOf(const Job& job, const Source& source) const;
+  std::vector<Blob> ResultsOf(const Job& job, const Source& source) const;
   bool BindingsDone(const Job& job, const std::vector<Binding>& bindings) const;
   void Advance(Job& job, Effects& out, int64_t now_ms);
+  void OpenStreams(Job& job, Effects& out);
   void CheckTiles(Job& job, Stage& stage, std::deque<int> check, Effects& out);
   void Fail(Job& job, const std::string& message, JobState state, Effects& out);
   void SetReady(Job& job, Task& task, Effects& out);

@@ -61,6 +61,13 @@ struct OpenCanvas {
   Json settings;                                     // the tiled node's literal inputs, by name
   std::vector<std::pair<std::string, Blob>> linked;  // those that are values of other tasks, and the measures of a base
 };
+/// The windows of a stream are to be found: from the text that tells them, or by taking a batch of pictures apart.
+struct OpenStream {
+  std::string job, stream;
+  bool cut = false;
+  int64_t window_frames = 0;  // 0: as the text says
+  Blob from;
+};
 struct CutTile {
   std::string job, stage;
   int tile = 0;  // number of the step
@@ -95,7 +102,7 @@ struct Changed {
 }  // namespace effect
 
 using Effect = std::variant<effect::SendLease, effect::SendCancel, effect::SendAck, effect::SendDrain,
-                            effect::RecordAccepted, effect::OpenCanvas, effect::CutTile, effect::PasteTile,
+                            effect::RecordAccepted, effect::OpenCanvas, effect::OpenStream, effect::CutTile, effect::PasteTile,
                             effect::CloseCanvas, effect::SaveOutputs, effect::EndJob, effect::Refused, effect::Changed>;
 using Effects = std::vector<Effect>;
 

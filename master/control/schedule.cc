@@ -102,13 +102,20 @@ void Control::Lease(Job& job, Task& task, const std::string& id, Worker& worker,
   worker.held.emplace_back(job.id, id);
   for (const Binding& binding : task.spec.bindings) {
     ResolvedBinding resolved{binding.node, binding.input, {}, binding.gather};
-    for (const Source& source : binding.sources) resolved.blobs.push_back(ResultOf(job, source));
+    for (const Source& source : binding.sources)
+      for (Blob& blob : ResultsOf(job, source)) resolved.blobs.push_back(std::move(blob));
     lease.bindings.push_back(std::move(resolved));
   }
   if (!task.stage.empty()) {
     const Stage& stage = job.stages.at(task.stage);
     const std::vector<Blob>& crops = stage.tiles[static_cast<size_t>(task.tile)].crops;
     lease.bindings.push_back({stage.spec.node, stage.spec.crop_input, crops, crops.size() > 1});
+  }
+  if (!task.stream.empty()) {
+    const Stream& stream = job.streams.at(task.stream);
+    if (!stream.crops.empty())
+      lease.bindings.push_back(
+          {stream.spec.node, "image", {stream.crops[static_cast<size_t>(task.tile)]}, false});
   }
   for (const std::string& name : task.spec.input_files) {
     auto input = job.inputs.find(name);

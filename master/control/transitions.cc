@@ -48,6 +48,30 @@ const std::vector<Transition<Stage::State>>& TransitionsOf(Stage::State) {
   return *table;
 }
 
+const std::vector<Transition<Stream::State>>& TransitionsOf(Stream::State) {
+  using enum Stream::State;
+  static const auto* const table = new std::vector<Transition<Stream::State>>{
+      {kWaiting, kOpening, "all that it needs is accepted"},
+      {kOpening, kRunning, "its windows are known"},
+      {kRunning, kDone, "every window is accepted"},
+  };
+  return *table;
+}
+
+const char* Name(Stream::State state) {
+  switch (state) {
+    case Stream::State::kWaiting:
+      return "waiting";
+    case Stream::State::kOpening:
+      return "opening";
+    case Stream::State::kRunning:
+      return "running";
+    case Stream::State::kDone:
+      return "done";
+  }
+  return "?";
+}
+
 const char* Name(Stage::State state) {
   switch (state) {
     case Stage::State::kWaiting:

@@ -18,7 +18,9 @@ struct Transition {
 const std::vector<Transition<JobState>>& TransitionsOf(JobState);
 const std::vector<Transition<TaskState>>& TransitionsOf(TaskState);
 const std::vector<Transition<Stage::State>>& TransitionsOf(Stage::State);
+const std::vector<Transition<Stream::State>>& TransitionsOf(Stream::State);
 const char* Name(Stage::State state);
+const char* Name(Stream::State state);
 
 /// Whether `to` may follow `from`. A state never follows itself.
 template <typename State>

@@ -6,6 +6,7 @@
 
 #include "common/base/log.h"
 #include "common/base/status.h"
+#include "common/rpc/channel.h"
 #include "common/rpc/protocol.h"
 
 namespace atelier {
@@ -100,6 +101,20 @@ class Fleet::Session final : public grpc::ServerBidiReactor<v1::FromWorker, v1::
     if (!ended_) context_->TryCancel();
   }
 
+  // Ends it unless it has not attached yet, or is still admitted.
+  void EndIfRefused() {
+    std::string name;
+    {
+      std::lock_guard lock(mutex_);
+      if (!attached_ || ended_) return;
+      name = name_;
+    }
+    const Status admitted = Admitted(name);
+    if (admitted.ok()) return;
+    LogWarning("the session of worker \"", name, "\" is ended: ", Message(admitted));
+    End(ToGrpc(admitted));
+  }
+
   int64_t silent_ms() {
     std::lock_guard lock(mutex_);
     return NowMs() - last_ms_;
@@ -110,6 +125,10 @@ class Fleet::Session final : public grpc::ServerBidiReactor<v1::FromWorker, v1::
   // What the core sees as the instance: a late "lost" of an old stream of the same process means nothing to the new
   // one.
   std::string StreamId() const { return Cat(instance_, "#", stream_); }
+
+  Status Admitted(const std::string& name) const {
+    return fleet_->options_.admit ? fleet_->options_.admit(*context_->auth_context(), name) : OkStatus();
+  }
 
   bool Attach() {
     if (incoming_.kind_case() != v1::FromWorker::kAttach || incoming_.attach().name().empty()) {
@@ -123,6 +142,11 @@ class Fleet::Session final : public grpc::ServerBidiReactor<v1::FromWorker, v1::
                                   kProtocolVersion, ", or ", kProtocolOldest, "): install the same version on both");
       LogWarning(why);
       End({grpc::StatusCode::FAILED_PRECONDITION, why});
+      return false;
+    }
+    if (const Status admitted = Admitted(attach.name()); !admitted.ok()) {
+      LogWarning("worker \"", attach.name(), "\" was refused: ", Message(admitted));
+      End(ToGrpc(admitted));
       return false;
     }
     {
@@ -146,6 +170,10 @@ class Fleet::Session final : public grpc::ServerBidiReactor<v1::FromWorker, v1::
       if (it != fleet_->by_name_.end()) it->second->Cut();  // an older stream of the same process
       fleet_->by_name_[name_] = fleet_->all_.at(this);
     }
+    {
+      std::lock_guard lock(mutex_);
+      attached_ = true;
+    }
     incoming_.mutable_attach()->set_instance(StreamId());
     fleet_->events_.attached(std::move(*incoming_.mutable_attach()));
     return true;
@@ -165,7 +193,7 @@ class Fleet::Session final : public grpc::ServerBidiReactor<v1::FromWorker, v1::
   std::string name_, instance_;  // set by the first message, then constant
   std::mutex mutex_;
   int64_t last_ms_;
-  bool writing_ = false, ended_ = false;
+  bool attached_ = false, writing_ = false, ended_ = false;
   std::deque<v1::ToWorker> outgoing_;
   static inline std::atomic<uint64_t> streams_ = 0;
 };
@@ -194,13 +222,21 @@ void Fleet::Send(const std::string& worker, v1::ToWorker message) {
   session->Send(std::move(message));
 }
 
-void Fleet::Tick() {
+std::vector<std::shared_ptr<Fleet::Session>> Fleet::Sessions() {
+  std::lock_guard lock(mutex_);
   std::vector<std::shared_ptr<Session>> sessions;
-  {
-    std::lock_guard lock(mutex_);
-    for (auto& [raw, session] : all_) sessions.push_back(session);
-  }
-  for (auto& session : sessions) {
+  for (auto& [raw, session] : all_) sessions.push_back(session);
+  return sessions;
+}
+
+void Fleet::EndRefused() {
+  if (!options_.admit) return;
+  for (auto& session : Sessions()) session->EndIfRefused();
+}
+
+void Fleet::Tick() {
+  EndRefused();
+  for (auto& session : Sessions()) {
     if (session->silent_ms() > options_.silent_ms_max) {
       LogWarning("worker \"", session->name(), "\" has been silent for ", session->silent_ms() / 1000,
                  " s; its stream is cut");

@@ -8,9 +8,11 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <vector>
 
 #include "atelier/v1/session.grpc.pb.h"
 #include "atelier/v1/session.pb.h"
+#include "common/base/status.h"
 
 namespace atelier {
 
@@ -28,6 +30,9 @@ struct FleetOptions {
   uint32_t heartbeat_ms = 2000;
   uint32_t silent_ms_max = 6000;  // a stream that says nothing for so long is cut
   size_t workers_max = 4096;
+  /// Whether the peer may have a session under this name: asked when it attaches and at every Tick(), so that a session
+  /// ends with its certificate. Null: anyone may. Called by any thread.
+  std::function<Status(const grpc::AuthContext& peer, const std::string& name)> admit = nullptr;
 };
 
 /// Thread: any.
@@ -42,6 +47,8 @@ class Fleet final : public v1::WorkerService::CallbackService {
   void Send(const std::string& worker, v1::ToWorker message);
   /// Sends heartbeats and cuts silent streams. Call about once a heartbeat.
   void Tick();
+  /// Ends the sessions that are no longer admitted, at once.
+  void EndRefused();
   /// Ends every stream; further ones are refused.
   void Shutdown();
   size_t connected() const;
@@ -49,6 +56,7 @@ class Fleet final : public v1::WorkerService::CallbackService {
  private:
   class Session;
   friend class Session;
+  std::vector<std::shared_ptr<Session>> Sessions();
 
   const FleetOptions options_;
   const FleetEvents events_;

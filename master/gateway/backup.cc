@@ -10,6 +10,7 @@
 #include "common/rpc/channel.h"
 #include "master/store/blob_store.h"
 #include "master/store/files.h"
+#include "master/store/identity_store.h"
 #include "master/store/job_store.h"
 
 namespace atelier {
@@ -38,7 +39,7 @@ StatusOr<Made> CopyDirectly(JobStore& jobs, const BackupOptions& options) {
 }
 
 StatusOr<Made> AskMaster(const BackupOptions& options) {
-  const auto stub = v1::AdminService::NewStub(MakeChannel(options.address));
+  const auto stub = v1::AdminService::NewStub(MakeChannel(options.address, 1000, options.identity));
   grpc::ClientContext context;
   SetDeadline(context, kBackupMsMax);
   v1::BackupReply reply;
@@ -65,6 +66,21 @@ StatusOr<Made> AskMaster(const BackupOptions& options) {
   return Made{reply.blobs(), reply.bytes()};
 }
 
+// The authority's files: a master that starts on the copy is the same to all who joined.
+Status CopyAuthority(const BackupOptions& options) {
+  const std::string from = options.state_dir + "/authority", to = options.to + "/authority";
+  std::error_code error;
+  if (!fs::exists(from, error)) return OkStatus();
+  for (fs::directory_iterator it(from, error), end; !error && it != end; it.increment(error)) {
+    if (it->path().extension() != ".pem" && it->path().extension() != ".key") continue;
+    ASSIGN_OR_RETURN(const std::string bytes, ReadSecretFile(it->path().string()));
+    RETURN_IF_ERROR(WriteSecretFile(to + "/" + it->path().filename().string(), bytes));
+  }
+  if (!fs::exists(from + "/identities.db", error)) return OkStatus();
+  ASSIGN_OR_RETURN(const std::unique_ptr<IdentityStore> identities, IdentityStore::Open(from + "/identities.db"));
+  return identities->BackupTo(to + "/identities.db");
+}
+
 }  // namespace
 
 StatusOr<std::string> BackUp(const BackupOptions& options) {
@@ -82,6 +98,7 @@ StatusOr<std::string> BackUp(const BackupOptions& options) {
   else
     made = jobs.status();
   RETURN_IF_ERROR(made.status());
+  RETURN_IF_ERROR(CopyAuthority(options));
   const Fd folder(open(options.to.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!folder.valid() || syncfs(folder.get()) != 0) return FileError(errno, "write the backup", options.to);
   return Cat("backed up to ", options.to, ": the jobs and ", made->blobs, " blobs of open jobs, ", made->bytes >> 10,

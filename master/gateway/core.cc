@@ -136,7 +136,8 @@ Status Core::Recover() {
       for (const Json& node : (*settings)["outputs"]) output_nodes.push_back(node.get<std::string>());
     StatusOr<Plan> plan = settings.ok() && settings->contains("graph")
                               ? MakePlan((*settings)["graph"], output_nodes, *catalog_,
-                                         {job.job.replicas, job.job.tiles, settings->value("compat", "reference")})
+                                         {job.job.replicas, job.job.tiles, settings->value("compat", "reference"),
+                                          settings->value("frames", "whole"), settings->value("window_frames", int64_t{0})})
                               : StatusOr<Plan>(DataLoss("its stored settings are damaged"));
     if (!plan.ok()) {
       EndJob(id, "failed", Cat("cannot go on after the restart: ", Message(plan.status())));
@@ -503,6 +504,10 @@ void Core::RememberWorker(const std::string& name, bool enabled) {
   auto [it, added] = known_workers_.emplace(name, enabled);
   if (!added && it->second == enabled) return;
   it->second = enabled;
+  StoreKnownWorkers();
+}
+
+void Core::StoreKnownWorkers() {
   Json json = Json::object();
   for (const auto& [known, on] : known_workers_) json[known] = on;
   Status kept = store_->SetValue("workers", DumpJson(json));

@@ -96,6 +96,8 @@ class Core {
   v1::ListWorkersReply ListWorkers();
   /// action: enable, disable, drain. Errors: NOT_FOUND, INVALID_ARGUMENT.
   StatusOr<v1::Worker> ControlWorker(const std::string& name, const std::string& action);
+  /// A worker that was told to go for good: it is not remembered beyond this process, and says so meanwhile.
+  void ForgetWorker(const std::string& name);
   StatusOr<std::string> CatalogJson(const std::string& type);
   std::string InventoryJson();
   v1::ListModelsReply ListModels(const std::string& folder) { return hub_->List(folder); }
@@ -147,6 +149,7 @@ class Core {
   void Carry(const effect::SendCancel& cancel);
   void Carry(const effect::SendDrain& drain);
   void Carry(const effect::OpenCanvas& open);
+  void Carry(const effect::OpenStream& open);
   void Carry(const effect::CutTile& cut);
   void Carry(const effect::PasteTile& paste);
   void Carry(const effect::CloseCanvas& close);
@@ -158,6 +161,7 @@ class Core {
               const std::string& log = "");
   void HandleMessage(const std::string& name, v1::FromWorker message);
   bool JoinCatalog(const Catalog& brought);
+  void StoreKnownWorkers();
   void RememberWorker(const std::string& name, bool enabled);
   int ConfiguredReplicas();
   v1::Job DescribeJob(const Job& job, bool with_tasks);

@@ -188,6 +188,14 @@ StatusOr<v1::Worker> Core::ControlWorker(const std::string& name, const std::str
   return result;
 }
 
+void Core::ForgetWorker(const std::string& name) {
+  queue_.Run([&] {
+    if (known_workers_.erase(name) == 0) return;
+    worker_notes_[name] = "was forgotten; it joins again with a new token";
+    StoreKnownWorkers();
+  });
+}
+
 StatusOr<std::string> Core::CatalogJson(const std::string& type) {
   const std::shared_ptr<const Catalog> known = catalog();
   if (type.empty()) return DumpJson(known->ToJson());

@@ -40,10 +40,13 @@ void Core::CollectGarbage() {
   next_garbage_ms_ = now + kGarbageEveryMs;
   auto live = store_->LiveBlobs();
   if (!live.ok()) return;
-  for (const auto& [id, job] : control_->jobs())
+  for (const auto& [id, job] : control_->jobs()) {
     for (const auto& [stage_id, stage] : job.stages)
       for (const Stage::Tile& tile : stage.tiles)
         for (const Blob& crop : tile.crops) live->insert(crop.hash);
+    for (const auto& [stream_id, stream] : job.streams)
+      for (const Blob& crop : stream.crops) live->insert(crop.hash);
+  }
   pixels_.Post([this, config, live = std::move(*live)] {
     auto collected = blobs_->Collect(live, config->retention.blobs_minutes * 60,
                                      static_cast<uint64_t>(config->retention.blobs_bytes));

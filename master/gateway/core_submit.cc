@@ -10,10 +10,12 @@
 #include "common/base/check.h"
 #include "common/base/hash.h"
 #include "common/files/files.h"
+#include "common/graph/frame_window_size.h"
 #include "common/graph/load_workflow.h"
 #include "common/graph/prompt.h"
 #include "common/graph/validate.h"
 #include "common/image/codec.h"
+#include "common/media/summary.h"
 #include "master/control/tile_forecast.h"
 #include "master/gateway/core.h"
 #include "master/planner/planner.h"
@@ -100,6 +102,20 @@ void ListInputs(const std::string& dir, std::vector<std::string>& names) {
   std::sort(names.begin(), names.end());
 }
 
+// What `atelier explain` tells about a stream of a video's frames: as much as the file's header says.
+std::string WindowsText(const StreamSpec& stream, const StatusOr<std::string>& video, int workers) {
+  const StatusOr<media::Summary> summary =
+      video.ok() ? media::ReadSummary(*video) : StatusOr<media::Summary>(video.status());
+  const std::string head = Cat("  stream ", stream.id, ": ");
+  if (!summary.ok()) return Cat(head, Message(summary.status()), "\n");
+  const int64_t size =
+      stream.window_frames > 0 ? stream.window_frames : FramesPerWindow(summary->height, summary->width);
+  const int64_t windows = (summary->frames + size - 1) / size;
+  return Cat(head, "windows of ", size, " frames of ", summary->width, "x", summary->height, "; the file has about ",
+             summary->frames, ", so at most about ", windows, " windows; ", workers, " workers make at most ",
+             (windows + workers - 1) / workers, " each\n");
+}
+
 }  // namespace
 
 int Core::ConfiguredReplicas() {
@@ -145,13 +161,16 @@ StatusOr<Core::Prepared> Core::Prepare(const v1::SubmitRequest& request, bool st
   out.replicas = static_cast<int>(request.replicas());
   if (out.replicas == 0) queue_.Run([&] { out.replicas = ConfiguredReplicas(); });
   ASSIGN_OR_RETURN(out.plan,
-                   MakePlan(out.prompt, out.outputs, *known, {out.replicas, out.tiles, config->scheduling.compat}));
+                   MakePlan(out.prompt, out.outputs, *known, {out.replicas, out.tiles, config->scheduling.compat, config->scheduling.frames,
+                                                            config->scheduling.window_frames}));
   auto too_large = [](const TaskSpec& task) {
     return DumpJson(task.nodes).size() > static_cast<size_t>(limits::kMessageBytesMax);
   };
   if (std::any_of(out.plan.tasks.begin(), out.plan.tasks.end(), too_large) ||
       std::any_of(out.plan.stages.begin(), out.plan.stages.end(),
-                  [&](const StageSpec& stage) { return too_large(stage.tile); }))
+                  [&](const StageSpec& stage) { return too_large(stage.tile); }) ||
+      std::any_of(out.plan.streams.begin(), out.plan.streams.end(),
+                  [&](const StreamSpec& stream) { return too_large(stream.window); }))
     return ResourceExhausted("the nodes of one task take more than ", limits::kMessageBytesMax >> 20,
                              " MiB: take large texts out of the workflow");
   if (!store_inputs) return out;
@@ -160,6 +179,8 @@ StatusOr<Core::Prepared> Core::Prepare(const v1::SubmitRequest& request, bool st
   for (const TaskSpec& task : out.plan.tasks) names.insert(task.input_files.begin(), task.input_files.end());
   for (const StageSpec& stage : out.plan.stages)
     names.insert(stage.tile.input_files.begin(), stage.tile.input_files.end());
+  for (const StreamSpec& stream : out.plan.streams)
+    names.insert(stream.window.input_files.begin(), stream.window.input_files.end());
   for (const std::string& name : names) {
     const auto [file, folder] = SplitAnnotation(name);
     const std::string& root = folder == "output" ? options_.output_dir : options_.input_dir;
@@ -202,6 +223,8 @@ StatusOr<v1::SubmitReply> Core::Submit(const v1::SubmitRequest& request) {
                 {"submitter", request.submitter()},
                 {"priority", request.priority()},
                 {"compat", prepared.plan.compat},
+                {"frames", config->scheduling.frames},
+                {"window_frames", config->scheduling.window_frames},
                 {"trace", trace},
                 {"graph", prepared.prompt}};
   JobRecord record;
@@ -232,6 +255,7 @@ StatusOr<v1::SubmitReply> Core::Submit(const v1::SubmitRequest& request) {
     ++figures_.jobs_accepted;
     const LogScope scope(About(id));
     LogInfo("job ", id, " accepted: ", job.plan.tasks.size(), " tasks, ", job.plan.stages.size(), " tiled stages, ",
+            job.plan.streams.size(), " streams of frames, ",
             record.replicas, " replicas");
     Apply(control_->AddJob(std::move(job), NowMs()));
     TellMissing(id);
@@ -250,11 +274,17 @@ StatusOr<v1::ExplainReply> Core::Explain(const v1::SubmitRequest& request) {
   std::string text = ExplainPlan(prepared.plan);
   int workers = 1;
   queue_.Run([&] { workers = std::max(kForecastWorkersMin, ConfiguredReplicas()); });
-  const FileSize file_size = [this](const std::string& name) -> StatusOr<CanvasSize> {
+  const auto read = [this](const std::string& name) -> StatusOr<std::string> {
     const auto [file, folder] = SplitAnnotation(name);
     ASSIGN_OR_RETURN(const UniqueFd fd,
                      ConfinedOpen(folder == "output" ? options_.output_dir : options_.input_dir, file));
-    ASSIGN_OR_RETURN(const std::string bytes, ReadFdBounded(fd.get(), file, kInputBytesMax));
+    return ReadFdBounded(fd.get(), file, kInputBytesMax);
+  };
+  for (const StreamSpec& stream : prepared.plan.streams)
+    if (stream.extent && !stream.window.input_files.empty())
+      text += WindowsText(stream, read(*stream.window.input_files.begin()), workers);
+  const FileSize file_size = [&read](const std::string& name) -> StatusOr<CanvasSize> {
+    ASSIGN_OR_RETURN(const std::string bytes, read(name));
     ASSIGN_OR_RETURN(const auto size, ReadImageSize(bytes));
     return CanvasSize{static_cast<int>(size.first), static_cast<int>(size.second)};
   };

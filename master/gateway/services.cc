@@ -1,5 +1,7 @@
 #include "master/gateway/services.h"
 
+#include <chrono>
+
 #include "common/base/hash.h"
 #include "common/base/limits.h"
 #include "common/rpc/channel.h"
@@ -33,8 +35,13 @@ grpc::Status AdminServer::Watch(grpc::ServerContext* context, const v1::WatchReq
                                 grpc::ServerWriter<v1::JobEvent>* writer) {
   auto watcher = core_->Watch(request->job_id());
   if (!watcher.ok()) return ToGrpc(watcher.status());
+  std::chrono::steady_clock::time_point ask_again;
   while (!context->IsCancelled()) {
     bool timed_out = false;
+    if (const auto now = std::chrono::steady_clock::now(); still_admitted_ && now >= ask_again) {
+      if (const Status admitted = still_admitted_(*context->auth_context()); !admitted.ok()) return ToGrpc(admitted);
+      ask_again = now + std::chrono::milliseconds(kWatchPollMs);
+    }
     auto event = (*watcher)->Next(kWatchPollMs, &timed_out);
     if (!event && !timed_out) return grpc::Status(grpc::StatusCode::UNAVAILABLE, "the master is ending");
     if (!event) continue;

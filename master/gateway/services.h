@@ -16,6 +16,8 @@ class AdminServer final : public v1::AdminService::Service {
   /// `shutdown` ends the process in order; called by a gRPC thread. `address`: where the master serves.
   AdminServer(Core* core, std::function<void()> shutdown) : core_(core), shutdown_(std::move(shutdown)) {}
   void set_address(std::string address) { address_ = std::move(address); }
+  /// Asked again and again of a peer that watches: a stream does not outlive its certificate. Before the server starts.
+  void set_still_admitted(std::function<Status(const grpc::AuthContext&)> ask) { still_admitted_ = std::move(ask); }
 
   grpc::Status Submit(grpc::ServerContext*, const v1::SubmitRequest*, v1::SubmitReply*) override;
   grpc::Status Watch(grpc::ServerContext*, const v1::WatchRequest*, grpc::ServerWriter<v1::JobEvent>*) override;
@@ -40,6 +42,7 @@ class AdminServer final : public v1::AdminService::Service {
   Core* const core_;
   const std::function<void()> shutdown_;
   std::string address_;
+  std::function<Status(const grpc::AuthContext&)> still_admitted_;
 };
 
 class BlobServer final : public v1::BlobService::Service {

@@ -380,6 +380,7 @@ v1::ListModelsReply ModelHub::List(const std::string& folder) const {
 
 std::vector<std::string> ModelHub::HoldersOf(const std::string& hash) const {
   std::vector<std::string> holders;
+  if (hash.empty()) return holders;
   for (const auto& [worker, state] : workers_) {
     if (!state.connected || !state.shares) continue;
     if (std::any_of(state.files.begin(), state.files.end(), [&](const auto& f) { return f.second.hash == hash; }))

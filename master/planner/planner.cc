@@ -2,12 +2,15 @@
 
 #include <algorithm>
 #include <deque>
+#include <limits>
 #include <map>
 #include <optional>
 #include <set>
 
 #include "common/base/hash.h"
 #include "common/base/limits.h"
+#include "common/graph/frames.h"
+#include "master/planner/frame_streams.h"
 
 namespace atelier {
 namespace {
@@ -31,7 +34,8 @@ struct Node {
   bool cheap_closed = false;  // cheap, as all above it
   std::set<size_t> holding;   // outputs of data types that hold handles
   int gather_replicas = 1;
-  int level = 0;  // cuts on the longest way from a source
+  int stream = -1;           // index of the stored stream that it is a member of
+  int level = 0;             // cuts on the longest way from a source
 };
 
 /// A node, run for one replica or for all.
@@ -64,12 +68,23 @@ class Planner {
   StatusOr<Plan> Make(const std::vector<std::string>& outputs) {
     if (options_.compat != "reference" && options_.compat != "documented")
       return InvalidArgument("compat: \"", options_.compat, "\" is neither \"reference\" nor \"documented\"");
-    RETURN_IF_ERROR(SplitBases());
     if (options_.replicas < 1 || options_.replicas > limits::kReplicasMax)
       return InvalidArgument("replicas: ", options_.replicas, " is outside 1..", limits::kReplicasMax);
-    if (options_.tiles != "exact" && options_.tiles != "independent")
-      return InvalidArgument("tiles: \"", options_.tiles, "\" is neither \"exact\" nor \"independent\"");
-    RETURN_IF_ERROR(ReadNodes(outputs));
+    if (options_.tiles != "exact" && options_.tiles != "independent" && options_.tiles != "by-image")
+      return InvalidArgument("tiles: \"", options_.tiles, "\" is none of \"exact\", \"independent\", \"by-image\"");
+    if (options_.frames != "auto" && options_.frames != "windows" && options_.frames != "whole")
+      return InvalidArgument("frames: \"", options_.frames, "\" is none of \"auto\", \"windows\", \"whole\"");
+    FrameStreams found = FindFrameStreams(prompt_, catalog_, {options_.replicas, options_.tiles, options_.frames});
+    prompt_ = std::move(found.prompt);
+    streams_ = std::move(found.streams);
+    by_picture_ = std::move(found.by_picture);
+    RETURN_IF_ERROR(SplitBases());
+    std::vector<std::string> roots;  // what tells how many windows there are is linked to nothing
+    for (const FrameStream& stream : streams_)
+      if (stream.stored && !stream.extent.empty()) roots.push_back(stream.extent);
+    roots.insert(roots.end(), outputs.begin(), outputs.end());
+    RETURN_IF_ERROR(ReadNodes(roots));
+    JoinStreams();
     Classify();
     for (const std::string& output : outputs) Include(Home({output, Replica(output)}), {output, Replica(output)});
     Drain();
@@ -86,7 +101,7 @@ class Planner {
       Json& node = prompt_[id];
       if (!node.is_object() || !node.contains("class_type") || !node["class_type"].is_string()) continue;
       const NodeSpec* spec = catalog_.Find(node["class_type"].get<std::string>());
-      if (spec == nullptr || !spec->tiles || spec->tiles->canvas_multiple <= 1) continue;
+      if (spec == nullptr || !spec->tiles || spec->tiles->canvas_multiple <= 1 || by_picture_.contains(id)) continue;
       const std::string type = Cat(spec->tiles->tile_node, "Canvas");
       const NodeSpec* base = catalog_.Find(type);
       if (base == nullptr)
@@ -151,6 +166,11 @@ class Planner {
     node.spec = catalog_.Find(type);
     if (node.spec == nullptr)
       return InvalidArgument("node \"", id, "\": no worker offers the type \"", type, "\"; see `atelier nodes`");
+    if (by_picture_.contains(id)) {  // an ordinary node, then
+      NodeSpec& plain = plain_.emplace(type, *node.spec).first->second;
+      plain.tiles.reset();
+      node.spec = &plain;
+    }
     static const Json kNone = Json::object();
     auto inputs = found->find("inputs");
     node.inputs = inputs != found->end() && inputs->is_object() ? &*inputs : &kNone;
@@ -160,6 +180,13 @@ class Planner {
     }
     nodes_.emplace(id, std::move(node));
     return OkStatus();
+  }
+
+  void JoinStreams() {
+    for (size_t s = 0; s < streams_.size(); ++s) {
+      if (!streams_[s].stored || !nodes_.contains(streams_[s].taker)) continue;
+      for (const std::string& id : streams_[s].members) nodes_.at(id).stream = static_cast<int>(s);
+    }
   }
 
   void Classify() {
@@ -173,7 +200,12 @@ class Planner {
         varies |= source.varies;
         node.below_tiles |= source.below_tiles || source.spec->tiles.has_value();
         node.cheap_closed &= source.cheap_closed;
-        node.level = std::max(node.level, source.level + (source.spec->tiles ? 1 : 0));
+        const bool cut = source.spec->tiles || (source.stream >= 0 && source.stream != node.stream);
+        node.level = std::max(node.level, source.level + (cut ? 1 : 0));
+        if (source.stream < 0 || source.stream == node.stream) continue;
+        const FrameStream& stream = streams_[static_cast<size_t>(source.stream)];  // what tells its extent comes before
+        if (nodes_.contains(stream.extent))
+          node.level = std::max(node.level, nodes_.at(stream.extent).level + 1);
       }
       FindHolding(node);
       auto flag = node.inputs->find(node.spec->single_replica_if);
@@ -183,8 +215,24 @@ class Planner {
       if (!node.gathers) node.varies = varies;
       if (node.gathers || node.spec->tiles) node.level += 1;
     }
+    RaiseStreamed();
     if (gathered) return;
     for (auto& [id, node] : nodes_) node.varies = false;  // only replica 0 runs: nothing to tell apart
+  }
+
+  // Who hands windows on runs in the task of the sink that reads them; so does what makes them as they are read.
+  void RaiseStreamed() {
+    for (const FrameStream& stream : streams_) {
+      if (!nodes_.contains(stream.taker)) continue;
+      std::vector<std::string> takers{stream.taker};
+      for (const std::string& id : order_)
+        for (const Link& link : nodes_.at(id).links)
+          if (link.source == takers.back() && TakesWindows(*nodes_.at(id).spec, link.input)) takers.push_back(id);
+      const int level = nodes_.at(takers.back()).level;
+      for (const std::string& id : takers) nodes_.at(id).level = level;
+      if (stream.stored) continue;
+      for (const std::string& id : stream.members) nodes_.at(id).level = level;
+    }
   }
 
   // A value that holds a handle (a prompt with a control net) stays one on its way through nodes of its type.
@@ -205,7 +253,12 @@ class Planner {
 
   int Replica(const std::string& node) const { return nodes_.at(node).varies ? 0 : kShared; }
 
-  GroupKey Home(const Instance& instance) const { return {nodes_.at(instance.node).level, instance.replica}; }
+  GroupKey Home(const Instance& instance) const {
+    const Node& node = nodes_.at(instance.node);
+    return node.stream >= 0 ? StreamKey(node.stream) : GroupKey{node.level, instance.replica};
+  }
+  // Windows lie in groups of their own that no task is made of, as the handle chains of tiles do.
+  static GroupKey StreamKey(int stream) { return {std::numeric_limits<int>::min() + stream, kShared}; }
 
   static std::string GroupId(const GroupKey& key) {
     std::string id = key.second == kShared ? "shared" : Cat("replica-", key.second);
@@ -244,6 +297,7 @@ class Planner {
         if (input == nullptr || input->hidden) continue;
         if (!IsLink(value)) inputs[name] = value;
       }
+      if (by_picture_.contains(instance.node)) inputs["by_picture"] = true;
       if (node.spec->per_replica) inputs["replica_index"] = std::max(instance.replica, 0);
       for (const Link& link : node.links) {
         const bool gather = node.gathers && node.spec->FindInput(link.input)->gather;
@@ -255,6 +309,15 @@ class Planner {
           continue;
         }
         const Instance source = SourceOf(link, instance.replica);
+        if (node.stream >= 0 && node.spec->type == kFrameWindowType && link.input == "image") {
+          streams_found_[node.stream].batch = Want(source, link.slot, "");
+          continue;
+        }
+        if (const int stream = nodes_.at(source.node).stream; stream >= 0 && stream != node.stream) {
+          group.task.bindings.push_back({instance.node, link.input, {WantStream(stream, source, link.slot)}, true});
+          group.task.needs.node_types.insert(kFrameWindowType);
+          continue;
+        }
         const bool inside = !nodes_.at(source.node).spec->tiles &&
                             (IsHandle(link, node) || nodes_.at(source.node).cheap_closed || Home(source) == key);
         if (inside) {
@@ -299,6 +362,18 @@ class Planner {
     auto [it, added] = by_encoding.emplace(encoding, group.task.wanted.size());
     if (added) group.task.wanted.push_back({instance.node, slot, encoding});
     return {GroupId(key), it->second};
+  }
+
+  Source WantStream(int index, const Instance& last, size_t slot) {
+    const FrameStream& stream = streams_[static_cast<size_t>(index)];
+    Group& group = groups_[StreamKey(index)];
+    if (group.task.wanted.empty()) {
+      StreamSpec& spec = streams_found_[index];
+      group.task.wanted.push_back({last.node, slot, stream.encoding});
+      if (!stream.extent.empty()) spec.extent = Want({stream.extent, Replica(stream.extent)}, 0, "");
+      Include(StreamKey(index), last);
+    }
+    return {stream.id, 0};
   }
 
   void IncludeStage(const Instance& instance) {
@@ -364,12 +439,22 @@ class Planner {
       }
       plan.stages.push_back(std::move(stage));
     }
+    for (auto& [index, spec] : streams_found_) {
+      const FrameStream& stream = streams_[static_cast<size_t>(index)];
+      spec.id = stream.id;
+      spec.label = Cat(stream.extent.empty() ? "pictures" : "frames", " for node ", stream.taker);
+      spec.node = stream.members.front();
+      if (!stream.extent.empty()) spec.window_frames = options_.window_frames;
+      spec.window = std::move(groups_.at(StreamKey(index)).task);
+      groups_.erase(StreamKey(index));
+      plan.streams.push_back(std::move(spec));
+    }
     for (auto& [key, group] : groups_) {
       group.task.id = GroupId(key);
       if (key.second != kShared)
         group.task.label = Cat("replica ", key.second);
       else
-        group.task.label = groups_.size() == 1 && plan.stages.empty() ? "whole prompt"
+        group.task.label = groups_.size() == 1 && plan.stages.empty() && plan.streams.empty() ? "whole prompt"
                            : key.first == 0                           ? "shared part"
                                                                       : "assembly";
       plan.tasks.push_back(std::move(group.task));
@@ -385,6 +470,10 @@ class Planner {
   std::vector<std::string> order_;
   std::map<GroupKey, Group> groups_;
   std::vector<std::pair<GroupKey, StageSpec>> stages_;
+  std::vector<FrameStream> streams_;
+  std::map<int, StreamSpec> streams_found_;  // by index in streams_; those that are stored and needed
+  std::set<std::string> by_picture_;
+  std::map<std::string, NodeSpec> plain_;  // types of nodes that are run a picture at a time
   std::set<std::string> stage_ids_;
   std::deque<std::pair<GroupKey, Instance>> work_;
 };
@@ -421,6 +510,14 @@ std::string Plan::Digest() const {
       one["measures"].push_back(Json::array({b.input, b.sources[0].task, b.sources[0].output}));
     json["stages"].push_back(std::move(one));
   }
+  for (const StreamSpec& stream : streams) {
+    Json one = ToJson(stream.window);
+    one["stream"] = stream.id;
+    one["window"] = stream.window_frames;
+    for (const auto& from : {stream.extent, stream.batch})
+      one["from"].push_back(from ? Json::array({from->task, from->output}) : Json());
+    json["streams"].push_back(std::move(one));
+  }
   return Sha256Hex(DumpJson(json));
 }
 
@@ -430,7 +527,8 @@ StatusOr<Plan> MakePlan(const Json& prompt, const std::vector<std::string>& outp
 }
 
 std::string ExplainPlan(const Plan& plan) {
-  std::string text = Cat(plan.tasks.size(), " tasks, ", plan.stages.size(), " tiled stages, ", plan.replicas,
+  std::string text = Cat(plan.tasks.size(), " tasks, ", plan.stages.size(), " tiled stages, ", plan.streams.size(),
+                         " streams of frames, ", plan.replicas,
                          " replicas, tiles ", plan.tiles, "\n");
   auto describe = [&text](const TaskSpec& task, const std::vector<Binding>& more) {
     for (const auto& [id, node] : task.nodes.items())
@@ -448,6 +546,11 @@ std::string ExplainPlan(const Plan& plan) {
   for (const StageSpec& stage : plan.stages) {
     text += Cat("  stage ", stage.id, " (", stage.label, ", one task a step)\n");
     describe(stage.tile, stage.bindings);
+  }
+  for (const StreamSpec& stream : plan.streams) {
+    text += Cat("  stream ", stream.id, " (", stream.label, ", one task a window)\n");
+    const std::optional<Source>& from = stream.extent ? stream.extent : stream.batch;
+    describe(stream.window, {{stream.node, "", {*from}, false}});
   }
   return text;
 }

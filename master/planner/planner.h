@@ -12,8 +12,10 @@ namespace atelier {
 
 struct PlanOptions {
   int replicas = 1;                  // >= 1
-  std::string tiles = "exact";       // or "independent"
+  std::string tiles = "exact";       // or "independent", or "by-image": whole pictures of a batch, each by itself
   std::string compat = "reference";  // or "documented": settings that the reference ignores have their effect
+  std::string frames = "auto";       // or "windows", "whole" (frame_streams.h)
+  int64_t window_frames = 0;         // frames of a window; 0: by their size
 };
 
 /// Cuts a validated prompt (API form, defaults filled in or not) into tasks. `outputs`: the output nodes to run, in the

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -15,14 +16,15 @@ namespace atelier {
 
 using Blob = BlobRef;
 
-/// The `output`-th result of a task, or (output 0) of a stage.
+/// The `output`-th result of a task, or (output 0) of a stage or a stream.
 struct Source {
   std::string task;
   size_t output = 0;
   bool operator==(const Source&) const = default;
 };
 
-/// Binds one input of one node of a fragment to results of earlier tasks: one, or for a gather input one a replica.
+/// Binds one input of one node of a fragment to results of earlier tasks: one, or for a gather input one a replica; of a
+/// stream all its windows.
 struct Binding {
   std::string node;
   std::string input;
@@ -31,7 +33,7 @@ struct Binding {
 };
 
 /// A value that a task has to hand over as a blob. encoding: "", or of an IMAGE "u8" (canvas form) or "packed"
-/// (that, compressed; common/tensorio/packed_blob.h).
+/// (that, compressed; common/tensorio/packed_blob.h) or "rounded" (the same of trunc(255 v + 0.5)).
 struct Wanted {
   std::string node;
   size_t slot = 0;
@@ -68,12 +70,25 @@ struct StageSpec {
   std::vector<Binding> measures;  // what the master alone reads: "init_width" and "init_height" of a base
 };
 
+/// Frames of a video, or pictures of a batch, that go through in windows: each window is a task, and whoever takes them
+/// gets all their blobs, in order. docs/frames.md.
+struct StreamSpec {
+  std::string id;
+  std::string label;
+  std::string node;              // the window node, which is told the window
+  TaskSpec window;               // what every window has in common
+  std::optional<Source> extent;  // text "FRAMES WINDOW": how many there are, and how many a window has
+  int64_t window_frames = 0;     // in the place of that; 0: as it says
+  std::optional<Source> batch;   // or the pictures, which the master takes apart
+};
+
 struct Plan {
   int replicas = 1;
-  std::string tiles;   // "exact" or "independent"
+  std::string tiles;   // "exact", "independent" or "by-image"
   std::string compat;  // "reference" or "documented"
   std::vector<TaskSpec> tasks;
   std::vector<StageSpec> stages;
+  std::vector<StreamSpec> streams;
   /// Hash over everything above: a restart continues a job only under the same plan.
   std::string Digest() const;
 };

@@ -14,8 +14,8 @@
 
 namespace atelier::test {
 
-/// The whole answer to GET `path`, "" when nobody answers.
-inline std::string Get(int port, const std::string& path) {
+/// The whole answer to a request, "" when nobody answers.
+inline std::string Ask(int port, const std::string& request) {
   const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   sockaddr_in address{};
   address.sin_family = AF_INET;
@@ -23,13 +23,17 @@ inline std::string Get(int port, const std::string& path) {
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   std::string all;
   if (connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) {
-    const std::string request = "GET " + path + " HTTP/1.1\r\nHost: x\r\n\r\n";
     (void)!write(fd, request.data(), request.size());
     char bytes[4096];
     for (ssize_t n = 0; (n = read(fd, bytes, sizeof bytes)) > 0;) all.append(bytes, static_cast<size_t>(n));
   }
   close(fd);
   return all;
+}
+
+/// The whole answer to GET `path`, "" when nobody answers.
+inline std::string Get(int port, const std::string& path) {
+  return Ask(port, "GET " + path + " HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
 }
 
 /// The value of a metric with its labels as they are written, NaN when it is not there.

@@ -5,9 +5,11 @@ usage: reference_test.py GROUP ATELIER
 environment: ATELIER_GOLDEN (default ../shared/golden beside the checkout)
 Exit status: 0 all pass, 1 some fail, 77 skipped because there is no golden data.
 """
+import fcntl
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,6 +26,17 @@ LEFT_OUT = {
 }
 
 
+def prepare(check):
+    """The check makes itself an environment at its first run, for which two at once would be in each other's way."""
+    home = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "atelier"
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "check-venv.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if subprocess.run([check, "--help"], capture_output=True).returncode != 0:  # one that was cut short
+            shutil.rmtree(home / "check-venv", ignore_errors=True)
+            subprocess.run([check, "--help"], stdout=subprocess.DEVNULL, check=True)
+
+
 def main():
     group, atelier = sys.argv[1], sys.argv[2]
     source = pathlib.Path(__file__).resolve().parents[2]
@@ -31,6 +44,7 @@ def main():
     if not (golden / "check").exists():
         print(f"SKIPPED: no golden data at {golden}; set ATELIER_GOLDEN")
         return 77
+    prepare(golden / "check")
     models = pathlib.Path(subprocess.check_output([golden / "unpack"], text=True).strip())
     have = {p.name for p in models.rglob("*.safetensors")}
     chosen, no_model = [], []

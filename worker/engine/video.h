@@ -12,6 +12,7 @@ namespace atelier::engine {
 /// Either pictures with sound, or the bytes of a container file (then the rest is unset).
 struct Video {
   Image images;
+  Value windows;  // in the place of images: frames that come in windows (FrameWindows); never leaves its task
   std::optional<Audio> audio;
   double fps = 30;
   std::shared_ptr<const std::string> file;

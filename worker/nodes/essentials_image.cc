@@ -3,6 +3,7 @@
 #include <array>
 #include <cmath>
 
+#include "common/graph/frames.h"
 #include "worker/nodes/composite.h"
 #include "worker/nodes/resize.h"
 #include "worker/nodes/support.h"
@@ -109,6 +110,7 @@ struct ImageResize {
         .Range(0, 512)
         .Step(1)
         .Tooltip("Sides become multiples of this; 0 leaves them.");
+    PerFrame(s, "image");
     s.Output<Image>("IMAGE").Output<int64_t>("width").Output<int64_t>("height");
   }
   StatusOr<std::tuple<Image, int64_t, int64_t>> Run(NodeContext&) const {
@@ -173,6 +175,7 @@ struct ImageFlip {
     s.Name("🔧 Image Flip").Category("essentials/image manipulation").Description("Mirrors pictures.");
     s.Input<&ImageFlip::image>("image").Tooltip("The pictures.");
     s.Input<&ImageFlip::axis>("axis").OneOf({"x", "y", "xy"}).Tooltip("x mirrors columns, y rows.");
+    PerFrame(s, "image");
     s.Output<Image>("IMAGE");
   }
   StatusOr<Image> Run(NodeContext&) const {
@@ -195,6 +198,7 @@ struct ImageRemoveAlpha {
         .Category("essentials/image utils")
         .Description("Drops the transparency of pictures.");
     s.Input<&ImageRemoveAlpha::image>("image").Tooltip("The pictures.");
+    PerFrame(s, "image");
     s.Output<Image>("IMAGE");
   }
   StatusOr<Image> Run(NodeContext&) const {
@@ -244,6 +248,7 @@ struct ImageDesaturate {
     s.Input<&ImageDesaturate::method>("method")
         .OneOf({"luminance (Rec.709)", "luminance (Rec.601)", "average", "lightness"})
         .Tooltip("How brightness is measured.");
+    PerFrame(s, "image");
     s.Output<Image>("IMAGE");
   }
   StatusOr<Image> Run(NodeContext&) const {
@@ -288,6 +293,7 @@ struct ImageCrop {
         .Tooltip("Where the rectangle lies.");
     s.Input<&ImageCrop::x_offset>("x_offset").Default(0).Range(-99999, 99999).Step(1).Tooltip("Moves it to the right.");
     s.Input<&ImageCrop::y_offset>("y_offset").Default(0).Range(-99999, 99999).Step(1).Tooltip("Moves it down.");
+    PerFrame(s, "image");
     s.Output<Image>("IMAGE").Output<int64_t>("x").Output<int64_t>("y");
   }
   StatusOr<std::tuple<Image, int64_t, int64_t>> Run(NodeContext&) const {

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 
+#include "common/graph/frames.h"
 #include "worker/nodes/resize.h"
 #include "worker/nodes/support.h"
 
@@ -24,6 +25,7 @@ struct ImageScale {
     s.Input<&ImageScale::width>("width").Default(512).Range(0, 16384).Step(1).Tooltip("0: by the aspect.");
     s.Input<&ImageScale::height>("height").Default(512).Range(0, 16384).Step(1).Tooltip("0: by the aspect.");
     s.Input<&ImageScale::crop>("crop").OneOf(CropMethods()).Tooltip("center cuts to the new aspect first.");
+    PerFrame(s, "image");
     s.Output<Image>("IMAGE");
   }
   StatusOr<Image> Run(NodeContext&) const {
@@ -53,6 +55,7 @@ struct ImageScaleBy {
         .OneOf(ImageResizeMethods())
         .Tooltip("How pixels are interpolated.");
     s.Input<&ImageScaleBy::scale_by>("scale_by").Default(1.0).Range(0.01, 8.0).Step(0.01).Tooltip("The factor.");
+    PerFrame(s, "image");
     s.Output<Image>("IMAGE");
   }
   StatusOr<Image> Run(NodeContext&) const {
@@ -82,6 +85,7 @@ struct ImageScaleToTotalPixels {
         .Range(0.01, 16.0)
         .Step(0.01)
         .Tooltip("The size in units of 1024 x 1024 pixels.");
+    PerFrame(s, "image");
     s.Output<Image>("IMAGE");
   }
   StatusOr<Image> Run(NodeContext&) const {
@@ -113,6 +117,7 @@ struct ImageScaleToMaxDimension {
         .Range(0, 16384)
         .Step(1)
         .Tooltip("Length of the longer side in pixels.");
+    PerFrame(s, "image");
     s.Output<Image>("IMAGE");
   }
   StatusOr<Image> Run(NodeContext&) const {
@@ -140,6 +145,7 @@ struct FluxKontextImageScale {
         .Category("advanced/conditioning/flux")
         .Description("Resizes pictures to the size of nearest aspect that FLUX.1 Kontext was trained for.");
     s.Input<&FluxKontextImageScale::image>("image").Tooltip("The pictures.");
+    PerFrame(s, "image");
     s.Output<Image>("IMAGE");
   }
   StatusOr<Image> Run(NodeContext&) const {

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "common/graph/frames.h"
 #include "worker/nodes/composite.h"
 #include "worker/nodes/resize.h"
 #include "worker/nodes/support.h"
@@ -23,6 +24,7 @@ struct ImageCrop {
     s.Input<&ImageCrop::height>("height").Default(512).Range(1, 16384).Step(1).Tooltip("Height of the part in pixels.");
     s.Input<&ImageCrop::x>("x").Default(0).Range(0, 16384).Step(1).Tooltip("Columns from the left.");
     s.Input<&ImageCrop::y>("y").Default(0).Range(0, 16384).Step(1).Tooltip("Rows from the top.");
+    PerFrame(s, "image");
     s.Output<Image>("IMAGE");
   }
   StatusOr<Image> Run(NodeContext&) const {
@@ -45,6 +47,7 @@ struct ImageFlip {
     s.Input<&ImageFlip::flip_method>("flip_method")
         .OneOf({"x-axis: vertically", "y-axis: horizontally"})
         .Tooltip("Which way to mirror.");
+    PerFrame(s, "image");
     s.Output<Image>("IMAGE");
   }
   StatusOr<Image> Run(NodeContext&) const {
@@ -64,6 +67,7 @@ struct ImageRotate {
     s.Input<&ImageRotate::rotation>("rotation")
         .OneOf({"none", "90 degrees", "180 degrees", "270 degrees"})
         .Tooltip("How far, clockwise.");
+    PerFrame(s, "image");
     s.Output<Image>("IMAGE");
   }
   StatusOr<Image> Run(NodeContext&) const {
@@ -197,6 +201,7 @@ struct ResizeAndPadImage {
     s.Input<&ResizeAndPadImage::interpolation>("interpolation")
         .OneOf({"area", "bicubic", "nearest-exact", "bilinear", "lanczos"})
         .Tooltip("How pixels are interpolated.");
+    PerFrame(s, "image");
     s.Output<Image>("IMAGE");
   }
   StatusOr<Image> Run(NodeContext&) const {

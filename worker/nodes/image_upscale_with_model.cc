@@ -1,4 +1,5 @@
 // Enlarges pictures by a network. Source: spec engine.md 7.1.
+#include "common/graph/frames.h"
 #include "worker/models/loaders.h"
 #include "worker/nodes/support.h"
 
@@ -14,6 +15,7 @@ struct ImageUpscaleWithModel {
     s.Description("Enlarges pictures by the network's own factor, in tiles.");
     s.Input<&ImageUpscaleWithModel::upscale_model>("upscale_model").Tooltip("The up-scaling network.");
     s.Input<&ImageUpscaleWithModel::image>("image").Tooltip("The pictures.");
+    PerFrame(s, "image");
     s.Output<Image>("IMAGE");
   }
   StatusOr<Image> Run(NodeContext& ctx) const {

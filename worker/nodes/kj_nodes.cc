@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "common/graph/frames.h"
 #include "worker/nodes/resize.h"
 #include "worker/nodes/support.h"
 
@@ -204,6 +205,7 @@ struct ImageResizeKJ {
         .Optional()
         .Default("disabled")
         .Tooltip("center cuts to the new aspect first.");
+    PerFrame(s, "image");
     s.Output<Image>("IMAGE").Output<int64_t>("width").Output<int64_t>("height");
   }
   StatusOr<std::tuple<Image, int64_t, int64_t>> Run(NodeContext&) const {

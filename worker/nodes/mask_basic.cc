@@ -1,4 +1,5 @@
 // Masks and pictures into each other. Source: spec engine.md 11.2.
+#include "common/graph/frames.h"
 #include "worker/nodes/support.h"
 
 namespace atelier::nodes {
@@ -81,6 +82,7 @@ struct ImageInvert {
   static void Describe(NodeSchema<ImageInvert>& s) {
     s.Name("Invert Image").Category("image").Cheap().Description("1 minus the picture.");
     s.Input<&ImageInvert::image>("image").Tooltip("The pictures.");
+    PerFrame(s, "image");
     s.Output<Image>("IMAGE");
   }
   StatusOr<Image> Run(NodeContext&) const {

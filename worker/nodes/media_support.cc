@@ -1,25 +1,50 @@
 #include "worker/nodes/media_support.h"
 
+#include <algorithm>
 #include <cstring>
 
 namespace atelier::nodes {
 
-std::vector<uint8_t> FrameBytes(const at::Tensor& pixels, int64_t index, bool deep, bool rounded) {
-  const double top = deep ? 65535.0 : 255.0;
-  at::Tensor v = pixels[index].to(at::kCPU, at::kFloat) * top;
-  if (rounded) v = v + 0.5;
-  v = v.nan_to_num(0.0).clamp(0.0, top).contiguous();
-  std::vector<uint8_t> bytes(static_cast<size_t>(v.numel()) * (deep ? 2 : 1));
-  if (deep) {
-    const at::Tensor whole = v.to(at::kInt).contiguous();
-    const int32_t* from = whole.const_data_ptr<int32_t>();
-    for (int64_t i = 0; i < whole.numel(); ++i) {
-      bytes[static_cast<size_t>(2 * i)] = static_cast<uint8_t>(from[i] & 255);
-      bytes[static_cast<size_t>(2 * i + 1)] = static_cast<uint8_t>(from[i] >> 8);
+namespace {
+
+// v * top + more, cut off after clamping; NaN is 0.
+template <typename Sample>
+void Quantise(const float* from, size_t count, float top, float more, Sample* to) {
+  constexpr size_t kBlock = 16;  // of a length that the compiler knows, so that it goes over vectors
+  const auto block = [&](const float* in, Sample* out) {
+    for (size_t i = 0; i < kBlock; ++i) {
+      float v = in[i] * top + more;
+      v = v > 0.0F ? v : 0.0F;
+      v = v < top ? v : top;
+      out[i] = static_cast<Sample>(static_cast<int32_t>(v));
     }
-  } else {
-    const at::Tensor whole = v.to(at::kByte).contiguous();
-    std::memcpy(bytes.data(), whole.const_data_ptr<uint8_t>(), bytes.size());
+  };
+  size_t i = 0;
+  for (; i + kBlock <= count; i += kBlock) block(from + i, to + i);
+  float in[kBlock] = {};
+  Sample out[kBlock];
+  std::copy(from + i, from + count, in);
+  block(in, out);
+  std::copy(out, out + (count - i), to + i);
+}
+
+}  // namespace
+
+std::vector<uint8_t> FrameBytes(const at::Tensor& pixels, int64_t index, bool deep, bool rounded) {
+  const at::Tensor frame = pixels[index].to(at::kCPU, at::kFloat).contiguous();
+  const auto count = static_cast<size_t>(frame.numel());
+  const float* from = frame.const_data_ptr<float>();
+  const float more = rounded ? 0.5F : 0.0F;
+  std::vector<uint8_t> bytes(count * (deep ? 2 : 1));
+  if (!deep) {
+    Quantise(from, count, 255.0F, more, bytes.data());
+    return bytes;
+  }
+  std::vector<uint16_t> samples(count);
+  Quantise(from, count, 65535.0F, more, samples.data());
+  for (size_t i = 0; i < count; ++i) {
+    bytes[2 * i] = static_cast<uint8_t>(samples[i] & 255);
+    bytes[2 * i + 1] = static_cast<uint8_t>(samples[i] >> 8);
   }
   return bytes;
 }

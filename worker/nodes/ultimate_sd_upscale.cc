@@ -1,5 +1,6 @@
 // The Ultimate SD Upscale nodes: enlarge pictures, redraw them tile by tile, then redraw the seams. Source: spec
 // distributed.md 1.8, 3.14 to 3.17.
+#include <functional>
 #include <utility>
 
 #include "worker/nodes/tile_redraw.h"
@@ -17,6 +18,7 @@ struct UpscaleInputs : RedrawInputs {
   int64_t seam_fix_width = 64, seam_fix_mask_blur = 8, seam_fix_padding = 16;
   bool force_uniform_tiles = true;
   int64_t batch_size = 1;
+  bool by_picture = false;  // set by the planner
 
   static void MakeOptional(InputOptions options, bool optional) {
     if (optional) options.Optional();
@@ -55,6 +57,10 @@ struct UpscaleInputs : RedrawInputs {
                      .Range(1, 4096)
                      .Tooltip("Tiles of one sampling run; more than one needs uniform tiles."),
                  optional);
+  }
+  template <typename N>
+  static void DescribePlanned(NodeSchema<N>& s) {
+    s.template Input<&N::by_picture>("by_picture").Hidden();
   }
   // Of the nodes of the original pack; those of the distributed one have other ranges and another order.
   template <typename N>
@@ -105,8 +111,27 @@ struct UpscaleInputs : RedrawInputs {
             .Tooltip("Pixels around a seam that its redraw also sees."));
   }
 
-  StatusOr<Image> Draw(const Image& image, double by, const std::optional<UpscaleModel>& upscale_model,
+  // `draw` of all pictures together, or of each by itself, so that its result does not depend on the others.
+  StatusOr<Image> Each(const Image& image, NodeContext& ctx,
+                       const std::function<StatusOr<Image>(const Image& image)>& draw) const {
+    if (!by_picture || !image.pixels.defined() || image.pixels.dim() != 4 || image.pixels.size(0) < 2)
+      return draw(image);
+    std::vector<at::Tensor> drawn;
+    for (int64_t i = 0; i < image.pixels.size(0); ++i) {
+      if (ctx.cancelled()) return Cancelled("cancelled");
+      ASSIGN_OR_RETURN(Image one, draw(Image{image.pixels.narrow(0, i, 1)}));
+      drawn.push_back(std::move(one.pixels));
+    }
+    return Guard([&] { return Image{at::cat(drawn, 0)}; });
+  }
+
+  StatusOr<Image> Draw(const Image& all, double by, const std::optional<UpscaleModel>& upscale_model,
                        NodeContext& ctx) const {
+    return Each(all, ctx, [&](const Image& image) { return DrawTogether(image, by, upscale_model, ctx); });
+  }
+
+  StatusOr<Image> DrawTogether(const Image& image, double by, const std::optional<UpscaleModel>& upscale_model,
+                               NodeContext& ctx) const {
     ASSIGN_OR_RETURN(std::vector<ImageU8> canvas, EnlargeToCanvas(image, by, upscale_model, ctx));
     return DrawOn(std::move(canvas), image, false, ctx);
   }
@@ -155,6 +180,7 @@ struct UltimateSDUpscale : UpscaleInputs {
     DescribeSampling(s, 0.2);
     s.Input<&T::upscale_model>("upscale_model").Tooltip("The network that enlarges.");
     DescribeTiles(s);
+    DescribePlanned(s);
     s.Output<Image>("IMAGE");
   }
   StatusOr<Image> Run(NodeContext& ctx) const { return Draw(image, upscale_by, upscale_model, ctx); }
@@ -172,6 +198,7 @@ struct UltimateSDUpscaleNoUpscale : UpscaleInputs {
     DescribeModel(s);
     DescribeSampling(s, 0.2);
     DescribeTiles(s);
+    DescribePlanned(s);
     s.Output<Image>("IMAGE");
   }
   StatusOr<Image> Run(NodeContext& ctx) const { return Draw(upscaled_image, 1.0, std::nullopt, ctx); }
@@ -194,6 +221,7 @@ struct UltimateSDUpscaleCustomSample : UpscaleInputs {
     DescribeTiles(s);
     s.Input<&T::upscale_model>("upscale_model").Tooltip("Without one, Lanczos enlarges.");
     DescribeCustom(s);
+    DescribePlanned(s);
     s.Output<Image>("IMAGE");
   }
   StatusOr<Image> Run(NodeContext& ctx) const { return Draw(image, upscale_by, upscale_model, ctx); }
@@ -224,10 +252,12 @@ struct UltimateSDUpscaleDistributed : UpscaleInputs {
     DescribeSeams(s, true);
     DescribeBatch(s, true);
     s.Input<&T::order>("order")
-        .OneOf({"of the job", "exact", "independent"})
+        .OneOf({"of the job", "exact", "independent", "by-image"})
         .Default("of the job")
         .Optional()
-        .Tooltip("exact: the picture of one GPU. independent: all tiles at once, none sees its neighbour's redraw.");
+        .Tooltip("exact: the picture of one GPU. independent: all tiles at once, none sees its neighbour's redraw. "
+                 "by-image: each picture of a batch by itself.");
+    DescribePlanned(s);
     s.Output<Image>("IMAGE");
   }
   // One device alone, where both orders are possible but only the exact one is a loop.
@@ -235,11 +265,13 @@ struct UltimateSDUpscaleDistributed : UpscaleInputs {
     if (order == "independent")
       return FailedPrecondition("the order \"independent\" is the planner's; submit the workflow as a job");
     RETURN_IF_ERROR(CheckPixels("upscaled_image", upscaled_image));
-    std::vector<ImageU8> canvas;
-    for (int64_t i = 0; i < upscaled_image.pixels.size(0); ++i) {
-      ASSIGN_OR_RETURN(canvas.emplace_back(), ToRgbU8(upscaled_image.pixels.slice(3, 0, 3), i));
-    }
-    return DrawOn(std::move(canvas), upscaled_image, true, ctx);
+    return Each(upscaled_image, ctx, [&](const Image& image) -> StatusOr<Image> {
+      std::vector<ImageU8> canvas;
+      for (int64_t i = 0; i < image.pixels.size(0); ++i) {
+        ASSIGN_OR_RETURN(canvas.emplace_back(), ToRgbU8(image.pixels.slice(3, 0, 3), i));
+      }
+      return DrawOn(std::move(canvas), image, true, ctx);
+    });
   }
 };
 ATELIER_REGISTER_NODE(UltimateSDUpscaleDistributed);

@@ -1,8 +1,11 @@
 // VideoHelperSuite's writer of videos. Source: spec extras.md 4.3.
 #include <algorithm>
 #include <cmath>
+#include <functional>
 
+#include "common/graph/frames.h"
 #include "common/image/codec.h"
+#include "worker/nodes/frame_reader.h"
 #include "worker/nodes/media_support.h"
 #include "worker/nodes/vhs_formats.h"
 
@@ -56,17 +59,23 @@ struct VhsVideoCombine {
     s.Input<&N::bitrate>("bitrate").ForceInput().Tooltip("Of the GPU's encoders.");
     s.Input<&N::megabit>("megabit").ForceInput().Tooltip("bitrate counts millions, not thousands.");
     s.Input<&N::lossless>("lossless").ForceInput().Tooltip("Of webp.");
+    DeclareFrames(s, {.role = "sink",
+              .input = "images",
+              .encoding = "rounded",
+              .floats_if = {{"format", {"video/ffv1-mkv", "video/16bit-png"}}, {"input_color_depth", {"16bit"}}},
+              .replays_if = "pingpong"});
     s.Output<SavedFiles>("Filenames");
   }
 
-  StatusOr<at::Tensor> Pixels(NodeContext& ctx) const {
-    if (const auto* image = pictures.Get<Image>(); image != nullptr) {
-      if (image->pixels.defined() && image->pixels.dim() == 4 && image->pixels.size(0) == 0) return image->pixels;
-      RETURN_IF_ERROR(CheckPixels("images", *image));
-      return image->pixels;
-    }
+  // Pictures as they come, or decoded latents.
+  StatusOr<FrameReader> Frames(NodeContext& ctx) const {
+    if (pictures.Get<Latent>() == nullptr) return FrameReader::Open("images", pictures);
+    ASSIGN_OR_RETURN(at::Tensor decoded, Decoded(ctx));
+    return FrameReader::Open("images", Value::Of<Image>("IMAGE", Image{std::move(decoded)}));
+  }
+
+  StatusOr<at::Tensor> Decoded(NodeContext& ctx) const {
     const auto* latent = pictures.Get<Latent>();
-    if (latent == nullptr) return InvalidArgument("input \"images\": expected pictures or latents");
     if (!vae.has_value() || vae->autoencoder == nullptr)
       return InvalidArgument("input \"images\": latents need an autoencoder at the input \"vae\"");
     RETURN_IF_ERROR(CheckSamples("images", *latent));
@@ -93,26 +102,23 @@ struct VhsVideoCombine {
     return file;
   }
 
-  // Forth, and with pingpong back again without the ends.
-  std::vector<int64_t> Order(int64_t frames) const {
-    std::vector<int64_t> order;
-    for (int64_t i = 0; i < frames; ++i) order.push_back(i);
-    for (int64_t i = frames - 2; pingpong && i > 0; --i) order.push_back(i);
-    return order;
-  }
-
   VhsWidgets Widgets() const {
     return {pix_fmt,           profile, level,    coder,   context, slices,        slicecrc,      dither,
             input_color_depth, crf,     gop_size, bitrate, megabit, save_metadata, trim_to_audio, lossless};
   }
 
+  // A frame with three channels or four.
+  static at::Tensor Coloured(const at::Tensor& frame) {
+    return frame.size(3) < 3 ? frame.narrow(3, 0, 1).expand({-1, -1, -1, 3}) : frame;
+  }
+
   // The first picture beside the video, as it is.
-  Status EmitPicture(NodeContext& ctx, const at::Tensor& pixels) const {
+  Status EmitPicture(NodeContext& ctx, const at::Tensor& frame) const {
     ImageU8 picture;
-    picture.width = static_cast<int>(pixels.size(2));
-    picture.height = static_cast<int>(pixels.size(1));
-    picture.channels = static_cast<int>(pixels.size(3));
-    picture.data = FrameBytes(pixels, 0, false, true);
+    picture.width = static_cast<int>(frame.size(2));
+    picture.height = static_cast<int>(frame.size(1));
+    picture.channels = static_cast<int>(frame.size(3));
+    picture.data = FrameBytes(frame, 0, false, true);
     ASSIGN_OR_RETURN(std::string png, EncodePng(picture, 4));
     ctx.Emit(File("", ".png", std::move(png), true));
     return OkStatus();
@@ -128,49 +134,68 @@ struct VhsVideoCombine {
     return out;
   }
 
-  StatusOr<std::string> Encode(NodeContext& ctx, const at::Tensor& pixels, const VhsFormat& found) const {
+  // Hands over the frames forth, and with pingpong back again without the ends, `passes` times; the number of one pass.
+  StatusOr<int64_t> Play(NodeContext& ctx, FrameReader& reader, int64_t passes,
+                         const std::function<Status(const at::Tensor& frame)>& take) const {
+    int64_t one_pass = 0, done = 0;
+    const auto show = [&](const at::Tensor& frame) -> Status {
+      RETURN_IF_ERROR(take(PadEven(Coloured(frame))));
+      ++done;
+      return ctx.Step(done, std::max(done, reader.known()));
+    };
+    for (int64_t pass = 0; pass < passes; ++pass) {
+      int64_t frames = 0;
+      for (;; ++frames) {
+        ASSIGN_OR_RETURN(const at::Tensor frame, reader.At(frames));
+        if (!frame.defined()) break;
+        RETURN_IF_ERROR(show(frame));
+      }
+      for (int64_t i = frames - 2; pingpong && i > 0; --i) {
+        ASSIGN_OR_RETURN(const at::Tensor frame, reader.At(i));
+        RETURN_IF_ERROR(show(frame));
+      }
+      if (pass == 0) one_pass = done;
+    }
+    return one_pass;
+  }
+
+  media::VideoSettings Settings(const at::Tensor& first, const VhsFormat& found) const {
     media::VideoSettings settings = found.video;
     settings.fps = frame_rate;
-    settings.width = static_cast<int>((pixels.size(2) + 1) / 2 * 2);
-    settings.height = static_cast<int>((pixels.size(1) + 1) / 2 * 2);
-    settings.channels = static_cast<int>(pixels.size(3));
-    const std::vector<int64_t> order = Order(pixels.size(0));
-    if (found.loops && loop_count > 0) {
-      const std::string loop = Cat("loop=loop=", loop_count, ":size=", order.size());
-      settings.filters = settings.filters.empty() ? loop : Cat(loop, ",", settings.filters);
-    }
+    settings.width = static_cast<int>((first.size(2) + 1) / 2 * 2);
+    settings.height = static_cast<int>((first.size(1) + 1) / 2 * 2);
+    settings.channels = static_cast<int>(first.size(3));
+    return settings;
+  }
+
+  // Frames are played again here, not by FFmpeg's loop filter, which keeps them all.
+  StatusOr<std::string> Encode(NodeContext& ctx, FrameReader& reader, const media::VideoSettings& settings,
+                               int64_t passes, int64_t* frames) const {
     ASSIGN_OR_RETURN(const auto encoder, media::VideoEncoder::Open(settings));
-    for (size_t i = 0; i < order.size(); ++i) {
-      const std::vector<uint8_t> bytes = FrameBytes(PadEven(pixels.narrow(0, order[i], 1)), 0, settings.deep, true);
-      RETURN_IF_ERROR(encoder->Add(bytes.data(), bytes.size()));
-      RETURN_IF_ERROR(ctx.Step(static_cast<int64_t>(i) + 1, static_cast<int64_t>(order.size())));
-    }
+    ASSIGN_OR_RETURN(*frames, Play(ctx, reader, passes, [&](const at::Tensor& frame) {
+                       const std::vector<uint8_t> bytes = FrameBytes(frame, 0, settings.deep, true);
+                       return encoder->Add(bytes.data(), bytes.size());
+                     }));
     return encoder->Finish();
   }
 
-  Status EmitSequence(NodeContext& ctx, const at::Tensor& pixels, const VhsFormat& found) const {
-    media::VideoSettings settings = found.video;
-    settings.fps = frame_rate;
-    settings.width = static_cast<int>((pixels.size(2) + 1) / 2 * 2);
-    settings.height = static_cast<int>((pixels.size(1) + 1) / 2 * 2);
-    settings.channels = static_cast<int>(pixels.size(3));
-    const std::vector<int64_t> order = Order(pixels.size(0));
-    const auto passes = static_cast<size_t>(loop_count) + 1;
-    for (size_t i = 0; i < order.size() * passes; ++i) {
-      if (ctx.cancelled()) return Cancelled("cancelled");
-      ASSIGN_OR_RETURN(const auto encoder, media::VideoEncoder::Open(settings));
-      const std::vector<uint8_t> bytes =
-          FrameBytes(PadEven(pixels.narrow(0, order[i % order.size()], 1)), 0, settings.deep, true);
-      RETURN_IF_ERROR(encoder->Add(bytes.data(), bytes.size()));
-      ASSIGN_OR_RETURN(std::string png, encoder->Finish());
-      std::string number = std::to_string(i + 1);
-      if (number.size() < 3) number.insert(0, 3 - number.size(), '0');
-      ctx.Emit(File("." + number, ".png", std::move(png), false));
-    }
-    return OkStatus();
+  Status EmitSequence(NodeContext& ctx, FrameReader& reader, const media::VideoSettings& settings) const {
+    int64_t made = 0;
+    return Play(ctx, reader, loop_count + 1,
+                [&](const at::Tensor& frame) -> Status {
+                  ASSIGN_OR_RETURN(const auto encoder, media::VideoEncoder::Open(settings));
+                  const std::vector<uint8_t> bytes = FrameBytes(frame, 0, settings.deep, true);
+                  RETURN_IF_ERROR(encoder->Add(bytes.data(), bytes.size()));
+                  ASSIGN_OR_RETURN(std::string png, encoder->Finish());
+                  std::string number = std::to_string(++made);
+                  if (number.size() < 3) number.insert(0, 3 - number.size(), '0');
+                  ctx.Emit(File("." + number, ".png", std::move(png), false));
+                  return OkStatus();
+                })
+        .status();
   }
 
-  StatusOr<std::string> WithSound(const std::string& video, const VhsFormat& found, size_t frames) const {
+  StatusOr<std::string> WithSound(const std::string& video, const VhsFormat& found, int64_t frames) const {
     ASSIGN_OR_RETURN(media::AudioSamples samples, ToSamples(*audio));
     const double seconds = static_cast<double>(frames) / frame_rate;
     const double shown = seconds * static_cast<double>(found.loops ? loop_count + 1 : 1);
@@ -192,18 +217,20 @@ struct VhsVideoCombine {
   StatusOr<SavedFiles> Run(NodeContext& ctx) const {
     return Guard([&]() -> StatusOr<SavedFiles> {
       const SavedFiles saved{save_output, filename_prefix};
-      ASSIGN_OR_RETURN(at::Tensor pixels, Pixels(ctx));
-      if (pixels.size(0) == 0) return saved;
-      if (pixels.size(3) < 3) pixels = pixels.narrow(3, 0, 1).expand({-1, -1, -1, 3});
-      ASSIGN_OR_RETURN(const VhsFormat found, FindVhsFormat(format, Widgets(), pixels.size(3) == 4, loop_count));
-      RETURN_IF_ERROR(EmitPicture(ctx, pixels));
+      ASSIGN_OR_RETURN(FrameReader reader, Frames(ctx));
+      if (!reader.first().defined()) return saved;
+      const at::Tensor first = Coloured(reader.first());
+      ASSIGN_OR_RETURN(const VhsFormat found, FindVhsFormat(format, Widgets(), first.size(3) == 4, loop_count));
+      const media::VideoSettings settings = Settings(first, found);
+      RETURN_IF_ERROR(EmitPicture(ctx, first));
       if (found.sequence) {
-        RETURN_IF_ERROR(EmitSequence(ctx, pixels, found));
+        RETURN_IF_ERROR(EmitSequence(ctx, reader, settings));
         return saved;
       }
-      ASSIGN_OR_RETURN(std::string video, Encode(ctx, pixels, found));
+      int64_t frames = 0;
+      ASSIGN_OR_RETURN(std::string video, Encode(ctx, reader, settings, found.loops ? loop_count + 1 : 1, &frames));
       if (audio.has_value() && HasSound(*audio) && !found.audio.encoder.empty()) {
-        ASSIGN_OR_RETURN(std::string sound, WithSound(video, found, Order(pixels.size(0)).size()));
+        ASSIGN_OR_RETURN(std::string sound, WithSound(video, found, frames));
         ctx.Emit(File("", found.extension, std::move(video), found.metadata));
         ctx.Emit(File("-audio", found.extension, std::move(sound), found.metadata));
         return saved;

@@ -26,6 +26,14 @@ StatusOr<BlobCache::Bytes> BlobCache::Get(const std::string& hash, const Fetch& 
   return bytes;
 }
 
+BlobCache::Bytes BlobCache::Find(const std::string& hash) {
+  const std::lock_guard lock(mutex_);
+  const auto it = by_hash_.find(hash);
+  if (it == by_hash_.end()) return nullptr;
+  entries_.splice(entries_.begin(), entries_, it->second);
+  return it->second->bytes;
+}
+
 void BlobCache::Put(const std::string& hash, Bytes bytes) {
   const std::lock_guard lock(mutex_);
   Insert(hash, std::move(bytes));

@@ -26,6 +26,8 @@ class BlobCache {
 
   /// The blob, fetched by `fetch` when it is not here. Errors: those of `fetch`.
   StatusOr<Bytes> Get(const std::string& hash, const Fetch& fetch);
+  /// The blob if it is here, else null.
+  Bytes Find(const std::string& hash);
   void Put(const std::string& hash, Bytes bytes);
   int64_t bytes() const;
 

@@ -72,13 +72,12 @@ class Session::Impl {
       : options_(std::move(options)),
         catalog_(RegisteredCatalog()),
         instance_(RandomId()),
-        blob_channel_(MakeChannel(options_.master)),
-        blob_client_(blob_channel_),
+        blob_client_(Dial()),
         blob_cache_(options_.blob_cache_bytes_max),
         executor_(options_.executor),
-        share_({MakeChannel(options_.master), options_.name, options_.model_roots, options_.state_dir,
-                options_.models_disk_bytes_max, options_.models_bytes_per_second, options_.peer_listen,
-                [this] { TellModels(false); }, options_.on_point}) {
+        share_({Dial(), options_.name, options_.model_roots, options_.state_dir, options_.models_disk_bytes_max,
+                options_.models_bytes_per_second, options_.peer_listen, [this] { TellModels(false); },
+                options_.on_point}) {
     catalog_digest_ = catalog_.Digest();
     inventory_ = share_.Files().files;
   }
@@ -128,12 +127,23 @@ class Session::Impl {
     if (state_.welcomed) changed_.notify_all();
   }
 
+  void Redial() {
+    const std::lock_guard lock(mutex_);
+    redial_ = true;
+    changed_.notify_all();
+  }
+
   bool Attached() {
     const std::lock_guard lock(mutex_);
     return state_.welcomed;
   }
 
  private:
+  std::shared_ptr<grpc::Channel> Dial() {
+    const std::shared_ptr<const Identity> identity = options_.identity ? options_.identity() : nullptr;
+    return MakeChannel(options_.master, 1000, identity.get());
+  }
+
   using Stream = grpc::ClientReaderWriter<v1::FromWorker, v1::ToWorker>;
 
   // ---- Connection: the thread of Run() ----
@@ -153,7 +163,7 @@ class Session::Impl {
       }
       const Clock::time_point now = Clock::now();
       // One line when it is lost or another reason comes up, then one a minute.
-      if (!Drained() && (end_text_ != told_text || now - told > kAwayLong)) {
+      if (!Drained() && !end_text_.empty() && (end_text_ != told_text || now - told > kAwayLong)) {
         LogWarning(end_text_);
         told_text = end_text_;
         told = now;
@@ -174,7 +184,14 @@ class Session::Impl {
 
   // One stream from dialling to its end; whether the master welcomed us. Sets end_text_ and refused_.
   bool ConnectOnce() {
-    const std::shared_ptr<grpc::Channel> channel = MakeChannel(options_.master);
+    {
+      const std::lock_guard lock(mutex_);
+      if (std::exchange(redial_, false)) {
+        blob_client_.SetChannel(Dial());
+        share_.SetChannel(Dial());
+      }
+    }
+    const std::shared_ptr<grpc::Channel> channel = Dial();
     const auto stub = v1::WorkerService::NewStub(channel);
     grpc::ClientContext context;
     const std::unique_ptr<Stream> stream = stub->Connect(&context);
@@ -211,6 +228,10 @@ class Session::Impl {
       writer.join();
     }
     const Status end = FromGrpc(stream->Finish());
+    if (was_welcomed) {
+      const std::lock_guard lock(mutex_);
+      if (redial_) return true;  // on purpose: nothing to tell
+    }
     if (end_text_.empty()) {
       switch (end.code()) {
         case StatusCode::kFailedPrecondition:
@@ -223,6 +244,11 @@ class Session::Impl {
           offered_ = options_.protocol;
           refused_ = true;
           end_text_ = Cat("the master at ", options_.master, " refused this worker: ", Message(end));
+          break;
+        case StatusCode::kUnauthenticated:
+        case StatusCode::kPermissionDenied:
+          refused_ = true;
+          end_text_ = Cat("the master at ", options_.master, " refused this worker's certificate: ", Message(end));
           break;
         case StatusCode::kAlreadyExists:
         case StatusCode::kInvalidArgument:
@@ -362,7 +388,7 @@ class Session::Impl {
         if (!written) break;
         continue;
       }
-      if (state_.left || (state_.Drained() && !state_.welcomed)) break;
+      if (redial_ || state_.left || (state_.Drained() && !state_.welcomed)) break;
       const Clock::time_point silent_after =
           state_.welcomed ? last_received_ + std::max(3 * state_.heartbeat, milliseconds(500)) : welcome_by;
       if (now >= silent_after) {
@@ -459,6 +485,13 @@ class Session::Impl {
 
   // ---- Inputs ----
 
+  // The same without keeping it, unless it is here already.
+  StatusOr<BlobCache::Bytes> FetchBlobOnce(const std::string& hash, int64_t bytes_max) {
+    if (BlobCache::Bytes kept = blob_cache_.Find(hash)) return kept;
+    ASSIGN_OR_RETURN(std::string bytes, blob_client_.Get(hash, bytes_max));
+    return std::make_shared<const std::string>(std::move(bytes));
+  }
+
   StatusOr<BlobCache::Bytes> FetchBlob(const std::string& hash, int64_t bytes_max) {
     return blob_cache_.Get(hash, [&](const std::string& name) { return blob_client_.Get(name, bytes_max); });
   }
@@ -474,7 +507,7 @@ class Session::Impl {
       if (stopping_) return;
       last = state_.queue.front();
       lock.unlock();
-      for (const auto& [hash, size] : BlobsOf(last->lease)) {
+      for (const auto& [hash, size] : BlobsAhead(last->lease)) {
         if (last->cancelled || !FetchBlob(hash, size).ok()) break;  // the executor meets the error itself
       }
       lock.lock();
@@ -521,8 +554,7 @@ class Session::Impl {
   const Catalog catalog_;
   std::string catalog_digest_;
   const std::string instance_;
-  const std::shared_ptr<grpc::Channel> blob_channel_;  // of its own, so that a tensor never delays a heartbeat
-  BlobClient blob_client_;
+  BlobClient blob_client_;  // on a connection of its own, so that a tensor never delays a heartbeat
   BlobCache blob_cache_;
   Executor executor_;  // of the executor thread
 
@@ -537,6 +569,7 @@ class Session::Impl {
   SessionState state_;
   std::map<std::string, std::vector<std::string>> inventory_;
   bool stream_closed_ = true;
+  bool redial_ = false;
   bool stopping_ = false;
   bool executor_ended_ = false;
   Clock::time_point drain_deadline_;
@@ -553,11 +586,14 @@ class Session::Impl::Host : public ExecutorHost {
  public:
   Host(Impl& session, Attempt& attempt) : session_(session), attempt_(attempt), sizes_(BlobsOf(attempt.lease)) {}
 
-  StatusOr<std::shared_ptr<const std::string>> Blob(const std::string& hash) override {
+  StatusOr<std::shared_ptr<const std::string>> Blob(const std::string& hash) override { return Fetch(hash, true); }
+  StatusOr<std::shared_ptr<const std::string>> BlobOnce(const std::string& hash) override { return Fetch(hash, false); }
+  StatusOr<std::shared_ptr<const std::string>> Fetch(const std::string& hash, bool keep) {
     const auto size = sizes_.find(hash);
     if (size == sizes_.end()) return InvalidArgument("blob ", hash, " is not of this task");
     for (;;) {
-      StatusOr<BlobCache::Bytes> bytes = session_.FetchBlob(hash, size->second);
+      StatusOr<BlobCache::Bytes> bytes =
+          keep ? session_.FetchBlob(hash, size->second) : session_.FetchBlobOnce(hash, size->second);
       if (bytes.ok()) return bytes;
       if (!IsTransient(bytes.status())) {
         surroundings_failed_ = true;
@@ -644,8 +680,9 @@ void Session::Impl::Execute(const AttemptPtr& attempt) {
     return;
   }
   std::vector<ResultBlob> blobs;
+  const bool once = result->once;
   v1::FromWorker report = DoneReport(lease, std::move(*result), seconds, blobs);
-  for (int i = 0; i < report.done().results_size(); ++i)
+  for (int i = 0; !once && i < report.done().results_size(); ++i)
     blob_cache_.Put(blobs[i].hash, blobs[i].bytes);  // a later task here may need it
   LogDebug("task ", lease.task_id(), " executed in ", seconds, " s");
   Finish(attempt, std::move(report), std::move(blobs));
@@ -655,6 +692,7 @@ Session::Session(SessionOptions options) : impl_(std::make_unique<Impl>(std::mov
 Session::~Session() = default;
 Status Session::Run() { return impl_->Run(); }
 void Session::Drain(const std::string& reason, int64_t deadline_ms) { impl_->Drain(reason, deadline_ms); }
+void Session::Redial() { impl_->Redial(); }
 bool Session::Attached() { return impl_->Attached(); }
 void Session::SendLog(LogLevel level, const std::string& text, const std::string& task_id) {
   impl_->SendLog(level, text, task_id);

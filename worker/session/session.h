@@ -14,6 +14,7 @@
 #include "common/executor/executor.h"
 #include "common/graph/schema.h"
 #include "common/rpc/protocol.h"
+#include "common/security/identity.h"
 
 namespace atelier {
 
@@ -32,6 +33,8 @@ struct SessionOptions {
   std::string peer_listen;
   int64_t blob_cache_bytes_max = 1LL << 30;
   ExecutorOptions executor;
+  /// Told when the master is dialled: the identity to do it with; null, or no function: without TLS.
+  std::function<std::shared_ptr<const Identity>()> identity = nullptr;
   uint32_t protocol = kProtocolVersion;
   std::string version = kProgramVersion;
   /// Runs the executor thread's body within a scope of the engine's (torch's inference mode). Null: runs it plainly.
@@ -70,6 +73,9 @@ class Session {
   /// again; the oldest of more than 1,000 waiting lines are dropped. It does not log, so it may be the log's sink.
   /// Thread: any.
   void SendLog(LogLevel level, const std::string& text, const std::string& task_id = "");
+
+  /// Dials again with what `identity` gives now; tasks and results are kept. Thread: any.
+  void Redial();
 
   /// Whether the master has welcomed this worker on the present stream. Thread: any.
   bool Attached();

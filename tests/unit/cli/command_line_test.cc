@@ -41,6 +41,11 @@ TEST_CASE("the other commands") {
   const CommandLine drain = Good({"workers", "drain", "gpu-1"});
   CHECK(drain.action == "drain");
   CHECK(drain.id == "gpu-1");
+  CHECK(Good({"workers", "forget", "gpu-1"}).action == "forget");
+  const CommandLine join = Good({"join", "--master", "h:1", "--token-file", "-", "--name", "me"});
+  CHECK(join.command == Command::kJoin);
+  CHECK(join.token_file == "-");
+  CHECK(join.name == "me");
   CHECK(Good({"nodes", "KSampler"}).id == "KSampler");
   CHECK(Good({"models"}).command == Command::kModels);
   CHECK(Good({"models", "loras"}).id == "loras");

@@ -137,6 +137,13 @@ class World {
         accepted_[record->task] = record->results;
       } else if (auto* open = std::get_if<effect::OpenCanvas>(&any)) {
         pixels_.push_back([this, o = *open] { OpenCanvas(o); });
+      } else if (auto* stream = std::get_if<effect::OpenStream>(&any)) {
+        CHECK(stream->from.hash.size() == 64);
+        pixels_.push_back([this, s = *stream] {
+          std::vector<Blob> crops;
+          for (int i = 0; s.cut && i < 7; ++i) crops.push_back(Named(Cat(s.from.hash, i)));
+          Carry(control_->StreamOpened(s.job, s.stream, s.cut ? 7 : 20, s.cut ? 1 : 3, std::move(crops), now_));
+        });
       } else if (auto* cut = std::get_if<effect::CutTile>(&any)) {
         pixels_.push_back([this, c = *cut] {
           FakeCanvas& canvas = canvases_[c.stage];
@@ -250,6 +257,16 @@ TEST_CASE("control: deaths, late workers and restarts of the master change nothi
     const std::string tiled = RunCalm(TiledPrompt(), "5", order, 1);
     for (uint64_t seed = 1; seed <= 300; ++seed) RunStormy(TiledPrompt(), "5", order, seed, tiled);
   }
+  const std::string video = RunCalm(VideoPrompt(), "5", "exact", 1);
+  CHECK_FALSE(video.empty());
+  CHECK(RunCalm(VideoPrompt(), "5", "exact", 4) == video);
+  for (uint64_t seed = 1; seed <= 300; ++seed) RunStormy(VideoPrompt(), "5", "exact", seed, video);
+  Json pictures = TiledPrompt();
+  for (auto& [id, node] : pictures.items())
+    if (node["class_type"] == "Tiled") node["class_type"] = "TiledPictures";
+  const std::string by_image = RunCalm(pictures, "5", "by-image", 1);
+  CHECK_FALSE(by_image.empty());
+  for (uint64_t seed = 1; seed <= 300; ++seed) RunStormy(pictures, "5", "by-image", seed, by_image);
   const std::string replicas = RunCalm(ReplicaPrompt(), "8", "exact", 1);
   for (uint64_t seed = 1; seed <= 300; ++seed) RunStormy(ReplicaPrompt(), "8", "exact", seed, replicas);
 }

@@ -39,6 +39,8 @@ TEST_CASE("only what the table has may follow, and the page shows the table") {
       lines);
   using S = Stage::State;
   CheckAll<S>("stage", {S::kWaiting, S::kOpening, S::kRunning, S::kClosing, S::kDone}, lines);
+  using F = Stream::State;
+  CheckAll<F>("stream", {F::kWaiting, F::kOpening, F::kRunning, F::kDone}, lines);
   // Ends are ends.
   for (const JobState end : {kDone, kFailed, kCancelled}) CHECK_FALSE(MayFollow(end, kRunning));
   CHECK_FALSE(MayFollow(TaskState::kDone, TaskState::kReady));
@@ -47,7 +49,7 @@ TEST_CASE("only what the table has may follow, and the page shows the table") {
   std::ifstream page(ATELIER_SOURCE_DIR "/docs/reliability.md");
   std::set<std::string> shown;
   for (std::string line; std::getline(page, line);)
-    for (const char* kind : {"| job |", "| task |", "| stage |"})
+    for (const char* kind : {"| job |", "| task |", "| stage |", "| stream |"})
       if (line.starts_with(kind)) shown.insert(line);
   for (const std::string& line : lines) {
     INFO(line);

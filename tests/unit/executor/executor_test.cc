@@ -1,10 +1,12 @@
 #include "common/executor/executor.h"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <stdexcept>
 
 #include "common/base/hash.h"
 #include "common/base/limits.h"
+#include "common/graph/frames.h"
 #include "common/tensorio/safetensors.h"
 
 namespace atelier {
@@ -126,6 +128,80 @@ struct Break {
 };
 ATELIER_REGISTER_NODE(Break);
 
+// Windows of a film of ten frames, a letter each.
+struct Window {
+  std::optional<Handle> source;
+  std::optional<Text> image;
+  int64_t start = 0, count = 0;
+  static void Describe(NodeSchema<Window>& s) {
+    s.Input<&Window::source>("source");
+    s.Input<&Window::image>("image").Type("IMAGE");
+    s.Input<&Window::start>("start").Hidden();
+    s.Input<&Window::count>("count").Hidden();
+    s.Output<Text>("LATENT").Output<int64_t>("count");
+  }
+  StatusOr<std::tuple<Text, int64_t>> Run(NodeContext& ctx) const {
+    ran.push_back(Cat(ctx.node_id(), "@", start));
+    if (image) return std::tuple(*image, static_cast<int64_t>(image->text.size()));
+    const int64_t n = std::min<int64_t>(count == 0 ? 3 : count, 10 - start);
+    return std::tuple(Text{std::string("abcdefghij").substr(static_cast<size_t>(start), static_cast<size_t>(n))}, n);
+  }
+};
+ATELIER_REGISTER_NODE_AS(Window, "FrameWindow");
+
+struct EachFrame {
+  Text frames;
+  Handle model;
+  std::string mark = "'";
+  static void Describe(NodeSchema<EachFrame>& s) {
+    s.Input<&EachFrame::frames>("frames");
+    s.Input<&EachFrame::model>("model");
+    s.Input<&EachFrame::mark>("mark").Default("'");
+    PerFrame(s, "frames");
+    s.Output<Text>("LATENT");
+  }
+  StatusOr<Text> Run(NodeContext& ctx) const {
+    ran.push_back(ctx.node_id());
+    if (mark == "fail") return InvalidArgument("no such frame");
+    std::string all;
+    for (const char c : frames.text) all += c + mark;
+    return Text{all};
+  }
+};
+ATELIER_REGISTER_NODE(EachFrame);
+
+struct Film {
+  Value frames;
+  bool twice = false;
+  static void Describe(NodeSchema<Film>& s) {
+    s.OutputNode();
+    s.Input<&Film::frames>("frames").Type("LATENT");
+    s.Input<&Film::twice>("twice").Default(false);
+    DeclareFrames(s, {.role = "sink", .input = "frames"});
+  }
+  Status Run(NodeContext& ctx) const {
+    const auto* windows = frames.Get<FrameWindows>();
+    OutputFile file;
+    for (int pass = 0; pass < (twice ? 2 : 1); ++pass) {
+      for (int64_t w = 0;; ++w) {
+        Value value = frames;
+        if (windows != nullptr) {
+          ASSIGN_OR_RETURN(value, windows->window(w));
+        } else if (w > 0) {
+          break;
+        }
+        if (!value.present()) break;
+        ran.push_back(Cat(ctx.node_id(), "+"));
+        file.bytes += value.Get<Text>()->text;
+      }
+    }
+    file.prefix = windows == nullptr ? "whole" : Cat(windows->count, " windows");
+    ctx.Emit(std::move(file));
+    return OkStatus();
+  }
+};
+ATELIER_REGISTER_NODE(Film);
+
 const bool kCodec = Registry<BlobCodec>::Get().Add(
     "LATENT", 0,
     BlobCodec{[](const Value& value, std::string_view encoding) -> StatusOr<std::string> {
@@ -225,6 +301,73 @@ TEST_CASE("a second run takes what is unchanged from the cache; output nodes alw
   executor.ClearCache();
   REQUIRE(executor.Run(Make(kChain, {}, {"9"}), host).ok());
   CHECK(ran.size() == 4);
+}
+
+const char* kFilm = R"({
+  "1": {"class_type": "Load", "inputs": {"name": "a"}},
+  "2": {"class_type": "FrameWindow", "inputs": {"source": ["1", 0]}},
+  "3": {"class_type": "EachFrame", "inputs": {"frames": ["2", 0], "model": ["1", 0]}},
+  "4": {"class_type": "Film", "inputs": {"frames": ["3", 0]}}})";
+
+TEST_CASE("frames without windows told are made window by window, when the sink asks, and not kept") {
+  Host host;
+  Executor executor;
+  auto result = executor.Run(Make(kFilm, {}, {"4"}), host);
+  INFO(Message(result.status()));
+  REQUIRE(result.ok());
+  CHECK(result->files[0].bytes == "a'b'c'd'e'f'g'h'i'j'");
+  CHECK(result->files[0].node_id == "4");
+  CHECK(result->files[0].prefix == "-1 windows");
+  CHECK(ran == std::vector<std::string>{"1", "2@0", "3", "4+", "2@3", "3", "4+", "2@6", "3", "4+", "2@9", "3", "4+",
+                                        "2@10"});
+  CHECK(executor.cache_nodes() == 1);  // the handle
+  // Again from the beginning.
+  Fragment twice = Make(kFilm, {}, {"4"});
+  twice.nodes["4"]["inputs"]["twice"] = true;
+  result = executor.Run(twice, host);
+  REQUIRE(result.ok());
+  CHECK(result->files[0].bytes == "a'b'c'd'e'f'g'h'i'j'a'b'c'd'e'f'g'h'i'j'");
+  // A node that fails on the way is named.
+  Fragment broken = Make(kFilm, {}, {"4"});
+  broken.nodes["3"]["inputs"]["mark"] = "fail";
+  const Status failed = executor.Run(broken, host).status();
+  CHECK(Message(failed).find("node \"3\" (EachFrame): no such frame") != std::string::npos);
+  // Cancelled between windows.
+  host.cancel_at = "nobody";
+  host.is_cancelled = true;
+  CHECK(executor.Run(Make(kFilm, {}, {"4"}), host).status().code() == StatusCode::kCancelled);
+}
+
+TEST_CASE("a window that was told is an ordinary fragment, whose values are used once") {
+  Host host;
+  Executor executor;
+  Fragment window = Make(kFilm, {"3"});
+  window.nodes["2"]["inputs"]["start"] = 4;
+  window.nodes["2"]["inputs"]["count"] = 2;
+  const auto result = executor.Run(window, host);
+  REQUIRE(result.ok());
+  CHECK(TextOf(result->blobs[0]) == "e'f'");
+  CHECK(result->once);
+  CHECK(executor.cache_nodes() == 1);
+  CHECK_FALSE(executor.Run(Make(kChain, {"3"}), host)->once);
+}
+
+TEST_CASE("windows that are blobs are read one at a time, in order; one blob alone is a value") {
+  Host host;
+  Executor executor;
+  Fragment film = Make(R"({"4": {"class_type": "Film", "inputs": {}}})", {}, {"4"});
+  film.bindings.push_back({"4", "frames", {host.AddBlob("x"), host.AddBlob("y"), host.AddBlob("z")}, true});
+  auto result = executor.Run(film, host);
+  INFO(Message(result.status()));
+  REQUIRE(result.ok());
+  CHECK(result->files[0].bytes == "xyz");
+  CHECK(result->files[0].prefix == "3 windows");
+  film.bindings[0] = {"4", "frames", {host.AddBlob("x")}, true};
+  CHECK(executor.Run(film, host)->files[0].prefix == "1 windows");
+  film.bindings[0].gather = false;
+  CHECK(executor.Run(film, host)->files[0].prefix == "whole");
+  film.bindings[0].blobs.push_back(host.AddBlob("y"));
+  CHECK_FALSE(executor.Run(film, host).ok());
 }
 
 TEST_CASE("the cache is bounded by bytes and drops what was used least recently") {

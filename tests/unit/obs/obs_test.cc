@@ -18,6 +18,7 @@
 #include "common/obs/metrics.h"
 #include "common/obs/notify.h"
 #include "common/obs/probe_server.h"
+#include "common/security/identity.h"
 
 namespace atelier {
 namespace {
@@ -67,7 +68,7 @@ TEST_CASE("probes are answered, everything else is turned away") {
   auto server = ProbeServer::Start("127.0.0.1:0", Answer);
   REQUIRE(server.ok());
   const uint16_t port = (*server)->port();
-  const std::string fine = Ask(port, "GET /healthz?x=1 HTTP/1.1\r\nHost: a\r\n\r\n");
+  const std::string fine = Ask(port, "GET /healthz?x=1 HTTP/1.1\r\nHost: localhost:1\r\n\r\n");
   CHECK(fine.starts_with("HTTP/1.1 200 OK\r\n"));
   CHECK(fine.find("Content-Length: 3\r\n") != std::string::npos);
   CHECK(fine.ends_with("\r\n\r\nok\n"));
@@ -75,6 +76,11 @@ TEST_CASE("probes are answered, everything else is turned away") {
   CHECK(Ask(port, "GET /readyz HTTP/1.0\r\n\r\n").starts_with("HTTP/1.1 503 "));
   CHECK(Ask(port, "GET /../../etc/passwd HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 404 "));
   CHECK(Ask(port, "DELETE /healthz HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 405 "));
+  CHECK(Ask(port, "GET /healthz HTTP/1.1\r\nHost: [::1]:9\r\n\r\n").starts_with("HTTP/1.1 200 "));
+  CHECK(Ask(port, "GET /healthz HTTP/1.1\r\nHost: rebound.example\r\n\r\n").starts_with("HTTP/1.1 403 "));
+  CHECK(Ask(port, "GET /healthz HTTP/1.1\r\nHost: a\r\nHost: 127.0.0.1\r\n\r\n").starts_with("HTTP/1.1 400 "));
+  CHECK(Ask(port, "GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nOrigin: http://evil.example\r\n\r\n")
+            .starts_with("HTTP/1.1 403 "));
   CHECK(Ask(port, "no http at all\r\n\r\n").empty());
   CHECK(Ask(port, "POST /healthz HTTP/1.1\r\nContent-Length: 9\r\n\r\n123456789").find("ok") == std::string::npos);
   CHECK(Ask(port, "GET /healthz HTTP/1.1\r\nX: " + std::string(20'000, 'x') + "\r\n\r\n").find("ok") ==
@@ -98,6 +104,24 @@ TEST_CASE("slow and silent clients are closed, and a crowd does not shut others 
   for (const int fd : crowd) closed += ReadAll(fd, 1000).find("(open)") == std::string::npos ? 1 : 0;
   CHECK(closed == 60);
   for (const int fd : crowd) close(fd);
+}
+
+TEST_CASE("outside loopback a listener has a key") {
+  CHECK(MakeProbeGuard("127.0.0.1:1", "")->key.empty());
+  CHECK(MakeProbeGuard("0.0.0.0:1", "").status().code() == StatusCode::kFailedPrecondition);
+  const std::string file = Cat("/tmp/atelier-obs-key-", getpid());
+  REQUIRE(WriteSecretFile(file, "too short\n").ok());
+  CHECK(MakeProbeGuard("0.0.0.0:1", file).status().code() == StatusCode::kFailedPrecondition);
+  const std::string key = RandomHex(32);
+  REQUIRE(WriteSecretFile(file, key + "\n").ok());
+  const auto guard = MakeProbeGuard("0.0.0.0:1", file);
+  unlink(file.c_str());
+  REQUIRE(guard.ok());
+  auto server = ProbeServer::Start("127.0.0.1:0", Answer, *guard);
+  REQUIRE(server.ok());
+  const std::string begin = "GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n";
+  CHECK(Ask((*server)->port(), begin + "\r\n").starts_with("HTTP/1.1 401 "));
+  CHECK(Ask((*server)->port(), begin + "Authorization: Bearer " + key + "\r\n\r\n").ends_with("ok\n"));
 }
 
 TEST_CASE("a port that is taken, and an address that is none") {

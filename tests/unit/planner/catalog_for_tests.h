@@ -5,7 +5,7 @@
 #include <utility>
 #include <vector>
 
-#include "common/graph/schema.h"
+#include "common/graph/frames.h"
 
 namespace atelier {
 
@@ -66,6 +66,54 @@ inline Catalog TestCatalog() {
   tile.tiles.reset();
   tile.internal = true;
   catalog.Add(tile);
+  NodeSpec pictures = tiled;  // the same, and can be run a picture at a time
+  pictures.type = "TiledPictures";
+  pictures.inputs.push_back(tiled.inputs[3]);
+  pictures.inputs.back().name = "by_picture";
+  pictures.inputs.back().type = "BOOLEAN";
+  pictures.inputs.back().hidden = true;
+  catalog.Add(pictures);
+  // A video's way from a file to a file.
+  NodeSpec video = MakeSpec("Video", {{"file", "COMBO"}, {"cap", "INT"}}, {"IMAGE", "INT", "AUDIO"});
+  video.inputs[0].folder = "input";
+  NodeSpec open = video, rest = video;
+  open.type = "VideoOpen";
+  open.outputs = {{"file", "FRAME_FILE"}};
+  rest.type = "VideoRest";
+  rest.outputs[0] = {"extent", "STRING"};
+  DeclareFrames(video, {.role = "source"});
+  for (const NodeSpec& spec : {video, open, rest}) catalog.Add(spec);
+  NodeSpec window = MakeSpec(
+      "FrameWindow", {{"source", "FRAME_FILE"}, {"image", "IMAGE"}, {"start", "INT"}, {"count", "INT"}},
+      {"IMAGE", "INT"});
+  window.internal = true;
+  catalog.Add(window);
+  NodeSpec batch = MakeSpec("FrameBatch", {{"images", "IMAGE"}}, {"IMAGE"});
+  DeclareFrames(batch, {.role = "sink", .input = "images"});
+  batch.internal = true;
+  catalog.Add(batch);
+  NodeSpec scale = MakeSpec("Scale", {{"image", "IMAGE"}, {"width", "INT"}}, {"IMAGE", "INT"});
+  DeclareFrames(scale, {.role = "each", .input = "image"});
+  catalog.Add(scale);
+  NodeSpec enlarge = MakeSpec("Enlarge", {{"image", "IMAGE"}, {"model", "MODEL"}}, {"IMAGE"});
+  DeclareFrames(enlarge, {.role = "each", .input = "image"});
+  catalog.Add(enlarge);
+  NodeSpec create = MakeSpec("Create", {{"images", "IMAGE"}, {"audio", "AUDIO"}}, {"VIDEO"});
+  DeclareFrames(create, {.role = "pass", .input = "images"});
+  catalog.Add(create);
+  NodeSpec combine = MakeSpec(
+      "Combine", {{"images", "IMAGE"}, {"audio", "AUDIO"}, {"format", "STRING"}, {"pingpong", "BOOLEAN"}}, {});
+  DeclareFrames(combine, {.role = "sink",
+                              .input = "images",
+                              .encoding = "rounded",
+                              .floats_if = {{"format", {"deep"}}},
+                              .replays_if = "pingpong"});
+  combine.output_node = true;
+  catalog.Add(combine);
+  NodeSpec save_video = MakeSpec("SaveVideo", {{"video", "VIDEO"}}, {});
+  DeclareFrames(save_video, {.role = "sink", .input = "video", .encoding = "u8"});
+  save_video.output_node = true;
+  catalog.Add(save_video);
   NodeSpec save = MakeSpec("Save", {{"images", "IMAGE"}, {"filename_prefix", "STRING"}}, {});
   save.output_node = true;
   catalog.Add(save);
@@ -74,6 +122,15 @@ inline Catalog TestCatalog() {
 
 inline Json Link(const std::string& node, int slot = 0) { return Json::array({node, slot}); }
 inline Json Node(const std::string& type, Json inputs) { return {{"class_type", type}, {"inputs", std::move(inputs)}}; }
+
+/// A video, each frame enlarged by a network, with its sound.
+inline Json VideoPrompt() {
+  return {{"1", Node("Loader", {{"ckpt_name", "m.safetensors"}})},
+          {"2", Node("Video", {{"file", "a.mp4"}, {"cap", 0}})},
+          {"3", Node("Scale", {{"image", Link("2")}, {"width", 64}})},
+          {"4", Node("Enlarge", {{"image", Link("3")}, {"model", Link("1")}})},
+          {"5", Node("Combine", {{"images", Link("4")}, {"audio", Link("2", 2)}, {"format", "flat"}})}};
+}
 
 /// Loader, prompt, seed, sampler, decoder, collector, save: what ComfyUI-Distributed users have.
 inline Json ReplicaPrompt() {

@@ -17,7 +17,11 @@ struct ImageCodec {
   static StatusOr<std::string> Encode(const Image& image, std::string_view encoding) {
     if (encoding == "u8") {
       // The canvas form, as the reference saves a PNG: trunc(255 v) of a clamped value.
-      return WriteBlob("IMAGE", {{"image", (image.pixels * 255.0).clamp(0, 255).to(at::kByte)}});
+      return WriteBlob("IMAGE", {{"image", (image.pixels * 255.0).nan_to_num(0.0).clamp(0, 255).to(at::kByte)}});
+    }
+    if (encoding == "rounded") {
+      const at::Tensor v = image.pixels.to(at::kCPU, at::kFloat) * 255.0 + 0.5;
+      return WriteBlob("IMAGE", {{"image", v.nan_to_num(0.0).clamp(0.0, 255.0).to(at::kByte)}});
     }
     const at::Tensor pixels = image.pixels.to(at::kFloat);
     // Pictures out of files and canvases are bytes over 255: those give the same floats back in a quarter of the room.

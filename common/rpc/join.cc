@@ -1,0 +1,77 @@
+#include "common/rpc/join.h"
+
+#include <ctime>
+
+#include "atelier/v1/identity.grpc.pb.h"
+#include "common/base/log.h"
+#include "common/rpc/channel.h"
+#include "common/security/authority.h"
+
+namespace atelier {
+namespace {
+
+constexpr int kFetchSeconds = 10;
+constexpr int kJoinMs = 15'000, kRenewMs = 5'000;
+
+}  // namespace
+
+StatusOr<Identity> Join(const std::string& address, const JoinToken& token, const std::string& name) {
+  Identity identity;
+  ASSIGN_OR_RETURN(identity.authority, FetchAuthority(address, token.fingerprint, kFetchSeconds));
+  ASSIGN_OR_RETURN(identity.key, NewKey());
+  v1::JoinRequest request;
+  ASSIGN_OR_RETURN(*request.mutable_request(), NewRequest(identity.key, name));
+  request.set_name(name);
+  request.set_secret(token.secret);
+  const Identity trusted{"", "", identity.authority, ""};
+  const auto stub = v1::IdentityService::NewStub(MakeChannel(address, 1000, &trusted));
+  grpc::ClientContext context;
+  SetDeadline(context, kJoinMs);
+  v1::CertificateReply reply;
+  RETURN_IF_ERROR(FromGrpc(stub->Join(&context, request, &reply)));
+  identity.certificate = reply.certificate();
+  identity.token_hash = HashSecret(token.secret);
+  return identity;
+}
+
+StatusOr<Identity> Renew(const std::string& address, const Identity& identity) {
+  Identity renewed = identity;
+  ASSIGN_OR_RETURN(const IdentityInfo info, ReadCertificate(identity.certificate));
+  ASSIGN_OR_RETURN(renewed.key, NewKey());
+  v1::RenewRequest request;
+  ASSIGN_OR_RETURN(*request.mutable_request(), NewRequest(renewed.key, info.name));
+  const auto stub = v1::IdentityService::NewStub(MakeChannel(address, 1000, &identity));
+  grpc::ClientContext context;
+  SetDeadline(context, kRenewMs);
+  v1::CertificateReply reply;
+  RETURN_IF_ERROR(FromGrpc(stub->Renew(&context, request, &reply)));
+  renewed.certificate = reply.certificate();
+  return renewed;
+}
+
+StatusOr<std::shared_ptr<const Identity>> IdentityFor(const std::string& address) {
+  const std::string path = IdentityPath(address);
+  StatusOr<Identity> identity = LoadIdentity(path);
+  if (identity.status().code() == StatusCode::kNotFound) {
+    if (IsLoopback(address)) return std::shared_ptr<const Identity>();
+    return MakeStatus(StatusCode::kUnauthenticated, "there is no identity for the master at ", address, " (", path,
+                      "); on the master's machine run `atelier-master token --role operator`, and here what it prints");
+  }
+  RETURN_IF_ERROR(identity.status());
+  ASSIGN_OR_RETURN(const IdentityInfo info, ReadCertificate(identity->certificate));
+  const int64_t now = std::time(nullptr);
+  if (info.Expired(now))
+    return MakeStatus(StatusCode::kUnauthenticated, "the identity \"", info.name, "\" for the master at ", address,
+                      " has expired; on the master's machine run `atelier-master token --role ", RoleName(info.role),
+                      "`, and here what it prints");
+  if (info.RenewalDue(now)) {
+    // A master that does not answer now is asked the next time.
+    if (StatusOr<Identity> renewed = Renew(address, *identity); renewed.ok()) {
+      RETURN_IF_ERROR(SaveIdentity(path, *renewed));
+      identity = std::move(renewed);
+    }
+  }
+  return std::make_shared<const Identity>(*std::move(identity));
+}
+
+}  // namespace atelier

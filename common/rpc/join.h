@@ -1,0 +1,26 @@
+// Getting, keeping and finding the identity with which a process calls its master.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "common/base/status.h"
+#include "common/security/identity.h"
+
+namespace atelier {
+
+/// Exchanges a token for an identity named `name`: fetches the authority that the token names, then asks over TLS that
+/// trusts it alone. Nothing is stored. Errors: UNAVAILABLE; FAILED_PRECONDITION (another master answers);
+/// UNAUTHENTICATED (token used, too old or unknown); ALREADY_EXISTS, INVALID_ARGUMENT (the name). Thread: any.
+StatusOr<Identity> Join(const std::string& address, const JoinToken& token, const std::string& name);
+
+/// The same identity with a new key and certificate. Errors: those of the call. Thread: any.
+StatusOr<Identity> Renew(const std::string& address, const Identity& identity);
+
+/// What to call the master at `address` with: the stored identity (IdentityPath), renewed and stored again when half of
+/// its life is over; null, which means no TLS, for an address on loopback that there is none for. Errors:
+/// UNAUTHENTICATED for an address outside loopback that there is none for, or when it has expired; those of
+/// LoadIdentity. Thread: any.
+StatusOr<std::shared_ptr<const Identity>> IdentityFor(const std::string& address);
+
+}  // namespace atelier
