@@ -298,7 +298,7 @@ TEST_CASE("tables of the cluster") {
   CHECK(master.ordered.worker() == "w2");
   CHECK(run({"models", "pull", "a.safetensors", "--to", "w1"}).out == "checkpoints/a.safetensors is on w1\n");
   CHECK(master.ordered.folder().empty());
-  CHECK(run({"models", "pull", "a.safetensors"}).code == kExitInvalid);
+  CHECK(ParseCommandLine({"models", "pull", "a.safetensors"}).exit_code == kExitInvalid);
   CHECK(run({"models", "loras"}).code == kExitInvalid);
   CHECK(run({"nodes"}).out == "NODE  CATEGORY  NAME\nA     x         Node A\n");
   CHECK(run({"nodes", "A"}).out.rfind("A (Node A)\ncategory: x\n", 0) == 0);
