@@ -35,6 +35,7 @@
 #include "master/gateway/security.h"
 #include "master/gateway/services.h"
 #include "master/gateway/supervisor.h"
+#include "master/models/server.h"
 #include "master/store/files.h"
 
 namespace atelier {
@@ -68,7 +69,7 @@ int CountGpus() {
 // The workers that this master starts, and all names that the configuration knows.
 // `identity` gives the file with a worker's identity; null: without TLS.
 Status PlanWorkers(const ClusterConfig& config, const Flags& flags, const std::string& address,
-                   const std::string& binary, const std::vector<std::string>& roots,
+                   const std::string& binary, const std::vector<std::string>& roots, const std::string& state_dir,
                    const std::function<StatusOr<std::string>(const std::string&)>& identity, CoreOptions& core,
                    std::vector<LocalWorker>& local) {
   core.configured_workers.clear();
@@ -111,6 +112,23 @@ Status PlanWorkers(const ClusterConfig& config, const Flags& flags, const std::s
     }
     made.arguments.push_back("--cache-bytes-max");
     made.arguments.push_back(std::to_string(worker.cache_bytes_max));
+    if (flags.private_master) made.arguments.push_back("--no-share");
+    if (worker.models_disk_max > 0) {
+      made.arguments.push_back("--models-disk-max");
+      made.arguments.push_back(std::to_string(worker.models_disk_max));
+    }
+    if (config.models.bytes_per_second > 0) {
+      made.arguments.push_back("--models-bytes-per-second");
+      made.arguments.push_back(std::to_string(config.models.bytes_per_second));
+    }
+    if (!worker.peer_listen.empty()) {
+      made.arguments.push_back("--peer-listen");
+      made.arguments.push_back(worker.peer_listen);
+    }
+    if (!state_dir.empty()) {  // hashes are shared with the master
+      made.arguments.push_back("--state");
+      made.arguments.push_back(state_dir);
+    }
     for (const auto& [flag, value] :
          {std::pair("--log-level", config.log.level), {"--log-format", config.log.format}}) {
       made.arguments.push_back(flag);
@@ -224,6 +242,7 @@ int Run(const Flags& flags) {
     if (!opened.ok()) return Fail(Annotate(opened.status(), Cat("this master is to listen on ", listen)));
     security = std::move(*opened);
   }
+  options.share_models = !flags.private_master;
   std::error_code error;
   std::filesystem::create_directories(options.state_dir, error);
   if (error)
@@ -248,7 +267,8 @@ int Run(const Flags& flags) {
     identity = [&security, folder = options.state_dir](const std::string& worker) {
       return LocalWorkerIdentity(*security, folder, worker);
     };
-  Status planned = PlanWorkers(config, flags, "", binary, options.model_roots, identity, options, local);
+  Status planned =
+      PlanWorkers(config, flags, "", binary, options.model_roots, options.state_dir, identity, options, local);
   if (!planned.ok()) return Fail(planned);
   CoreOptions names;  // the workers' part, made anew at each change of the configuration
   const std::vector<std::string> roots = options.model_roots;
@@ -277,6 +297,7 @@ int Run(const Flags& flags) {
     admin.set_still_admitted(
         [gate = security->gate](const grpc::AuthContext& peer) { return gate->Identify(peer).status(); });
   BlobServer blobs(&core.blobs());
+  ModelServer models(&core.models());
   IdentityServer identities(security.get(), [&](const std::string& name) {
     fleet.EndRefused();
     core.ForgetWorker(name);
@@ -295,6 +316,7 @@ int Run(const Flags& flags) {
   builder.RegisterService(&fleet);
   builder.RegisterService(&admin);
   builder.RegisterService(&blobs);
+  builder.RegisterService(&models);
   builder.RegisterService(&identities);
   std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
   if (server == nullptr || port == 0)
@@ -335,7 +357,7 @@ int Run(const Flags& flags) {
     }
   }
   Reloader reloader(flags.config, config, &core, [&](const ClusterConfig& now) {
-    const Status replanned = PlanWorkers(now, flags, address, binary, roots, identity, names, local);
+    const Status replanned = PlanWorkers(now, flags, address, binary, roots, state_dir, identity, names, local);
     if (!replanned.ok()) {
       LogError(Message(replanned));
       return;

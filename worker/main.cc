@@ -18,6 +18,7 @@
 #include "CLI/CLI.hpp"
 #include "common/base/log.h"
 #include "common/base/log_fields.h"
+#include "common/files/data_dir.h"
 #include "common/obs/notify.h"
 #include "common/obs/probe_server.h"
 #include "common/rpc/join.h"
@@ -125,6 +126,18 @@ int Main(int argc, char** argv) {
   app.add_option("--health-key-file", health_key_file,
                  "file (0600) with the key that callers outside loopback must give as Authorization: Bearer KEY")
       ->type_name("FILE");
+  app.add_option("--state", options.state_dir,
+                 "folder for what it may lose: hashes of model files; default: $STATE_DIRECTORY, $ATELIER_STATE_DIR or "
+                 "~/.local/state/atelier")
+      ->type_name("DIR");
+  bool no_share = false;
+  app.add_flag("--no-share", no_share, "models are neither hashed nor brought here nor given to others");
+  app.add_option("--models-disk-max", options.models_disk_bytes_max,
+                 "bytes of models that were brought and stay on the disk; 0: what the disk has");
+  app.add_option("--models-bytes-per-second", options.models_bytes_per_second,
+                 "bytes of models taken, and given to others, a second; 0: any");
+  app.add_option("--peer-listen", options.peer_listen, "give chunks of models to other workers here, e.g. 127.0.0.1:0")
+      ->type_name("HOST:PORT");
   app.add_flag("--print-catalog", print_catalog, "print the declarations of all node types as JSON and end");
   app.set_version_flag("--version", Cat("atelier-worker ", kProgramVersion, ", protocol ", kProtocolVersion));
   try {
@@ -174,6 +187,8 @@ int Main(int argc, char** argv) {
   if (options.name.empty())
     options.name =
         DefaultName(options.device, !given->empty() || !identity_file.empty() || !IsLoopback(options.master));
+  if (options.state_dir.empty()) options.state_dir = KeepDir();
+  if (no_share) options.state_dir.clear();
 
   SetLogProcess({.worker = options.name});
   if (identity_file.empty()) identity_file = IdentityPath(options.master, options.name);

@@ -26,6 +26,8 @@ struct WorkerConfig {
   int64_t threads = 0;           // CPU threads of one task; 0: half of the machine's cores
   int64_t models_bytes_max = 0;  // bytes of loaded models; 0: three quarters of the device's memory
   int64_t cache_bytes_max = int64_t{1} << 30;  // bytes of nodes' outputs kept between tasks
+  int64_t models_disk_max = 0;  // bytes of models that were brought and stay on its disk; 0: what the disk has
+  std::string peer_listen;      // HOST:PORT on which it gives models to other workers; "": it does not
   bool operator==(const WorkerConfig&) const = default;
 };
 
@@ -48,6 +50,8 @@ struct ClusterConfig {
 
   struct Models {
     std::vector<std::string> roots = {"models"};  // folders in the reference's layout, searched in this order
+    std::string share = "auto";                   // auto, asked: what brings models to workers
+    int64_t bytes_per_second = 0;                 // of models, that each program sends and takes; 0: any
     bool operator==(const Models&) const = default;
   } models;
 

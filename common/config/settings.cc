@@ -65,6 +65,16 @@ std::vector<Setting<WorkerConfig>> MakeWorkerSettings() {
                               "Main memory for outputs of nodes that are kept for later tasks and jobs, the least "
                               "recently used goes first; 0: none are kept.",
                               0, int64_t{1} << 46));
+  s.push_back(
+      BytesSetting<W>("models_disk_max", Of(&W::models_disk_max),
+                      "Models that were brought to it and stay on its disk, the least recently used goes first; 0: "
+                      "what the disk has. Files of the user never go.",
+                      0, int64_t{1} << 50));
+  s.push_back(
+      TextSetting<W>("peer_listen", Of(&W::peer_listen),
+                     "HOST:PORT on which it gives chunks of models to other workers, of this machine's loopback "
+                     "(127.0.0.1:0); \"\": models come through the master.",
+                     "HOST:PORT or \"\"", [](const std::string& v) { return v.empty() || IsHostPort(v); }));
   const W defaults;
   for (Setting<W>& setting : s) {
     setting.info.default_value = setting.print(defaults);
@@ -177,6 +187,16 @@ std::vector<Setting<ClusterConfig>> MakeRootSettings() {
                ReadRoots,
                PrintRoots,
                [](C& to, const C& from) { to.models.roots = from.models.roots; }});
+
+  s.push_back(Live(ChoiceSetting<C>("models.share", In(&C::models, &C::Models::share),
+                                    "auto: models that waiting tasks lack are brought to idle workers; asked: only "
+                                    "`atelier models pull` and `push --to` bring some.",
+                                    {"auto", "asked"})));
+  s.push_back(
+      Live(BytesSetting<C>("models.bytes_per_second", In(&C::models, &C::Models::bytes_per_second),
+                           "Bytes of models that the master sends a second, and that each worker it starts takes "
+                           "and gives; 0: any.",
+                           0, int64_t{1} << 40)));
 
   s.push_back(Live(TextSetting<C>(
       "workers.local", In(&C::workers, &C::Workers::local),

@@ -19,4 +19,16 @@ StatusOr<std::string> DataDir() {
                   places[2].string(), "; name its folder with the environment's ATELIER_DATA_DIR");
 }
 
+std::string KeepDir() {
+  const auto variable = [](const char* name) -> std::string {
+    const char* value = std::getenv(name);
+    return value == nullptr ? "" : value;
+  };
+  if (const std::string unit = variable("STATE_DIRECTORY"); !unit.empty()) return unit.substr(0, unit.find(':'));
+  if (std::string named = variable("ATELIER_STATE_DIR"); !named.empty()) return named;
+  if (const std::string state = variable("XDG_STATE_HOME"); !state.empty()) return state + "/atelier";
+  const std::string home = variable("HOME");
+  return home.empty() ? "" : home + "/.local/state/atelier";
+}
+
 }  // namespace atelier

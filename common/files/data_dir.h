@@ -11,4 +11,9 @@ namespace atelier {
 /// (a bundle), else /usr/share/atelier. Errors: NOT_FOUND naming the places. Thread: any.
 StatusOr<std::string> DataDir();
 
+/// Where a program keeps what it may lose: $STATE_DIRECTORY (systemd), $ATELIER_STATE_DIR, $XDG_STATE_HOME/atelier,
+/// else
+/// ~/.local/state/atelier; "" without any of them. Thread: any that does not race setenv.
+std::string KeepDir();
+
 }  // namespace atelier

@@ -138,4 +138,28 @@ StatusOr<UniqueFd> ConfinedOpen(const std::string& root, std::string_view name) 
   return FromErrno(errno, Cat(root, "/", relative), "open");
 }
 
+StatusOr<UniqueFd> ConfinedFolder(const std::string& root, std::string_view name) {
+  if (!IsSafeRelativeName(name))
+    return InvalidArgument("\"", name.substr(0, size_t{1024}), "\" is not a name below its folder");
+  if (mkdir(root.c_str(), 0755) != 0 && errno != EEXIST) return FromErrno(errno, root, "make");
+  UniqueFd folder(open(root.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!folder.valid()) return FromErrno(errno, root, "open");
+  std::string_view rest = name;
+  for (bool first = true; !rest.empty(); first = false) {
+    const size_t slash = rest.find_first_of("/\\");
+    const std::string part(rest.substr(0, slash));
+    rest = slash == std::string_view::npos ? std::string_view() : rest.substr(slash + 1);
+    if (mkdirat(folder.get(), part.c_str(), 0755) != 0 && errno != EEXIST)
+      return FromErrno(errno, Cat(root, "/", name), "make");
+    // The first one may be a link that its owner made to another disk, as when it is read; those below may not.
+    const int link = first ? 0 : O_NOFOLLOW;
+    UniqueFd next(openat(folder.get(), part.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | link));
+    if (!next.valid() && !first && (errno == ELOOP || errno == ENOTDIR))
+      return InvalidArgument("\"", name, "\" leads over a link; name the folder itself");
+    if (!next.valid()) return FromErrno(errno, Cat(root, "/", name), "open");
+    folder = std::move(next);
+  }
+  return folder;
+}
+
 }  // namespace atelier

@@ -61,6 +61,11 @@ StatusOr<std::string> ReadFdBounded(int fd, std::string_view name, int64_t bytes
 /// writers wins.
 Status WriteFileAtomic(const std::string& path, std::string_view bytes, unsigned mode = 0644);
 
+/// The folder `name` below `root`, opened; it and those above it are made when they are not there, `root` too. Errors:
+/// INVALID_ARGUMENT for a name that is not safe or leads out of the folder, FAILED_PRECONDITION when it cannot be made.
+/// Thread: any.
+StatusOr<UniqueFd> ConfinedFolder(const std::string& root, std::string_view name);
+
 /// Opens `name` read-only below the folder `root`; no "..", absolute name or symbolic link leads out of it. Errors:
 /// INVALID_ARGUMENT for a name that is not safe or leads out of the folder, NOT_FOUND. Thread: any.
 StatusOr<UniqueFd> ConfinedOpen(const std::string& root, std::string_view name);

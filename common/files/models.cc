@@ -174,4 +174,19 @@ StatusOr<std::string> ResolveModel(const std::vector<std::string>& roots, std::s
                   "; put the file there or choose another one");
 }
 
+StatusOr<std::string> ModelPlace(std::string_view folder, std::string_view name) {
+  const Folder* known = FindFolder(folder);
+  if (known == nullptr) return InvalidArgument("unknown models folder \"", folder, "\"");
+  if (!IsSafeRelativeName(name) || name.find('\\') != std::string_view::npos)
+    return InvalidArgument("\"", name.substr(0, size_t{1024}), "\" is not a name below the folder ", known->name);
+  const std::string leaf(name.substr(name.rfind('/') + 1));
+  if (leaf.front() == '.' || !Offered(*known, leaf)) {
+    std::string endings;
+    for (const char* ending : known->extensions.empty() ? ModelExtensions() : known->extensions)
+      endings += Cat(endings.empty() ? "" : ", ", ending);
+    return InvalidArgument("\"", name, "\" is no model of the folder ", known->name, "; names end in ", endings);
+  }
+  return std::string(known->directories.front());
+}
+
 }  // namespace atelier

@@ -21,6 +21,11 @@ Inventory ScanModels(const std::vector<std::string>& roots);
 StatusOr<std::string> ResolveModel(const std::vector<std::string>& roots, std::string_view folder,
                                    std::string_view name);
 
+/// Where a new file of this name lies below a root, without the name: "checkpoints", "diffusion_models". Errors:
+/// INVALID_ARGUMENT for an unknown folder, a name that is not safe, and one whose ending no model of that folder has.
+/// Thread: any.
+StatusOr<std::string> ModelPlace(std::string_view folder, std::string_view name);
+
 /// The folder names that ScanModels knows, modern names only. Thread: any.
 std::vector<std::string> ModelFolders();
 

@@ -8,6 +8,8 @@
 
 #include "atelier/v1/admin.grpc.pb.h"
 #include "atelier/v1/identity.grpc.pb.h"
+#include "common/base/limits.h"
+#include "common/rpc/blob_client.h"
 #include "common/rpc/channel.h"
 #include "common/rpc/join.h"
 
@@ -16,6 +18,7 @@ namespace {
 
 constexpr int kCallSeconds = 10;
 constexpr int kPlanSeconds = 120;
+constexpr int kPushSeconds = 600;  // the end of a push: the master reads the file back
 
 }  // namespace
 
@@ -121,11 +124,46 @@ StatusOr<std::string> Client::GetCatalog(const std::string& type) {
                                           request, kCallSeconds));
   return reply.json();
 }
-StatusOr<std::string> Client::GetInventory() {
-  ASSIGN_OR_RETURN(v1::InventoryReply reply, Call<v1::InventoryReply>(impl_->identity, *impl_->stub, address_,
-                                                                      &v1::AdminService::Stub::GetInventory,
-                                                                      v1::GetInventoryRequest(), kCallSeconds));
-  return reply.json();
+Status Client::PutBlob(const std::string& hash, const std::string& bytes) {
+  RETURN_IF_ERROR(impl_->identity);
+  BlobClient blobs(impl_->channel);
+  ASSIGN_OR_RETURN(const std::vector<bool> have, blobs.Have({hash}));
+  return have[0] ? OkStatus() : blobs.Put(hash, bytes);
+}
+StatusOr<v1::ListModelsReply> Client::ListModels(const std::string& folder) {
+  v1::ListModelsRequest request;
+  request.set_folder(folder);
+  return Call<v1::ListModelsReply>(impl_->identity, *impl_->stub, address_, &v1::AdminService::Stub::ListModels,
+                                   request, kCallSeconds);
+}
+StatusOr<v1::ModelEntry> Client::OrderModel(const v1::OrderModelRequest& request) {
+  ASSIGN_OR_RETURN(v1::OrderModelReply reply,
+                   Call<v1::OrderModelReply>(impl_->identity, *impl_->stub, address_,
+                                             &v1::AdminService::Stub::OrderModel, request, kCallSeconds));
+  return reply.model();
+}
+StatusOr<v1::PushModelReply> Client::PushModel(const v1::PushModelRequest& request) {
+  return Call<v1::PushModelReply>(impl_->identity, *impl_->stub, address_, &v1::AdminService::Stub::PushModel, request,
+                                  kPushSeconds);
+}
+Status Client::PushChunk(const std::string& hash, uint32_t index, const std::string& bytes) {
+  RETURN_IF_ERROR(impl_->identity);
+  grpc::ClientContext context;
+  SetDeadline(context, kPlanSeconds * 1000);
+  v1::PushChunkReply reply;
+  const auto writer = impl_->stub->PushChunk(&context, &reply);
+  v1::PushChunkRequest piece;
+  piece.set_hash(hash);
+  piece.set_index(index);
+  for (size_t sent = 0; sent < bytes.size();) {
+    const size_t n = std::min(bytes.size() - sent, static_cast<size_t>(limits::kChunkBytes));
+    piece.set_data(bytes.data() + sent, n);
+    sent += n;
+    if (!writer->Write(piece)) break;
+    piece.clear_hash();
+  }
+  writer->WritesDone();
+  return InSentences(writer->Finish(), address_);
 }
 StatusOr<v1::LogsReply> Client::Logs(const std::string& subject, uint32_t lines) {
   v1::LogsRequest request;

@@ -31,7 +31,12 @@ class Client {
   /// Revokes the identities of this name; how many.
   StatusOr<uint32_t> Forget(const std::string& name);
   StatusOr<std::string> GetCatalog(const std::string& type);
-  StatusOr<std::string> GetInventory();
+  /// Stores a blob where the master has none of this hash.
+  Status PutBlob(const std::string& hash, const std::string& bytes);
+  StatusOr<v1::ListModelsReply> ListModels(const std::string& folder);
+  StatusOr<v1::ModelEntry> OrderModel(const v1::OrderModelRequest& request);
+  StatusOr<v1::PushModelReply> PushModel(const v1::PushModelRequest& request);
+  Status PushChunk(const std::string& hash, uint32_t index, const std::string& bytes);
   StatusOr<v1::LogsReply> Logs(const std::string& subject, uint32_t lines);
   StatusOr<v1::Server> GetServer();
   Status Shutdown();

@@ -1,4 +1,4 @@
-// The commands that ask the master: jobs, job, cancel, logs, why, workers, nodes, models.
+// The commands that ask the master: jobs, job, cancel, logs, why, workers, nodes.
 #include <ctime>
 
 #include "common/json/json.h"
@@ -84,6 +84,12 @@ Status OneJob(Client& client, const CommandLine& line, Surroundings& io) {
       return OkStatus();
     }
     Json json = FullJobJson(job);
+    json["missing"] = Json::array();
+    for (const v1::MissingModel& missing : job.missing())
+      json["missing"].push_back({{"worker", missing.worker()},
+                                 {"folder", missing.folder()},
+                                 {"name", missing.name()},
+                                 {"outlook", missing.outlook()}});
     json["workers"] = Json::array();
     for (const v1::Worker& worker : workers.workers()) json["workers"].push_back(WorkerJson(worker));
     io.out << DumpJson(json) << "\n";
@@ -201,43 +207,6 @@ Status Nodes(Client& client, const CommandLine& line, Surroundings& io) {
   return OkStatus();
 }
 
-Status Models(Client& client, const CommandLine& line, Surroundings& io) {
-  ASSIGN_OR_RETURN(const std::string text, client.GetInventory());
-  ASSIGN_OR_RETURN(Json inventory, ParseJson(text.empty() ? "{}" : text));
-  if (!inventory.is_object()) return Internal("the master's list of models is no JSON object");
-  if (!line.id.empty()) {
-    if (inventory.find(line.id) == inventory.end())
-      return NotFound("no worker has a models folder \"", line.id, "\"; `atelier models` lists them");
-    Json one;
-    one[line.id] = inventory[line.id];
-    inventory = std::move(one);
-  }
-  if (line.json) {
-    io.out << DumpJson(inventory) << "\n";
-    return OkStatus();
-  }
-  std::vector<std::vector<std::string>> rows;
-  for (const auto& [folder, files] : inventory.items()) {
-    if (!files.is_array()) continue;
-    for (const Json& file : files) {
-      std::string workers;
-      if (file.is_object() && file.contains("workers") && file["workers"].is_array())
-        for (const Json& worker : file["workers"])
-          if (worker.is_string()) workers += (workers.empty() ? "" : ", ") + worker.get<std::string>();
-      const std::string name = file.is_string()   ? file.get<std::string>()
-                               : file.is_object() ? file.value("name", "")
-                                                  : "";
-      rows.push_back({folder, Clip(name, 120), Clip(workers, 120)});
-    }
-  }
-  if (rows.empty()) {
-    io.err << "no worker has model files; put them into its models folder, e.g. models/checkpoints\n";
-    return OkStatus();
-  }
-  io.out << FormatTable({"FOLDER", "FILE", "WORKERS"}, rows);
-  return OkStatus();
-}
-
 }  // namespace
 
 int ShowCluster(const CommandLine& line, Surroundings& io) {
@@ -255,9 +224,6 @@ int ShowCluster(const CommandLine& line, Surroundings& io) {
       break;
     case Command::kNodes:
       status = Nodes(client, line, io);
-      break;
-    case Command::kModels:
-      status = Models(client, line, io);
       break;
     default:
       status = OneJob(client, line, io);

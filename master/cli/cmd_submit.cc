@@ -5,6 +5,7 @@
 #include "master/cli/client.h"
 #include "master/cli/commands.h"
 #include "master/cli/format.h"
+#include "master/cli/inputs.h"
 #include "master/cli/watch_job.h"
 #include "master/cli/workflow_file.h"
 
@@ -88,6 +89,10 @@ int SubmitWorkflow(const CommandLine& line, Surroundings& io) {
     return kExitDone;
   }
 
+  if (!line.input.empty()) {
+    const Status uploaded = UploadInputs(client, line.input, *request);
+    if (!uploaded.ok()) return fail(uploaded);
+  }
   const StatusOr<v1::SubmitReply> reply = client.Submit(*request);
   if (!reply.ok() && reply.status().code() == StatusCode::kInvalidArgument)
     return Invalid(line, io, {Message(reply.status())});

@@ -144,6 +144,8 @@ class Grammar {
         ->required()
         ->expected(1);
     app->add_flag("--wait", line_.wait, "shows the progress and ends when the job ends");
+    app->add_option("--input", line_.input, "uploads those files of this folder that the workflow names")
+        ->type_name("DIR");
     app->add_option("--output", line_.output, "copies the outputs there when the job is done (waits for it)")
         ->type_name("DIR");
     app->add_option("--priority", line_.priority, "higher goes first (default 0)")
@@ -210,6 +212,36 @@ class Grammar {
     models->add_option("FOLDER", line_.id, "only this folder, for example checkpoints");
     Master(models);
     JsonFlag(models, "one JSON object on stdout");
+    const auto part = [&](Command command, const char* verb, const char* help) {
+      CLI::App* app = Add(command, *models, verb, help);
+      Master(app);
+      JsonFlag(app, "one JSON object on stdout");
+      return app;
+    };
+    const auto named = [&](CLI::App* app) {
+      app->add_option("NAME", line_.id, "the file, with its folder where two have it: checkpoints/a.safetensors")
+          ->required();
+    };
+    CLI::App* push = part(Command::kModelsPush, "push", "brings a file to the master's models folder, and to a worker");
+    push->add_option("FILE", line_.id, "a model file of this machine")->required();
+    push->add_option("--folder", line_.folder,
+                     "models folder; default: that of the file, as in .../loras/a.safetensors");
+    push->add_option("--as", line_.as, "its name there; default: the file's");
+    push->add_option("--to", line_.to, "also to this worker, and wait for it")->type_name("WORKER");
+    for (const auto& [command, verb, help] :
+         {std::tuple(Command::kModelsPull, "pull", "brings a file that the cluster has to a worker, and waits for it"),
+          std::tuple(Command::kModelsCancel, "cancel", "stops bringing a file to a worker")}) {
+      CLI::App* app = part(command, verb, help);
+      named(app);
+      app->add_option("--to", line_.to, "the worker")->type_name("WORKER")->required();
+    }
+    for (const auto& [command, verb, help] :
+         {std::tuple(Command::kModelsPin, "pin", "a file that was brought is not removed to make room"),
+          std::tuple(Command::kModelsUnpin, "unpin", "it may be removed again")}) {
+      CLI::App* app = part(command, verb, help);
+      named(app);
+      app->add_option("--on", line_.to, "only on this worker")->type_name("WORKER");
+    }
   }
 
   void DeclareLocal() {

@@ -29,6 +29,11 @@ enum class Command {
   kJoin,
   kNodes,
   kModels,
+  kModelsPush,
+  kModelsPull,
+  kModelsCancel,
+  kModelsPin,
+  kModelsUnpin,
   kConvert,
   kConfigCheck,
   kConfigShow,
@@ -64,6 +69,9 @@ struct CommandLine {
   std::string id;  // a job, a worker, a node type
   uint32_t lines = 100;
   uint32_t limit = 50;
+  std::string to;      // models: a worker
+  std::string folder;  // models push
+  std::string as;      // models push: the name there
   std::string action;  // enable, disable, drain, forget
   // join
   std::string token_file, name;

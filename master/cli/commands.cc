@@ -9,6 +9,13 @@ int RunCommand(const CommandLine& line, Surroundings& io) {
     case Command::kSubmit:
     case Command::kExplain:
       return SubmitWorkflow(line, io);
+    case Command::kModels:
+    case Command::kModelsPush:
+    case Command::kModelsPull:
+    case Command::kModelsCancel:
+    case Command::kModelsPin:
+    case Command::kModelsUnpin:
+      return MoveModels(line, io);
     case Command::kJoin:
       return JoinCluster(line, io);
     case Command::kConvert:

@@ -27,6 +27,7 @@ int SubmitWorkflow(const CommandLine& line, Surroundings& io);
 /// join. Thread: as RunCommand.
 int JoinCluster(const CommandLine& line, Surroundings& io);
 int ShowCluster(const CommandLine& line, Surroundings& io);
+int MoveModels(const CommandLine& line, Surroundings& io);
 int ConvertWorkflow(const CommandLine& line, Surroundings& io);
 int EditConfig(const CommandLine& line, Surroundings& io);
 

@@ -229,6 +229,9 @@ std::string WhyText(const v1::Job& job, const v1::ListWorkersReply& workers) {
     return text;
   }
   if (!job.waiting().empty()) text += Cat("waits for: ", job.waiting(), "\n");
+  for (const v1::MissingModel& missing : job.missing())
+    text += Cat("worker \"", Clip(missing.worker(), 60), "\" lacks ", missing.folder(), "/", Clip(missing.name(), 120),
+                ": it ", Clip(missing.outlook(), 300), "\n");
   if (workers.workers_size() == 0)
     return text + "no worker is known to the master; start one with atelier-worker --master HOST:PORT\n";
   std::vector<std::vector<std::string>> rows;

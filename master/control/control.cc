@@ -62,6 +62,7 @@ Effects Control::AddJob(NewJob made, int64_t now_ms) {
   for (TaskSpec& spec : made.plan.tasks) {
     Task task;
     task.spec = std::move(spec);
+    job.models.insert(task.spec.needs.models.begin(), task.spec.needs.models.end());
     task.rank = {job.task_order.size(), 0, job.task_order.size()};
     auto restored = made.restored.find(task.spec.id);
     const bool done = restored != made.restored.end();
@@ -76,6 +77,7 @@ Effects Control::AddJob(NewJob made, int64_t now_ms) {
     Stage stage;
     const std::string id = spec.id;
     stage.spec = std::move(spec);
+    job.models.insert(stage.spec.tile.needs.models.begin(), stage.spec.tile.needs.models.end());
     auto restored = made.restored.find(id);
     if (restored != made.restored.end() && restored->second.results.size() == 1) {
       Become(stage.state, Stage::State::kDone, WireId(job.id, id), out);
@@ -86,6 +88,7 @@ Effects Control::AddJob(NewJob made, int64_t now_ms) {
   }
   for (StreamSpec& spec : made.plan.streams) {
     const std::string id = spec.id;
+    job.models.insert(spec.window.needs.models.begin(), spec.window.needs.models.end());
     job.streams[id].spec = std::move(spec);
   }
   for (auto& [id, restored] : made.restored)
@@ -270,9 +273,9 @@ void Control::Advance(Job& job, Effects& out, int64_t) {
     if (BindingsDone(job, task.spec.bindings)) ready.push_back(&task);
   }
   for (Task* task : ready) SetReady(job, *task, out);
-  bool all_done = job.done == job.tasks.size() &&
-                  std::all_of(job.streams.begin(), job.streams.end(),
-                              [](const auto& s) { return s.second.state == Stream::State::kDone; });
+  bool all_done =
+      job.done == job.tasks.size() && std::all_of(job.streams.begin(), job.streams.end(),
+                                                  [](const auto& s) { return s.second.state == Stream::State::kDone; });
   for (auto& [id, stage] : job.stages) {
     all_done &= stage.state == Stage::State::kDone;
     if (stage.state != Stage::State::kWaiting || !BindingsDone(job, stage.spec.bindings) ||

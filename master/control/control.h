@@ -84,7 +84,7 @@ struct Task {
   std::string stage;  // of a tile
   int tile = -1;
   std::string stream;  // of a window of frames
-  size_t place = 0;  // in Job::task_order
+  size_t place = 0;    // in Job::task_order
   /// Where it stands among the ready ones: its canvas's first place, then urgency, then place.
   std::tuple<size_t, int, size_t> rank;
   int kind = SpeedBook::kNone;
@@ -163,6 +163,7 @@ struct Job {
   uint64_t sequence = 0;  // order of acceptance
   Plan plan;              // specs move into tasks and stages
   std::map<std::string, Blob> inputs;
+  std::set<std::pair<std::string, std::string>> models;  // folder, name: all that its tasks need
   std::map<std::string, Task> tasks;
   std::map<std::string, Stage> stages;
   std::map<std::string, Stream> streams;
@@ -271,6 +272,15 @@ class Control {
   const std::map<std::string, Job>& jobs() const { return jobs_; }
   const std::map<std::string, Worker>& workers() const { return workers_; }
   const SpeedBook& speeds() const { return speeds_; }
+  /// A file that a connected and enabled worker lacks.
+  struct MissingModel {
+    std::string worker, folder, name;
+  };
+  /// Of all that a job needs.
+  std::vector<MissingModel> MissingModels(const std::string& job) const;
+  /// What to bring so that tasks that wait find a worker: for each ready task that is left after scheduling at most
+  /// one idle worker that lacks nothing but models.
+  std::vector<MissingModel> ModelsToBring() const;
   /// Why nothing of this job runs, per worker; empty when something does.
   std::string WhyWaiting(const std::string& job) const;
   /// Tasks are named "JOB/TASK" on the wire.

@@ -10,6 +10,7 @@
 #include "atelier/v1/admin.pb.h"
 #include "atelier/v1/blobs.pb.h"
 #include "atelier/v1/identity.pb.h"
+#include "atelier/v1/models.pb.h"
 #include "atelier/v1/session.pb.h"
 #include "common/rpc/channel.h"
 
@@ -33,9 +34,18 @@ constexpr AccessRule kRules[] = {
     {"/atelier.v1.AdminService/GetServer", kPeople},
     {"/atelier.v1.AdminService/Shutdown", kOperators},
     {"/atelier.v1.AdminService/Backup", kOperators},
+    {"/atelier.v1.AdminService/ListModels", kPeople},
+    {"/atelier.v1.AdminService/OrderModel", kOperators},
+    {"/atelier.v1.AdminService/PushModel", kOperators},
+    {"/atelier.v1.AdminService/PushChunk", kOperators},
     {"/atelier.v1.BlobService/Get", kWorkers},
-    {"/atelier.v1.BlobService/Put", kWorkers},
-    {"/atelier.v1.BlobService/Have", kWorkers},
+    {"/atelier.v1.BlobService/Put", kWorkers | kOperators},  // operators: inputs of a job
+    {"/atelier.v1.BlobService/Have", kWorkers | kOperators},
+    {"/atelier.v1.ModelService/GetManifest", kWorkers},
+    {"/atelier.v1.ModelService/NextChunk", kWorkers},
+    {"/atelier.v1.ModelService/GetChunk", kWorkers},
+    {"/atelier.v1.ModelService/GivePart", kWorkers},
+    {"/atelier.v1.PeerService/GetChunk", 0},  // workers serve it to one another; a master to nobody
     {"/atelier.v1.WorkerService/Connect", kWorkers},
     {"/atelier.v1.IdentityService/Join", kAnyone | kAllRoles},
     {"/atelier.v1.IdentityService/Renew", kAllRoles},

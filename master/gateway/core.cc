@@ -78,6 +78,7 @@ void Core::Stop() {
     Commit();
     KeepSpeeds();
   });
+  if (hub_ != nullptr) hub_->Stop();
   queue_.Stop();
   pixels_.Stop();
 }
@@ -101,6 +102,11 @@ Status Core::Recover() {
   ASSIGN_OR_RETURN(blobs_,
                    BlobStore::Open(state + "/blobs", static_cast<uint64_t>(options_.config.limits.blob_bytes_max)));
   outputs_ = std::make_unique<OutputWriter>(options_.output_dir, state + "/temp");
+  hub_ = std::make_unique<ModelHub>(HubOptions{options_.model_roots, options_.share_models ? state + "/hashes" : "",
+                                               static_cast<uint64_t>(options_.config.models.bytes_per_second),
+                                               [this](const std::string& worker, v1::ToWorker message) {
+                                                 if (fleet_ != nullptr) fleet_->Send(worker, std::move(message));
+                                               }});
   catalog_ = std::make_shared<const Catalog>(options_.catalog);
   ControlOptions control = ControlOptionsOf(options_.config);
   ASSIGN_OR_RETURN(control.epoch, store_->NextEpoch());
@@ -179,12 +185,14 @@ Status Core::Recover() {
 void Core::SetFleet(Fleet* fleet) { fleet_ = fleet; }
 
 void Core::Start() {
+  hub_->Start();
   last_tick_ms_ = NowMs();
   queue_.SetIdle([this] { Commit(); });
   queue_.SetTick(1000, [this] {
     last_tick_ms_ = NowMs();
     Apply(control_->Tick(NowMs()));
     Commit();
+    BringModels();
     CollectGarbage();
     if (NowMs() >= next_speeds_ms_) KeepSpeeds();
   });
@@ -516,6 +524,7 @@ FleetEvents Core::fleet_events() {
         std::lock_guard lock(mutex_);
         inventories_.erase(name);
       }
+      hub_->Lost(name);
       Apply(control_->WorkerLost(name, instance, NowMs()));
     });
   };
@@ -585,6 +594,7 @@ void Core::HandleMessage(const std::string& name, v1::FromWorker message) {
       }
       LogInfo("worker \"", name, "\" attached: ", attach.device(), ", ", attach.device_name(), ", holds ",
               attach.held_size(), " tasks");
+      hub_->Attached(attach);
       worker_notes_.erase(name);
       if (!known_workers_.contains(name)) RememberWorker(name, true);
       std::vector<Held> held;
@@ -687,6 +697,13 @@ void Core::HandleMessage(const std::string& name, v1::FromWorker message) {
       Apply(control_->WorkerInventory(name, inventory, now));
       break;
     }
+    case v1::FromWorker::kModels:
+      hub_->Reported(name, message.models());
+      break;
+    case v1::FromWorker::kModelProgress:
+      hub_->Progressed(name, message.model_progress());
+      ModelsMoved(name, message.model_progress());
+      break;
     case v1::FromWorker::kLeaving:
       worker_notes_[name] = "drained";
       break;

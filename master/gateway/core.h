@@ -30,6 +30,7 @@
 #include "master/gateway/core_figures.h"
 #include "master/gateway/serial_queue.h"
 #include "master/gateway/watcher.h"
+#include "master/models/hub.h"
 #include "master/store/blob_store.h"
 #include "master/store/job_store.h"
 #include "master/store/outputs.h"
@@ -40,6 +41,7 @@ struct CoreOptions {
   ClusterConfig config;
   std::string state_dir, output_dir, input_dir;
   std::vector<std::string> model_roots;
+  bool share_models = true;                     // false: of one `atelier run`, whose workers have the master's folders
   Catalog catalog;                              // config/catalog.json
   WidgetTable widgets;                          // config/widgets.json
   std::vector<std::string> configured_workers;  // enabled ones count as replicas
@@ -101,6 +103,10 @@ class Core {
   void ForgetWorker(const std::string& name);
   StatusOr<std::string> CatalogJson(const std::string& type);
   std::string InventoryJson();
+  v1::ListModelsReply ListModels(const std::string& folder) { return hub_->List(folder); }
+  /// As ModelHub::Order.
+  StatusOr<v1::ModelEntry> OrderModel(const v1::OrderModelRequest& request);
+  ModelHub& models() { return *hub_; }
   std::vector<std::string> Logs(const std::string& subject, uint32_t lines);
   /// Events of a job (empty: all) from now on, a first one with the present state. Errors: NOT_FOUND.
   StatusOr<std::shared_ptr<Watcher>> Watch(const std::string& job);
@@ -172,6 +178,10 @@ class Core {
   void Commit();
   void Send(const std::string& worker, v1::ToWorker message);
   uint64_t ModelsBytesMax(const std::string& worker);
+  void BringModels();
+  std::vector<ModelHub::Name> ModelsOfOpenJobs();
+  void ModelsMoved(const std::string& worker, const v1::ModelProgress& progress);
+  void TellMissing(const std::string& job);
   void ForgetOldJobs(const ClusterConfig::Retention& retention);
   void DeleteOldOutputs(const ClusterConfig::Retention& retention);
   void CountEnd(const JobRecord& record);
@@ -186,6 +196,7 @@ class Core {
   std::unique_ptr<BlobStore> blobs_;
   std::unique_ptr<JobStore> store_;  // control thread
   std::unique_ptr<OutputWriter> outputs_;
+  std::unique_ptr<ModelHub> hub_;
   std::unique_ptr<Control> control_;                 // control thread
   std::map<std::string, OpenJobInfo> open_;          // control thread
   std::map<std::string, std::string> worker_notes_;  // control thread

@@ -93,6 +93,14 @@ v1::Job Core::DescribeJob(const Job& job, bool with_tasks) {
   out.set_tasks_done(done);
   out.set_waiting(control_->WhyWaiting(job.id));
   if (info != open_.end()) out.set_trace_id(info->second.trace);
+  if (!job.ended())
+    for (const Control::MissingModel& lack : control_->MissingModels(job.id)) {
+      v1::MissingModel& missing = *out.add_missing();
+      missing.set_worker(lack.worker);
+      missing.set_folder(lack.folder);
+      missing.set_name(lack.name);
+      missing.set_outlook(hub_->Outlook(lack.worker, {lack.folder, lack.name}, config()->models.share));
+    }
   if (with_tasks)
     for (const std::string& id : job.task_order) *out.add_tasks() = DescribeTask(job, id);
   return out;

@@ -50,6 +50,7 @@ void Core::Reconfigure(const ClusterConfig& config) {
       config_ = std::make_shared<const ClusterConfig>(config);
     }
     control_->SetOptions(ControlOptionsOf(config));
+    hub_->SetRate(static_cast<uint64_t>(config.models.bytes_per_second));
   });
 }
 
@@ -173,6 +174,10 @@ std::string Core::MetricsPage() {
   for (const auto& [result, value] : {std::pair<const char*, const std::atomic<uint64_t>*>("taken", &f.reloads_taken),
                                       {"refused", &f.reloads_refused}})
     counter("atelier_config_reloads_total", "Readings of a changed configuration.", *value, {{"result", result}});
+  out.Counter("atelier_model_bytes_sent_total", "Bytes of model files that the master gave to workers.",
+              static_cast<double>(hub_->sent()));
+  out.Counter("atelier_model_chunks_relayed_total", "Chunks that came from a worker through the master.",
+              static_cast<double>(hub_->chunks_relayed()));
   out.Histogram("atelier_job_seconds", "Acceptance to end of a job.", f.job_seconds.Read());
   out.Histogram("atelier_task_seconds", "Execution of an accepted task.", f.task_seconds.Read());
   out.Histogram("atelier_commit_seconds", "Making accepted results durable.", f.commit_seconds.Read());

@@ -8,6 +8,7 @@
 #include <filesystem>
 
 #include "common/base/check.h"
+#include "common/base/hash.h"
 #include "common/files/files.h"
 #include "common/graph/frame_window_size.h"
 #include "common/files/models.h"
@@ -135,7 +136,18 @@ StatusOr<Core::Prepared> Core::Prepare(const v1::SubmitRequest& request, bool st
   if (!loaded.workflow.is_null()) out.workflow_json = DumpJson(loaded.workflow);
 
   Inventory inventory = UsableInventory();
-  ListInputs(options_.input_dir, inventory.files["input"]);
+  std::map<std::string, std::string> given;  // the submitter's own files: name to hash
+  if (static_cast<size_t>(request.inputs_size()) > kInputListMax)
+    return InvalidArgument(request.inputs_size(), " input files, at most ", kInputListMax, " are taken");
+  for (const v1::SubmittedInput& input : request.inputs()) {
+    if (!IsSafeRelativeName(input.name())) return InvalidArgument("input file \"", input.name(), "\" is no safe name");
+    given[input.name()] = input.hash();
+  }
+  std::vector<std::string>& inputs = inventory.files["input"];
+  ListInputs(options_.input_dir, inputs);
+  for (const auto& [name, hash] : given) inputs.push_back(name);
+  std::sort(inputs.begin(), inputs.end());
+  inputs.erase(std::unique(inputs.begin(), inputs.end()), inputs.end());
   ListInputs(options_.output_dir, inventory.files["output"]);  // for names that end in " [output]"
   const ValidationReport report = Validate(loaded.prompt, *known, inventory);
   out.report_json = report.ok() && report.node_errors.empty() ? "" : DumpJson(report.ToJson());
@@ -174,6 +186,14 @@ StatusOr<Core::Prepared> Core::Prepare(const v1::SubmitRequest& request, bool st
     const auto [file, folder] = SplitAnnotation(name);
     const std::string& root = folder == "output" ? options_.output_dir : options_.input_dir;
     if (folder == "temp") return InvalidArgument("input file \"", name, "\": temporary files cannot be inputs");
+    if (const auto own = given.find(file); folder == "input" && own != given.end()) {
+      if (!IsSha256Hex(own->second) || !blobs_->Has(own->second))
+        return InvalidArgument("input file \"", file,
+                               "\" was announced but not uploaded; upload it, then submit again");
+      ASSIGN_OR_RETURN(const uint64_t size, blobs_->Size(own->second));
+      out.inputs.push_back({name, {own->second, size}});
+      continue;
+    }
     ASSIGN_OR_RETURN(const UniqueFd fd, ConfinedOpen(root, file));
     ASSIGN_OR_RETURN(const std::string bytes, ReadFdBounded(fd.get(), file, kInputBytesMax));
     ASSIGN_OR_RETURN(BlobRef blob, blobs_->Put(bytes));
@@ -240,6 +260,7 @@ StatusOr<v1::SubmitReply> Core::Submit(const v1::SubmitRequest& request) {
     LogInfo("job ", id, " accepted: ", job.plan.tasks.size(), " tasks, ", job.plan.stages.size(), " tiled stages, ",
             job.plan.streams.size(), " streams of frames, ", record.replicas, " replicas");
     Apply(control_->AddJob(std::move(job), NowMs()));
+    TellMissing(id);
   });
   if (!ran) return Unavailable("the master is ending");
   RETURN_IF_ERROR(stored);

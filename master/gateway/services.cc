@@ -105,6 +105,36 @@ grpc::Status AdminServer::Backup(grpc::ServerContext*, const v1::BackupRequest*,
   return grpc::Status::OK;
 }
 
+// ---- models ----
+
+grpc::Status AdminServer::ListModels(grpc::ServerContext*, const v1::ListModelsRequest* request,
+                                     v1::ListModelsReply* reply) {
+  *reply = core_->ListModels(request->folder());
+  return grpc::Status::OK;
+}
+grpc::Status AdminServer::OrderModel(grpc::ServerContext*, const v1::OrderModelRequest* request,
+                                     v1::OrderModelReply* reply) {
+  return Answer(core_->OrderModel(*request), reply->mutable_model());
+}
+grpc::Status AdminServer::PushModel(grpc::ServerContext*, const v1::PushModelRequest* request,
+                                    v1::PushModelReply* reply) {
+  return Answer(core_->models().Push(*request), reply);
+}
+grpc::Status AdminServer::PushChunk(grpc::ServerContext*, grpc::ServerReader<v1::PushChunkRequest>* reader,
+                                    v1::PushChunkReply*) {
+  v1::PushChunkRequest piece;
+  if (!reader->Read(&piece)) return {grpc::StatusCode::INVALID_ARGUMENT, "a chunk without pieces"};
+  const std::string hash = piece.hash();
+  const uint32_t index = piece.index();
+  std::string bytes;
+  do {
+    if (bytes.size() + piece.data().size() > kModelChunkBytes)
+      return {grpc::StatusCode::INVALID_ARGUMENT, Cat("a chunk of more than ", kModelChunkBytes, " bytes")};
+    bytes += piece.data();
+  } while (reader->Read(&piece));
+  return ToGrpc(core_->models().PushChunk(hash, index, bytes));
+}
+
 // ---- blobs ----
 
 grpc::Status BlobServer::Get(grpc::ServerContext* context, const v1::GetBlob* request,

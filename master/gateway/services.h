@@ -33,6 +33,10 @@ class AdminServer final : public v1::AdminService::Service {
   grpc::Status GetServer(grpc::ServerContext*, const v1::GetServerRequest*, v1::Server*) override;
   grpc::Status Shutdown(grpc::ServerContext*, const v1::ShutdownRequest*, v1::ShutdownReply*) override;
   grpc::Status Backup(grpc::ServerContext*, const v1::BackupRequest*, v1::BackupReply*) override;
+  grpc::Status ListModels(grpc::ServerContext*, const v1::ListModelsRequest*, v1::ListModelsReply*) override;
+  grpc::Status OrderModel(grpc::ServerContext*, const v1::OrderModelRequest*, v1::OrderModelReply*) override;
+  grpc::Status PushModel(grpc::ServerContext*, const v1::PushModelRequest*, v1::PushModelReply*) override;
+  grpc::Status PushChunk(grpc::ServerContext*, grpc::ServerReader<v1::PushChunkRequest>*, v1::PushChunkReply*) override;
 
  private:
   Core* const core_;

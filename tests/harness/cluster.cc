@@ -163,14 +163,18 @@ void Cluster::StartMaster() {
   }
 }
 
-Process& Cluster::StartWorker(const std::string& name, const std::string& fault) {
+Process& Cluster::StartWorker(const std::string& name, const std::string& fault,
+                              const std::vector<std::string>& flags) {
   std::vector<std::string> arguments = {
-      BinDir() + "/" + options_.worker, "--master", address_, "--name", name, "--models", models_dir()};
+      BinDir() + "/" + options_.worker, "--master", address_, "--name", name, "--models", models_dir(name)};
   arguments.insert(arguments.end(), options_.worker_flags.begin(), options_.worker_flags.end());
+  arguments.insert(arguments.end(), flags.begin(), flags.end());
+  std::filesystem::create_directories(models_dir(name));
   auto& slot = workers_[name];
   slot.reset();
-  slot = std::make_unique<Process>(arguments, dir_ / ("worker-" + name + ".log"),
-                                   std::map<std::string, std::string>{{"ATELIER_FAULT", fault}});
+  slot = std::make_unique<Process>(
+      arguments, dir_ / ("worker-" + name + ".log"),
+      std::map<std::string, std::string>{{"ATELIER_FAULT", fault}, {"ATELIER_STATE_DIR", dir_ / ("state-" + name)}});
   return *slot;
 }
 

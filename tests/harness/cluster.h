@@ -17,9 +17,10 @@
 namespace atelier::test {
 
 struct ClusterOptions {
-  std::string config;   // YAML for the master; "": none
-  std::string catalog;  // JSON text of the node types; "": the one that is committed
-  std::string models;   // models folder; "": an empty one
+  std::string config;       // YAML for the master; "": none
+  std::string catalog;      // JSON text of the node types; "": the one that is committed
+  std::string models;       // models folder; "": an empty one
+  bool own_models = false;  // each worker has a models folder of its own, models_dir(NAME)
   std::string worker = "atelier-worker-fake";
   Limits master_limits;
   std::map<std::string, std::string> master_environment;
@@ -39,7 +40,8 @@ class Cluster {
   Process& LaunchMaster(const std::map<std::string, std::string>& environment);
   Process& master() { return *master_; }
   /// Starts a worker that dials the master. `fault` is its $ATELIER_FAULT.
-  Process& StartWorker(const std::string& name, const std::string& fault = "");
+  Process& StartWorker(const std::string& name, const std::string& fault = "",
+                       const std::vector<std::string>& flags = {});
   Process& worker(const std::string& name) { return *workers_.at(name); }
   cli::Client& client() { return *client_; }
   const std::string& address() const { return address_; }
@@ -47,6 +49,9 @@ class Cluster {
   std::string output_dir() const { return dir_ / "output"; }
   const TempDir& dir() const { return dir_; }
   std::string state_dir() const { return dir_ / "state"; }
+  std::string models_dir(const std::string& worker) const {
+    return options_.own_models ? dir_ / ("models-" + worker) : models_dir();
+  }
   std::string models_dir() const { return options_.models.empty() ? dir_ / "models" : options_.models; }
 
   /// Submits a prompt; the job's id.

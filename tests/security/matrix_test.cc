@@ -194,7 +194,8 @@ TEST_CASE("every RPC and every HTTP route refuses everyone who has no right to i
     for (const auto& [role, channel] : good) {
       const unsigned bit = role == Role::kWorker ? kWorkers : role == Role::kOperator ? kOperators : kViewers;
       if ((rule->who & bit) == 0) {
-        refuse({Cat("wrong role ", RoleName(role)), channel, "has the role"}, grpc::StatusCode::PERMISSION_DENIED);
+        refuse({Cat("wrong role ", RoleName(role)), channel, rule->who == 0 ? "nobody may call" : "has the role"},
+               grpc::StatusCode::PERMISSION_DENIED);
       } else if (method.ends_with("/Shutdown")) {
         last.push_back(method);
       } else {

@@ -23,6 +23,7 @@
 #include "worker/session/lease.h"
 #include "worker/session/report.h"
 #include "worker/session/session_state.h"
+#include "worker/share/model_share.h"
 
 namespace atelier {
 namespace {
@@ -38,7 +39,6 @@ constexpr milliseconds kRetryFirst{50};
 constexpr milliseconds kRetrySoonMax{1'000};  // while the master has been away for less than kAwayLong
 constexpr milliseconds kRetryMax{5'000};
 constexpr milliseconds kAwayLong{60'000};
-constexpr milliseconds kScanEvery{15'000};
 constexpr milliseconds kPreviewEvery{250};
 constexpr size_t kPreviewBytesMax = 256 << 10;
 constexpr int64_t kInventoryBytesMax = 3 << 20;  // of an attach message; names beyond it are left out
@@ -74,14 +74,17 @@ class Session::Impl {
         instance_(RandomId()),
         blob_client_(Dial()),
         blob_cache_(options_.blob_cache_bytes_max),
-        executor_(options_.executor) {
+        executor_(options_.executor),
+        share_({Dial(), options_.name, options_.model_roots, options_.state_dir, options_.models_disk_bytes_max,
+                options_.models_bytes_per_second, options_.peer_listen, [this] { TellModels(false); },
+                options_.on_point}) {
     catalog_digest_ = catalog_.Digest();
-    inventory_ = ScanModels(options_.model_roots).files;
+    inventory_ = share_.Files().files;
   }
 
   ~Impl() {
     Stop();
-    for (std::thread* thread : {&execute_thread_, &upload_thread_, &prefetch_thread_, &scan_thread_})
+    for (std::thread* thread : {&execute_thread_, &upload_thread_, &prefetch_thread_})
       if (thread->joinable()) thread->join();
   }
 
@@ -92,7 +95,7 @@ class Session::Impl {
     });
     upload_thread_ = std::thread([this] { UploadLoop(); });
     prefetch_thread_ = std::thread([this] { PrefetchLoop(); });
-    if (!options_.model_roots.empty()) scan_thread_ = std::thread([this] { ScanLoop(); });
+    if (const Status sharing = share_.Start(); !sharing.ok()) LogWarning(Message(sharing));
     ConnectLoop();
     Stop();
     std::unique_lock lock(mutex_);
@@ -183,7 +186,10 @@ class Session::Impl {
   bool ConnectOnce() {
     {
       const std::lock_guard lock(mutex_);
-      if (std::exchange(redial_, false)) blob_client_.SetChannel(Dial());
+      if (std::exchange(redial_, false)) {
+        blob_client_.SetChannel(Dial());
+        share_.SetChannel(Dial());
+      }
     }
     const std::shared_ptr<grpc::Channel> channel = Dial();
     const auto stub = v1::WorkerService::NewStub(channel);
@@ -270,7 +276,10 @@ class Session::Impl {
     attach.set_memory_free_bytes(options_.memory_free ? options_.memory_free() : 0);
     attach.set_catalog_digest(catalog_digest_);
     attach.set_instance(instance_);
+    share_.FillAttach(attach);
+    auto files = share_.Files().files;
     const std::lock_guard lock(mutex_);
+    inventory_ = std::move(files);
     FillInventory(*attach.mutable_inventory());
     state_.FillHeld(attach);
     return message;
@@ -308,16 +317,18 @@ class Session::Impl {
     }
     LogInfo("attached to the master at ", options_.master, " (version ", welcome.master_version(), ") as \"",
             options_.name, "\"");
+    TellModels(true);
     return true;
   }
 
   void Handle(v1::ToWorker& message) {
     bool cancelled = false;
     std::string drain_reason;
+    const bool of_models = share_.Handle(message);
     {
       const std::lock_guard lock(mutex_);
       last_received_ = Clock::now();
-      switch (message.kind_case()) {
+      switch (of_models ? v1::ToWorker::KIND_NOT_SET : message.kind_case()) {
         case v1::ToWorker::kLease:
           cancelled = state_.TakeLease(std::move(*message.mutable_lease()));
           break;
@@ -503,20 +514,25 @@ class Session::Impl {
     }
   }
 
-  void ScanLoop() {
-    std::unique_lock lock(mutex_);
-    for (;;) {
-      if (changed_.wait_for(lock, kScanEvery, [&] { return stopping_; })) return;
-      lock.unlock();
-      auto files = ScanModels(options_.model_roots).files;
-      lock.lock();
-      if (files == inventory_ || !state_.welcomed) continue;  // a change before the welcome is told by the next scan
+  // Tells the master which files are here and on their way: all of it, or what is new.
+  void TellModels(bool whole) {
+    const std::lock_guard telling(tell_mutex_);
+    {
+      const std::lock_guard lock(mutex_);
+      if (!state_.welcomed) return;
+    }
+    auto files = share_.Files().files;
+    std::vector<v1::FromWorker> messages = share_.Messages(whole);
+    const std::lock_guard lock(mutex_);
+    if (!state_.welcomed) return;  // the next welcome tells all
+    if (files != inventory_) {
       inventory_ = std::move(files);
       v1::FromWorker message;
       FillInventory(*message.mutable_inventory()->mutable_folders());
       state_.outbox.push_back(std::move(message));
-      changed_.notify_all();
     }
+    for (v1::FromWorker& message : messages) state_.outbox.push_back(std::move(message));
+    changed_.notify_all();
   }
 
   void Stop() {
@@ -528,6 +544,7 @@ class Session::Impl {
       changed_.notify_all();
     }
     blob_client_.CancelAll();
+    share_.Stop();
     if (options_.on_cancel) options_.on_cancel();
   }
 
@@ -559,7 +576,9 @@ class Session::Impl {
   Clock::time_point last_received_;
   milliseconds preview_every_{kPreviewEvery};  // 0: none are wanted
 
-  std::thread execute_thread_, upload_thread_, prefetch_thread_, scan_thread_;
+  std::mutex tell_mutex_;  // taken before mutex_
+  ModelShare share_;
+  std::thread execute_thread_, upload_thread_, prefetch_thread_;
 };
 
 // What the executor sees of the session while one attempt runs.
@@ -589,6 +608,7 @@ class Session::Impl::Host : public ExecutorHost {
   StatusOr<std::string> ModelPath(std::string_view folder, std::string_view name) override {
     StatusOr<std::string> path = ResolveModel(session_.options_.model_roots, folder, name);
     if (path.status().code() == StatusCode::kNotFound) surroundings_failed_ = true;
+    if (path.ok()) session_.share_.Used(std::string(folder), std::string(name));
     return path;
   }
   std::string ModelIdentity(std::string_view folder, std::string_view name) override {

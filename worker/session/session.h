@@ -26,6 +26,11 @@ struct SessionOptions {
   uint64_t memory_bytes = 0;              // of the device
   std::function<uint64_t()> memory_free;  // null: 0 is reported. Called by any thread
   std::vector<std::string> model_roots;
+  // Of ShareOptions (worker/share/model_share.h):
+  std::string state_dir;
+  uint64_t models_disk_bytes_max = 0;
+  uint64_t models_bytes_per_second = 0;
+  std::string peer_listen;
   int64_t blob_cache_bytes_max = 1LL << 30;
   ExecutorOptions executor;
   /// Told when the master is dialled: the identity to do it with; null, or no function: without TLS.
@@ -46,8 +51,8 @@ Catalog RegisteredCatalog();
 
 /// One worker process's session; reconnects for as long as it runs. Keeps finished results until the master
 /// acknowledged them, over any number of reconnects. Threads of its own: the caller of Run() dials and reads; one
-/// writes to the stream, one executes, one uploads results, one fetches inputs of the next task, one watches the models
-/// folders.
+/// writes to the stream, one executes, one uploads results, one fetches inputs of the next task; ModelShare has its
+/// own.
 class Session {
  public:
   explicit Session(SessionOptions options);

@@ -48,6 +48,10 @@ TEST_CASE("the other commands") {
   CHECK(join.name == "me");
   CHECK(Good({"nodes", "KSampler"}).id == "KSampler");
   CHECK(Good({"models"}).command == Command::kModels);
+  CHECK(Good({"models", "loras"}).id == "loras");
+  CHECK(Good({"models", "push", "a.safetensors", "--to", "w"}).command == Command::kModelsPush);
+  CHECK(Good({"models", "pull", "a.safetensors", "--to", "w"}).to == "w");
+  CHECK(Good({"models", "unpin", "a.safetensors"}).command == Command::kModelsUnpin);
   CHECK(Good({"convert", "w.json"}).command == Command::kConvert);
   CHECK(Good({"config", "check"}).command == Command::kConfigCheck);
   const CommandLine set = Good({"config", "set", "scheduling.tiles", "independent", "--config", "c.yaml"});

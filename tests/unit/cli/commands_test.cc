@@ -84,11 +84,34 @@ class ScriptedMaster : public v1::AdminService::Service {
                     R"({"type":"B","category":"x","internal":true,"inputs":[],"outputs":[]}])");
     return grpc::Status::OK;
   }
-  grpc::Status GetInventory(grpc::ServerContext*, const v1::GetInventoryRequest*, v1::InventoryReply* reply) override {
-    reply->set_json(R"({"checkpoints":[{"name":"a.safetensors","workers":["w1","w2"]}],"vae":[]})");
+  grpc::Status ListModels(grpc::ServerContext*, const v1::ListModelsRequest* request,
+                          v1::ListModelsReply* reply) override {
+    if (!request->folder().empty() && request->folder() != "checkpoints") return grpc::Status::OK;
+    v1::ModelEntry& model = *reply->add_models();
+    model.set_folder("checkpoints");
+    model.set_name("a.safetensors");
+    model.set_size(1 << 20);
+    model.set_hash(std::string(64, 'e'));
+    model.add_holders()->set_worker("w1");
+    v1::ModelHolder& pinned = *model.add_holders();
+    pinned.set_worker("w2");
+    pinned.set_brought(true);
+    pinned.set_pinned(true);
+    v1::ModelHolder& coming = *model.add_holders();
+    coming.set_worker("w3");
+    coming.set_state("fetching");
+    coming.set_bytes(1 << 19);
+    return grpc::Status::OK;
+  }
+  grpc::Status OrderModel(grpc::ServerContext*, const v1::OrderModelRequest* request,
+                          v1::OrderModelReply* reply) override {
+    ordered = *request;
+    reply->mutable_model()->set_folder("checkpoints");
+    reply->mutable_model()->set_name(request->name());
     return grpc::Status::OK;
   }
 
+  v1::OrderModelRequest ordered;
   v1::SubmitReply submit_reply;
   v1::SubmitRequest submitted;
   v1::Job job;
@@ -265,8 +288,17 @@ TEST_CASE("tables of the cluster") {
         "WORKER  STATE      DEVICE  HARDWARE   MEMORY  RUNS  DONE  NOTE\n"
         "w1      connected  cpu               8.0 GiB     0     0\n");
   CHECK(run({"models"}).out ==
-        "FOLDER       FILE           WORKERS\n"
-        "checkpoints  a.safetensors  w1, w2\n");
+        "FOLDER       FILE              SIZE  HASH          WHERE\n"
+        "checkpoints  a.safetensors  1.0 MiB  eeeeeeeeeeee  w1, w2 (pinned), w3 (50 %)\n");
+  CHECK(run({"models", "pin", "checkpoints/a.safetensors", "--on", "w2"}).out ==
+        "checkpoints/a.safetensors: pin on w2\n");
+  CHECK(master.ordered.action() == "pin");
+  CHECK(master.ordered.folder() == "checkpoints");
+  CHECK(master.ordered.name() == "a.safetensors");
+  CHECK(master.ordered.worker() == "w2");
+  CHECK(run({"models", "pull", "a.safetensors", "--to", "w1"}).out == "checkpoints/a.safetensors is on w1\n");
+  CHECK(master.ordered.folder().empty());
+  CHECK(ParseCommandLine({"models", "pull", "a.safetensors"}).exit_code == kExitInvalid);
   CHECK(run({"models", "loras"}).code == kExitInvalid);
   CHECK(run({"nodes"}).out == "NODE  CATEGORY  NAME\nA     x         Node A\n");
   CHECK(run({"nodes", "A"}).out.rfind("A (Node A)\ncategory: x\n", 0) == 0);

@@ -1,0 +1,56 @@
+// Which model files are missing where.
+#include <algorithm>
+
+#include "master/control/control.h"
+
+namespace atelier {
+namespace {
+
+bool Has(const Worker& worker, const std::pair<std::string, std::string>& model) {
+  if (worker.info.inventory == nullptr) return false;
+  const auto files = worker.info.inventory->files.find(model.first);
+  return files != worker.info.inventory->files.end() &&
+         std::binary_search(files->second.begin(), files->second.end(), model.second);
+}
+
+bool Serves(const Worker& worker) { return worker.connected && worker.enabled && !worker.draining; }
+
+}  // namespace
+
+std::vector<Control::MissingModel> Control::MissingModels(const std::string& id) const {
+  std::vector<MissingModel> missing;
+  const auto job = jobs_.find(id);
+  if (job == jobs_.end() || job->second.ended()) return missing;
+  for (const auto& [name, worker] : workers_)
+    for (const auto& model : job->second.models)
+      if (Serves(worker) && !Has(worker, model)) missing.push_back({name, model.first, model.second});
+  return missing;
+}
+
+std::vector<Control::MissingModel> Control::ModelsToBring() const {
+  std::vector<MissingModel> bring;
+  std::set<std::string> given;
+  const auto could = [&](const auto& entry, const Task& task) {
+    const Worker& worker = entry.second;
+    return Serves(worker) && worker.credit > 0 && worker.held.empty() && !given.contains(entry.first) &&
+           !task.failed_on.contains(entry.first) && worker.info.catalog != nullptr &&
+           std::all_of(task.spec.needs.node_types.begin(), task.spec.needs.node_types.end(),
+                       [&](const std::string& type) { return worker.info.catalog->Find(type) != nullptr; });
+  };
+  for (const auto& [id, job] : jobs_) {
+    if (job.ended() || job.models.empty()) continue;
+    for (const auto& [canvas, urgency, place] : job.ready) {
+      if (given.size() >= workers_.size()) return bring;
+      const Task& task = job.tasks.at(job.task_order[place]);
+      const auto worker =
+          std::find_if(workers_.begin(), workers_.end(), [&](const auto& entry) { return could(entry, task); });
+      if (worker == workers_.end()) continue;
+      given.insert(worker->first);
+      for (const auto& model : task.spec.needs.models)
+        if (!Has(worker->second, model)) bring.push_back({worker->first, model.first, model.second});
+    }
+  }
+  return bring;
+}
+
+}  // namespace atelier

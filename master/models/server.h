@@ -1,0 +1,21 @@
+// The gRPC service that workers fetch models by. Thin: every call is the hub's.
+#pragma once
+
+#include "atelier/v1/models.grpc.pb.h"
+#include "master/models/hub.h"
+
+namespace atelier {
+
+class ModelServer final : public v1::ModelService::Service {
+ public:
+  explicit ModelServer(ModelHub* hub) : hub_(hub) {}
+  grpc::Status GetManifest(grpc::ServerContext*, const v1::ManifestRequest*, v1::ModelManifest*) override;
+  grpc::Status NextChunk(grpc::ServerContext*, const v1::NextChunkRequest*, v1::NextChunkReply*) override;
+  grpc::Status GetChunk(grpc::ServerContext*, const v1::ChunkRequest*, grpc::ServerWriter<v1::ChunkPiece>*) override;
+  grpc::Status GivePart(grpc::ServerContext*, grpc::ServerReader<v1::PartPiece>*, v1::GivePartReply*) override;
+
+ private:
+  ModelHub* const hub_;
+};
+
+}  // namespace atelier
