@@ -514,7 +514,8 @@ FleetEvents Core::fleet_events() {
         std::lock_guard lock(mutex_);
         inventories_.erase(name);
       }
-      Apply(control_->WorkerLost(name, instance, NowMs()));
+      // An ending master cuts all streams itself: no worker died over its task.
+      if (!draining_) Apply(control_->WorkerLost(name, instance, NowMs()));
     });
   };
   return events;
