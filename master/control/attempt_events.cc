@@ -250,10 +250,8 @@ void Control::FindHung(Job& job, const std::string& task_id, Task& task, Effects
     const Attempt attempt = task.attempts[i];
     Worker& worker = workers_[attempt.worker];
     const bool stepping = attempt.step > 0 && attempt.step < attempt.total;
-    const std::optional<double> learned = stepping ? speeds_.Gap(worker.speed, task.kind)
-                                          : !attempt.cold && speeds_.Measured(worker.speed, task.kind)
-                                              ? speeds_.Seconds(worker.speed, task.kind)
-                                              : std::nullopt;
+    // Between steps alone: before and after them weights may be loading, which nobody can foresee.
+    const std::optional<double> learned = stepping ? speeds_.Gap(worker.speed, task.kind) : std::nullopt;
     int64_t limit = options_.first_step_ms_max;
     if (learned) limit = std::min(limit, policy::HungAfterMs(*learned, options_.hung_factor, options_.hung_ms_min));
     if (attempt.lost || !attempt.running || now_ms - attempt.progress_ms <= limit) {

@@ -131,6 +131,8 @@ void Control::ForgetJob(const std::string& id) {
 void Control::AddTask(Job& job, Task task, const std::string& shape, bool done, Effects& out) {
   for (const auto& [folder, name] : task.spec.needs.models)
     task.models += Cat(task.models.empty() ? "" : ", ", folder, "/", name);
+  // Of a checkpoint each kind of task loads other parts.
+  if (!task.models.empty()) task.models += Cat("|", task.spec.kind);
   if (!task.spec.kind.empty()) task.kind = speeds_.Acquire(TaskKind(task.spec, shape));
   task.place = job.task_order.size();
   const std::string id = task.spec.id;

@@ -119,7 +119,8 @@ Effects Control::WorkerLost(const std::string& name, const std::string& instance
     for (Attempt& attempt : task.attempts) {
       if (attempt.worker != name || attempt.lost) continue;
       attempt.lost = true;
-      if (attempt.running && !worker.draining) task.killed.insert(name);
+      // A copy is no second witness: one broken line takes both.
+      if (attempt.running && !attempt.copy && !worker.draining) task.killed.insert(name);
     }
     task.last_error = Cat("worker \"", name, "\" was lost while it worked on it");
     Requeue(job->second, task, out, now_ms);

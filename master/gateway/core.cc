@@ -525,7 +525,8 @@ FleetEvents Core::fleet_events() {
         inventories_.erase(name);
       }
       hub_->Lost(name);
-      Apply(control_->WorkerLost(name, instance, NowMs()));
+      // An ending master cuts all streams itself: no worker died over its task.
+      if (!draining_) Apply(control_->WorkerLost(name, instance, NowMs()));
     });
   };
   return events;

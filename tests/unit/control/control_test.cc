@@ -357,6 +357,36 @@ TEST_CASE("control: a task that kills two workers fails its job and says so") {
   CHECK(hand.error().find("2 workers died") != std::string::npos);
 }
 
+TEST_CASE("control: a copy that is lost with the attempt beside it does not poison the task") {
+  Hand hand;
+  hand.Attach("b");
+  Effects effects = hand.control.CancelJob("j", 0);
+  hand.control.ForgetJob("j");
+  const auto submit = [&](const std::string& id) {
+    Json prompt = ReplicaPrompt();
+    prompt["8"]["inputs"]["images"] = Link("6");
+    auto plan = MakePlan(prompt, {"8"}, TestCatalog(), {1, "exact"});
+    REQUIRE(plan.ok());
+    return hand.control.AddJob({id, "", 0, std::move(*plan), {"8"}, {}, {}}, 0);
+  };
+  hand.control.WorkerPulls("b", 1, 0);
+  effects = submit("k1");
+  const auto* first = hand.Lease(effects);
+  REQUIRE(first != nullptr);
+  hand.control.TaskDone("b", first->task, first->attempt, std::vector<Blob>(first->spec->wanted.size()), {}, 1, 0);
+  hand.control.SetWorkerEnabled("b", false, 0);
+  submit("k2");
+  REQUIRE(hand.Lease(hand.Attach("a")) != nullptr);  // nothing is known of "a"
+  hand.control.WorkerPulls("b", 1, 0);
+  const Effects enabled = hand.control.SetWorkerEnabled("b", true, 0);
+  const auto* copy = hand.Lease(enabled);
+  REQUIRE(copy != nullptr);
+  CHECK(copy->worker == "b");
+  hand.control.WorkerLost("a", "a", 1);
+  hand.control.WorkerLost("b", "b", 1);
+  CHECK_FALSE(hand.control.jobs().at("k2").ended());
+}
+
 TEST_CASE("control: a stream that comes back keeps its task, and its late result counts") {
   Hand hand;
   const Effects attached = hand.Attach("a");
