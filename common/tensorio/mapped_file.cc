@@ -66,7 +66,7 @@ bool MappedFile::GiveBack(std::string_view bytes) {
   auto range = OpenMappings().ranges.upper_bound(begin);
   if (range == OpenMappings().ranges.begin() || (--range)->second < end) return false;
   const uintptr_t first = (begin + page - 1) / page * page, last = end / page * page;
-  if (first < last) ::madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+  if (first < last) ::madvise(const_cast<char*>(bytes.data()) + (first - begin), last - first, MADV_DONTNEED);
   return true;
 }
 

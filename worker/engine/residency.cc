@@ -163,9 +163,20 @@ void ParamSet::Unload() {
   loaded_ = false;
 }
 
+void ParamSet::GivePagesBack() const {
+  if (!device_.is_cpu() || stream_ != nullptr) return;  // a stream's thread changes the parameters
+  for (const Param& param : params_) {
+    const at::Tensor& live = param->live;
+    if (live.defined() && !live.is_mkldnn() && live.is_alias_of(param->stored) && live.is_contiguous())
+      MappedFile::GiveBack(BytesOf(live));
+  }
+}
+
 void Residency::Use(ParamSet& set) {
   const std::lock_guard lock(mutex_);
   sets_.remove(&set);
+  if (set.part() == Part::kAutoencoder || set.part() == Part::kUpscaler)
+    for (const ParamSet* other : sets_) other->GivePagesBack();
   int64_t total = set.live_bytes();
   for (const ParamSet* other : sets_) total += other->live_bytes();
   while (total > bytes_max_ && !sets_.empty()) {

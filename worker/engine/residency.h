@@ -63,7 +63,11 @@ class ParamSet {
   /// Gives the memory back; Load() brings it again.
   void Unload();
 
+  /// Takes the pages of weights that are used from the file out of memory; they come back as they are used.
+  void GivePagesBack() const;
+
   const at::Device& device() const { return device_; }
+  Part part() const { return part_; }
   at::ScalarType compute() const { return precision().compute; }
   Precision precision() const { return PrecisionFor(device_, part_, stored_bytes_); }
   bool loaded() const { return loaded_; }
@@ -98,7 +102,8 @@ class Residency {
   explicit Residency(int64_t bytes_max) : bytes_max_(bytes_max) {}
 
   int64_t bytes_max() const { return bytes_max_; }
-  /// Unloads others until `set` fits beside them (or none is left), and puts it last.
+  /// Unloads others until `set` fits beside them (or none is left), and puts it last. Before what comes with large
+  /// pictures (autoencoders, up-scalers) others give back their pages of files as well.
   void Use(ParamSet& set);
   void Forget(ParamSet& set);
   /// Unloads all but `keep` (which may be null); for a second try after memory ran out.
