@@ -6,6 +6,8 @@
 namespace atelier {
 namespace {
 
+constexpr int kLookedAtMax = 256;  // ready tasks of one job
+
 bool Has(const Worker& worker, const std::pair<std::string, std::string>& model) {
   if (worker.info.inventory == nullptr) return false;
   const auto files = worker.info.inventory->files.find(model.first);
@@ -39,9 +41,11 @@ std::vector<Control::MissingModel> Control::ModelsToBring() const {
   };
   for (const auto& [id, job] : jobs_) {
     if (job.ended() || job.models.empty()) continue;
-    for (const auto& [canvas, urgency, place] : job.ready) {
+    int looked_at = 0;
+    for (const auto& rank : job.ready) {
       if (given.size() >= workers_.size()) return bring;
-      const Task& task = job.tasks.at(job.task_order[place]);
+      if (++looked_at > kLookedAtMax) break;
+      const Task& task = job.tasks.at(job.task_order[std::get<2>(rank)]);
       const auto worker =
           std::find_if(workers_.begin(), workers_.end(), [&](const auto& entry) { return could(entry, task); });
       if (worker == workers_.end()) continue;

@@ -73,12 +73,12 @@ void Core::Stop() {
       if (auto watcher = weak.lock()) watchers.push_back(std::move(watcher));
   }
   for (auto& watcher : watchers) watcher->Close();
+  if (hub_ != nullptr) hub_->Stop();
   queue_.Run([this] {
     if (control_ == nullptr) return;
     Commit();
     KeepSpeeds();
   });
-  if (hub_ != nullptr) hub_->Stop();
   queue_.Stop();
   pixels_.Stop();
 }
@@ -191,8 +191,8 @@ void Core::Start() {
   queue_.SetTick(1000, [this] {
     last_tick_ms_ = NowMs();
     Apply(control_->Tick(NowMs()));
-    Commit();
     BringModels();
+    Commit();
     CollectGarbage();
     if (NowMs() >= next_speeds_ms_) KeepSpeeds();
   });
