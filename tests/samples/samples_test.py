@@ -20,17 +20,18 @@ import tiny_models
 
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
 
-# Name: (what is made smaller, what comes out: (extension, pictures or frames, frames a second)).
+# Name: (what is made smaller, replicas, what comes out: (extension, pictures or frames, frames a second)). The two that divide a
+# batch into clips have as many replicas as their dividers have parts.
 WORKFLOWS = {
-    "distributed-txt2img": (["9.width=128", "9.height=64", "8.steps=2"], [(".png", None, None)] * 2),
-    "distributed-upscale": (["34.width=256", "34.height=256", "30.steps=1", "30.tile_width=128", "30.tile_height=128"],
+    "distributed-txt2img": (["9.width=128", "9.height=64", "8.steps=2"], 2, [(".png", None, None)] * 2),
+    "distributed-upscale": (["34.width=256", "34.height=256", "30.steps=1", "30.tile_width=128", "30.tile_height=128"], 2,
                             [(".png", None, None)]),
-    "distributed-upscale-video": (["71.width=192", "71.height=128", "18.steps=1", "18.tile_width=128", "18.tile_height=128"],
+    "distributed-upscale-video": (["71.width=192", "71.height=128", "18.steps=1", "18.tile_width=128", "18.tile_height=128"], 2,
                                   [(".mp4", 5, 16)]),
-    "distributed-wan": (["55.width=96", "55.height=64", "50.length=9"], [(".mp4", 9, 16)] * 2),
-    "distributed-wan-2.2_14b_t2v": (["59.width=96", "59.height=64", "59.length=9", "57.steps=2"], [(".mp4", 9, 16)] * 2),
+    "distributed-wan": (["55.width=96", "55.height=64", "50.length=9"], 3, [(".mp4", 9, 16)] * 3),
+    "distributed-wan-2.2_14b_t2v": (["59.width=96", "59.height=64", "59.length=9", "57.steps=2"], 4,
+                                      [(".mp4", 9, 16)] * 4),
 }
-REPLICAS = 2
 
 
 def command(*words):
@@ -53,9 +54,9 @@ def probe(path):
     return stream["codec_name"], int(stream["nb_read_frames"]), int(top) / int(bottom)
 
 
-def run(atelier, golden, folder, name, workers, sets, state):
+def run(atelier, golden, folder, name, workers, replicas, sets, state):
     words = [atelier, "run", golden / "workflows/ui" / f"dist__{name}.json", "--json", "--models", folder / "models", "--input",
-             folder / "input", "--output", state / "output", "--state", state, "--workers", workers, "--replicas", REPLICAS]
+             folder / "input", "--output", state / "output", "--state", state, "--workers", workers, "--replicas", replicas]
     for one in sets:
         words += ["--set", one]
     done = command(*words)
@@ -66,12 +67,12 @@ def run(atelier, golden, folder, name, workers, sets, state):
 
 
 def check(atelier, golden, folder, name, whole):
-    sets, expected = WORKFLOWS[name]
+    sets, replicas, expected = WORKFLOWS[name]
     seen = {}
     for workers in (1, 3):
         state = folder / f"{name}-{workers}"
         state.mkdir()
-        answer, fault = run(atelier, golden, folder, name, workers, [] if whole else sets, state)
+        answer, fault = run(atelier, golden, folder, name, workers, replicas, [] if whole else sets, state)
         if fault:
             return f"{workers} workers: {fault}"
         paths = [pathlib.Path(o["path"]) for o in answer["outputs"]]
