@@ -41,6 +41,10 @@
 namespace atelier {
 namespace {
 
+constexpr size_t kReceivedBytesMax = size_t{1} << 30;  // of messages that are coming in, all connections together
+constexpr int kThreadsMax = 2048;                      // of gRPC's own
+constexpr int kStreamsOfConnectionMax = 128;
+
 struct Flags {
   std::string config, listen, state, input, output, device = "auto", port_file, worker_binary, catalog, backup_to;
   std::string role = "worker", init_listen = "0.0.0.0:50188";
@@ -298,6 +302,11 @@ int Run(const Flags& flags) {
         [gate = security->gate](const grpc::AuthContext& peer) { return gate->Identify(peer).status(); });
   BlobServer blobs(&core.blobs());
   ModelServer models(&core.models());
+  if (security != nullptr)
+    models.set_caller([gate = security->gate](const grpc::AuthContext& peer) -> StatusOr<std::string> {
+      ASSIGN_OR_RETURN(const IdentityInfo who, gate->Identify(peer));
+      return who.name;
+    });
   IdentityServer identities(security.get(), [&](const std::string& name) {
     fleet.EndRefused();
     core.ForgetWorker(name);
@@ -312,6 +321,12 @@ int Run(const Flags& flags) {
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 5'000);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 1'000);
   for (const auto& [name, value] : BulkArguments()) builder.AddChannelArgument(name, value);
+  // Nobody, known or not, may make the process hold more than this of messages that are still coming in.
+  grpc::ResourceQuota quota("master");
+  quota.Resize(kReceivedBytesMax);
+  quota.SetMaxThreads(kThreadsMax);
+  builder.SetResourceQuota(quota);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kStreamsOfConnectionMax);
   builder.SetMaxReceiveMessageSize(static_cast<int>(config.limits.json_bytes_max) + (1 << 20));
   builder.RegisterService(&fleet);
   builder.RegisterService(&admin);

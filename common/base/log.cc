@@ -128,6 +128,19 @@ std::function<void(LogLevel, const std::string&)>& Sink() {
 
 }  // namespace
 
+// A message may hold what strangers sent: it never looks like another entry, nor moves a terminal's cursor.
+static std::string OneEntry(std::string_view message) {
+  std::string text;
+  for (const char c : message) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (c == '\n')
+      text += "\n    ";
+    else
+      text += (byte < 0x20 && c != '\t') || byte == 0x7f ? ' ' : c;
+  }
+  return text;
+}
+
 std::string FormatLogLine(LogFormat format, int64_t unix_ms, std::string_view level, std::string_view message,
                           const LogFields& fields) {
   const std::time_t seconds = unix_ms / 1000;
@@ -151,7 +164,7 @@ std::string FormatLogLine(LogFormat format, int64_t unix_ms, std::string_view le
   std::strftime(time, sizeof time, "%Y-%m-%d %H:%M:%S", &parts);
   char milliseconds[8];
   std::snprintf(milliseconds, sizeof milliseconds, ".%03d", static_cast<int>(unix_ms % 1000));
-  line = Cat(time, milliseconds, " ", level, " ", message);
+  line = Cat(time, milliseconds, " ", level, " ", OneEntry(message));
   std::string about;
   ForEachField(fields, [&](const char* name, const std::string& value) {
     about += Cat(about.empty() ? "" : " ", name, "=", value);

@@ -425,6 +425,8 @@ class Executor::RunState : public NodeContext {
           const Status done = Execute(nodes_[i]);
           if (!done.ok()) return Annotate(done, Cat("node \"", nodes_[i].id, "\" (", nodes_[i].type_name, ")"));
           if (!IsFrameWindow(nodes_[i].type->spec())) continue;
+          if (!nodes_[i].values.at(1).is_literal())
+            return InvalidArgument("a list of videos cannot be taken in windows; set scheduling.frames to whole");
           const int64_t count = nodes_[i].values.at(1).literal().get<int64_t>();
           if (count == 0) return Value();
           if (index + 1 == static_cast<int64_t>(starts.size())) starts.push_back(window_start_ + count);

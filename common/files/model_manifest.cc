@@ -45,7 +45,9 @@ uint64_t ModelManifest::ChunkSize(size_t index) const {
   return std::min(kModelChunkBytes, size - index * kModelChunkBytes);
 }
 
-size_t ModelChunkCount(uint64_t size) { return static_cast<size_t>((size + kModelChunkBytes - 1) / kModelChunkBytes); }
+size_t ModelChunkCount(uint64_t size) {
+  return static_cast<size_t>(size / kModelChunkBytes + (size % kModelChunkBytes != 0 ? 1 : 0));
+}
 
 Status CheckManifest(const ModelManifest& manifest) {
   if (!IsSha256Hex(manifest.hash)) return InvalidArgument("a manifest without a SHA-256 hash");

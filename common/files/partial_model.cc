@@ -75,6 +75,7 @@ StatusOr<std::unique_ptr<PartialModel>> PartialModel::Open(const std::string& ro
   if (!self.file_.valid()) return IoError(errno, self.path_);
   if (flock(self.file_.get(), LOCK_EX | LOCK_NB) != 0)
     return Unavailable("\"", self.path_, "\" is being written by another process");
+  RETURN_IF_ERROR(self.CheckInPlace());
   // After the lock: the one before may have finished.
   struct stat there {};
   if (fstatat(dir, leaf.c_str(), &there, AT_SYMLINK_NOFOLLOW) == 0) {
@@ -192,6 +193,7 @@ Status PartialModel::Finish(const std::atomic<bool>& stop,
     ASSIGN_OR_RETURN(const ModelIdentity identity, IdentifyModel(file_.get()));
     RETURN_IF_ERROR(before_name(identity));
   }
+  RETURN_IF_ERROR(CheckInPlace());
   if (renameat2(folder_.get(), part_.c_str(), folder_.get(), leaf_.c_str(), RENAME_NOREPLACE) != 0) {
     const int error = errno;
     if (error == EEXIST) return MakeStatus(StatusCode::kAlreadyExists, "there is a file \"", path_, "\" already");
@@ -202,6 +204,15 @@ Status PartialModel::Finish(const std::atomic<bool>& stop,
   }
   unlinkat(folder_.get(), map_.c_str(), 0);
   if (fsync(folder_.get()) != 0 && errno != EINVAL) return IoError(errno, path_);
+  return OkStatus();
+}
+
+Status PartialModel::CheckInPlace() const {
+  struct stat held {
+  }, named{};
+  if (fstat(file_.get(), &held) != 0 || fstatat(folder_.get(), part_.c_str(), &named, AT_SYMLINK_NOFOLLOW) != 0 ||
+      held.st_ino != named.st_ino || held.st_dev != named.st_dev)
+    return Unavailable("\"", path_, "\" is being written by another process");
   return OkStatus();
 }
 

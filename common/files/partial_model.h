@@ -57,6 +57,7 @@ class PartialModel {
  private:
   PartialModel() = default;
   Status Mark(size_t index, bool have);  // mutex_ held
+  Status CheckInPlace() const;           // another may have removed the name that was opened
 
   ModelManifest manifest_;
   std::string path_, leaf_, part_, map_;  // leaf_, part_, map_: names in folder_

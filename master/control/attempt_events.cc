@@ -31,7 +31,10 @@ Effects Control::TaskProgress(const std::string& worker, const std::string& wire
     speeds_.ObserveGap(from.speed, task.kind,
                        static_cast<double>(now_ms - attempt->progress_ms) / 1000 / (step - attempt->step));
   if (!attempt->told) {
-    if (attempt->alone && attempt->fetched > kTellingBytes)
+    const bool lazily = std::any_of(task.spec.bindings.begin(), task.spec.bindings.end(), [&](const Binding& binding) {
+      return found.job->streams.contains(binding.sources[0].task);  // windows are fetched as they are taken
+    });
+    if (attempt->alone && !lazily && attempt->fetched > kTellingBytes)
       speeds_.ObserveTransfer(from.speed, attempt->fetched, static_cast<double>(now_ms - attempt->started_ms) / 1000);
     attempt->begun_ms = now_ms;
     attempt->told = true;

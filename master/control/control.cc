@@ -117,6 +117,7 @@ void Control::ForgetJob(const std::string& id) {
     kinds.insert(task.kind);
   }
   for (const int kind : kinds) {  // the number may mean another kind from now on
+    if (speeds_.InUse(kind)) continue;
     seats_.erase(kind);
     for (auto& [name, worker] : workers_) {
       worker.fits.erase(kind);
@@ -247,7 +248,10 @@ std::vector<Blob> Control::ResultsOf(const Job& job, const Source& source) const
   if (stream == job.streams.end()) return {ResultOf(job, source)};
   std::vector<Blob> windows;
   windows.reserve(stream->second.tasks.size());
-  for (const std::string& task : stream->second.tasks) windows.push_back(job.tasks.at(task).results.at(0));
+  for (const std::string& id : stream->second.tasks) {
+    const Task& task = job.tasks.at(id);
+    if (!task.results.empty()) windows.push_back(task.results[0]);
+  }
   return windows;
 }
 
@@ -260,9 +264,11 @@ bool Control::BindingsDone(const Job& job, const std::vector<Binding>& bindings)
 }
 
 void Control::SetReady(Job& job, Task& task, Effects& out) {
-  const bool uncut =
-      !task.stage.empty() && job.stages.at(task.stage).tiles[static_cast<size_t>(task.tile)].crops.empty();
-  const TaskState next = uncut ? TaskState::kWaiting : TaskState::kReady;  // TileCut makes it ready
+  // TileCut makes a tile ready. After a restart the windows that another task takes are made anew, so that it waits
+  // again.
+  const bool waits = task.stage.empty() ? !BindingsDone(job, task.spec.bindings)
+                                        : job.stages.at(task.stage).tiles[static_cast<size_t>(task.tile)].crops.empty();
+  const TaskState next = waits ? TaskState::kWaiting : TaskState::kReady;
   if (task.state != next) SetState(job, task, next, out);
 }
 

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -49,6 +50,8 @@ struct WorkerInfo {
   std::shared_ptr<const Catalog> catalog;
   std::shared_ptr<const Inventory> inventory;
 };
+/// Bytes of models that it may hold at once; the most there are when it told nothing.
+uint64_t ModelRoom(const WorkerInfo& worker);
 struct Held {
   std::string task;
   uint64_t attempt = 0;
@@ -279,8 +282,10 @@ class Control {
   /// Of all that a job needs.
   std::vector<MissingModel> MissingModels(const std::string& job) const;
   /// What to bring so that tasks that wait find a worker: for each ready task that is left after scheduling at most
-  /// one idle worker that lacks nothing but models.
-  std::vector<MissingModel> ModelsToBring() const;
+  /// one idle worker that lacks nothing but models, all of which `can` be brought to it.
+  std::vector<MissingModel> ModelsToBring(
+      const std::function<bool(const std::string& worker, const std::pair<std::string, std::string>& model)>& can)
+      const;
   /// Why nothing of this job runs, per worker; empty when something does.
   std::string WhyWaiting(const std::string& job) const;
   /// Tasks are named "JOB/TASK" on the wire.

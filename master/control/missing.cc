@@ -29,15 +29,19 @@ std::vector<Control::MissingModel> Control::MissingModels(const std::string& id)
   return missing;
 }
 
-std::vector<Control::MissingModel> Control::ModelsToBring() const {
+std::vector<Control::MissingModel> Control::ModelsToBring(
+    const std::function<bool(const std::string& worker, const std::pair<std::string, std::string>& model)>& can) const {
   std::vector<MissingModel> bring;
   std::set<std::string> given;
   const auto could = [&](const auto& entry, const Task& task) {
     const Worker& worker = entry.second;
     return Serves(worker) && worker.credit > 0 && worker.held.empty() && !given.contains(entry.first) &&
-           !task.failed_on.contains(entry.first) && worker.info.catalog != nullptr &&
+           !task.failed_on.contains(entry.first) && !worker.too_large.contains(task.kind) &&
+           worker.info.catalog != nullptr &&
            std::all_of(task.spec.needs.node_types.begin(), task.spec.needs.node_types.end(),
-                       [&](const std::string& type) { return worker.info.catalog->Find(type) != nullptr; });
+                       [&](const std::string& type) { return worker.info.catalog->Find(type) != nullptr; }) &&
+           std::all_of(task.spec.needs.models.begin(), task.spec.needs.models.end(),
+                       [&](const auto& model) { return Has(worker, model) || can(entry.first, model); });
   };
   for (const auto& [id, job] : jobs_) {
     if (job.ended() || job.models.empty()) continue;
@@ -46,8 +50,12 @@ std::vector<Control::MissingModel> Control::ModelsToBring() const {
       if (given.size() >= workers_.size()) return bring;
       if (++looked_at > kLookedAtMax) break;
       const Task& task = job.tasks.at(job.task_order[std::get<2>(rank)]);
-      const auto worker =
-          std::find_if(workers_.begin(), workers_.end(), [&](const auto& entry) { return could(entry, task); });
+      // The one with the most room for the models: where they fit, if there is such a one.
+      auto worker = workers_.end();
+      for (auto it = workers_.begin(); it != workers_.end(); ++it)
+        if (could(*it, task) &&
+            (worker == workers_.end() || ModelRoom(it->second.info) > ModelRoom(worker->second.info)))
+          worker = it;
       if (worker == workers_.end()) continue;
       given.insert(worker->first);
       for (const auto& model : task.spec.needs.models)

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <limits>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -37,6 +38,12 @@ std::string Control::Unfit(const Worker& worker, const Task& task) const {
   return UnfitKind(worker, task);
 }
 
+uint64_t ModelRoom(const WorkerInfo& worker) {
+  constexpr uint64_t kAny = std::numeric_limits<uint64_t>::max();
+  return std::min(worker.memory_bytes == 0 ? kAny : worker.memory_bytes,
+                  worker.models_bytes_max == 0 ? kAny : worker.models_bytes_max);
+}
+
 std::string Control::UnfitKind(const Worker& worker, const Task& task) const {
   if (worker.info.catalog == nullptr) return "has not told its node types yet";
   for (const std::string& type : task.spec.needs.node_types)
@@ -53,11 +60,14 @@ std::string Control::UnfitKind(const Worker& worker, const Task& task) const {
     std::snprintf(text, sizeof text, "%.1f GiB", static_cast<double>(bytes) / (1 << 30));
     return std::string(text);
   };
-  const uint64_t needed = task.spec.needs.model_bytes, limit = worker.info.models_bytes_max;
-  if (worker.info.memory_bytes > 0 && needed > worker.info.memory_bytes)
-    return Cat("has ", gib(worker.info.memory_bytes), " of memory, its largest model needs about ", gib(needed));
-  if (limit > 0 && needed > limit)
-    return Cat("may load ", gib(limit), " of models, the largest needs about ", gib(needed));
+  // A model larger than the room for it is streamed, which is slow: only where nobody has the room.
+  const uint64_t needed = task.spec.needs.model_bytes;
+  if (needed > ModelRoom(worker.info) && std::any_of(workers_.begin(), workers_.end(), [&](const auto& entry) {
+        const Worker& other = entry.second;
+        return other.connected && other.enabled && !other.draining && ModelRoom(other.info) >= needed;
+      }))
+    return Cat("has ", gib(ModelRoom(worker.info)), " of memory for models, the largest here needs about ", gib(needed),
+               ", which another worker has");
   if (task.kind != SpeedBook::kNone && worker.too_large.contains(task.kind))
     return "ran out of memory over a task of the same size";
   return "";

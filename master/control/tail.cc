@@ -25,6 +25,7 @@ std::vector<Control::Candidate> Control::Candidates(double now) {
       Task& task = job.tasks.at(busy.held[i].second);
       if (i > running) ends += speeds_.Seconds(busy.speed, task.kind).value_or(0);
       if (job.ended() || task.attempts.size() != 1 || task.attempts[0].worker != name) continue;
+      if (task.stage.empty() && !BindingsDone(job, task.spec.bindings)) continue;  // windows come anew after a restart
       double chain = 0;
       if (!task.stage.empty())
         chain = (job.stages.at(task.stage).urgency[static_cast<size_t>(task.tile)] - 1) *

@@ -24,6 +24,7 @@ void Control::RemoveHeld(const std::string& worker, const std::string& job, cons
 void Control::FleetChanged(Worker& worker) {
   ++fleet_version_;
   worker.fits.clear();
+  for (auto& [name, other] : workers_) other.fits.clear();  // what one has room for, another need not stream
 }
 
 void Control::SetCredit(Worker& worker, uint32_t credit) {

@@ -17,8 +17,9 @@ namespace atelier {
 namespace {
 
 constexpr size_t kControlQueueMax = limits::kEventQueueMax;
-constexpr int kBatchResultsMax = 128;  // accepted results that share one fsync
-constexpr int64_t kBatchMsMax = 5;     // and how long the first of them waits while there is more to do
+constexpr int kBatchResultsMax = 128;       // accepted results that share one fsync
+constexpr uint64_t kPackedSlack = 1 << 20;  // that packing may add to bytes that do not shrink
+constexpr int64_t kBatchMsMax = 5;          // and how long the first of them waits while there is more to do
 constexpr size_t kPixelQueueMax = std::numeric_limits<size_t>::max();  // bounded by the tiles of open jobs; the control
                                                                        // thread must never wait for pixels
 
@@ -243,7 +244,8 @@ void Core::Apply(Effects effects) {
           any);
     }
   }
-  if (batch_results_ >= kBatchResultsMax || (batch_ && NowMs() - batch_began_ms_ >= kBatchMsMax)) Commit();
+  if (!batch_status_.ok() || batch_results_ >= kBatchResultsMax || (batch_ && NowMs() - batch_began_ms_ >= kBatchMsMax))
+    Commit();
 }
 
 // REQUIRES: the control thread. Makes everything recorded so far durable, then sends what waited for it.
@@ -272,7 +274,7 @@ void Core::Commit() {
 
 void Core::Send(const std::string& worker, v1::ToWorker message) {
   if (fleet_ == nullptr) return;
-  if (batch_)
+  if (batch_ || !batch_status_.ok())
     batch_messages_.emplace_back(worker, std::move(message));
   else
     fleet_->Send(worker, std::move(message));
@@ -394,11 +396,14 @@ void Core::Carry(const effect::PasteTile& paste) {
     auto it = canvases_.find({paste.job, paste.stage});
     if (it == canvases_.end()) return;
     auto work = [&]() -> Status {
-      ASSIGN_OR_RETURN(std::string packed, blobs_->ReadAll(paste.pixels.hash));
       const TilePlan& plan = it->second.plan;
       const std::vector<int>& step = plan.steps.at(static_cast<size_t>(paste.tile));
-      ASSIGN_OR_RETURN(const std::string pixels,
-                       UnpackBlob(std::move(packed), it->second.canvas->StepBytesMax(plan, step)));
+      const int64_t bytes_max = it->second.canvas->StepBytesMax(plan, step);
+      ASSIGN_OR_RETURN(const uint64_t size, blobs_->Size(paste.pixels.hash));
+      if (size > static_cast<uint64_t>(bytes_max) + kPackedSlack)
+        return ResourceExhausted("the worker's pixels take ", size, " bytes, expected at most ", bytes_max);
+      ASSIGN_OR_RETURN(std::string packed, blobs_->ReadAll(paste.pixels.hash));
+      ASSIGN_OR_RETURN(const std::string pixels, UnpackBlob(std::move(packed), bytes_max));
       return it->second.canvas->Paste(plan, step, pixels);
     };
     Status pasted = work();

@@ -20,7 +20,10 @@ std::vector<ModelHub::Name> Core::ModelsOfOpenJobs() {
 
 void Core::BringModels() {
   if (config()->models.share != "auto") return;
-  const std::vector<Control::MissingModel> bring = control_->ModelsToBring();
+  const std::vector<Control::MissingModel> bring =
+      control_->ModelsToBring([this](const std::string& worker, const ModelHub::Name& model) {
+        return hub_->CanBring(worker, model, NowMs());
+      });
   if (bring.empty()) return;
   const std::vector<ModelHub::Name> keep = ModelsOfOpenJobs();
   for (const Control::MissingModel& lack : bring) hub_->Bring(lack.worker, {lack.folder, lack.name}, keep, NowMs());

@@ -280,6 +280,7 @@ void Core::FillModelBytes(Plan& plan) const {
   };
   for (TaskSpec& task : plan.tasks) fill(task);
   for (StageSpec& stage : plan.stages) fill(stage.tile);
+  for (StreamSpec& stream : plan.streams) fill(stream.window);
 }
 
 // What the configuration lets a worker of this name keep loaded; 0: no limit.

@@ -1,6 +1,7 @@
 #include "master/gateway/security.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <ifaddrs.h>
 #include <net/if.h>
 #include <netinet/in.h>
@@ -85,12 +86,22 @@ std::string PersonName() {
 Status GiveToOwner(const std::string& state_dir) {
   struct stat owner {};
   if (geteuid() != 0 || stat(state_dir.c_str(), &owner) != 0 || owner.st_uid == 0) return OkStatus();
-  std::error_code error;
-  if (lchown(Folder(state_dir).c_str(), owner.st_uid, owner.st_gid) != 0)
+  const auto failed = [&] {
     return FailedPrecondition("the files in ", Folder(state_dir), " cannot be given to the owner of ", state_dir);
-  for (fs::directory_iterator it(Folder(state_dir), error), end; !error && it != end; it.increment(error))
-    if (lchown(it->path().c_str(), owner.st_uid, owner.st_gid) != 0)
-      return FailedPrecondition("the files in ", Folder(state_dir), " cannot be given to the owner of ", state_dir);
+  };
+  // By its descriptor: the owner may put a link in the folder's place at any time.
+  const UniqueFd folder(open(Folder(state_dir).c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  if (!folder.valid() || fchown(folder.get(), owner.st_uid, owner.st_gid) != 0) return failed();
+  std::error_code error;
+  for (fs::directory_iterator it(Cat("/proc/self/fd/", folder.get()), error), end; !error && it != end;
+       it.increment(error)) {
+    const UniqueFd file(
+        openat(folder.get(), it->path().filename().c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+    struct stat kind {};
+    if (!file.valid() || fstat(file.get(), &kind) != 0 || !S_ISREG(kind.st_mode) || kind.st_nlink != 1 ||
+        fchown(file.get(), owner.st_uid, owner.st_gid) != 0)
+      return failed();
+  }
   return OkStatus();
 }
 

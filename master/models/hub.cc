@@ -6,6 +6,7 @@
 #include "common/base/hash.h"
 #include "common/base/log.h"
 #include "common/files/models.h"
+#include "common/security/identity.h"
 
 namespace atelier {
 namespace {
@@ -21,6 +22,7 @@ constexpr int64_t kPushIdleMs = 600'000;
 constexpr int64_t kFailedAgainMs = 60'000;
 constexpr size_t kOrdersMax = 10'000;
 constexpr size_t kFactsMax = 200'000;  // of one worker
+constexpr int kFaultsMax = 64;         // told with one question
 
 int64_t NowMs() {
   return std::chrono::duration_cast<milliseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -83,7 +85,7 @@ void ModelHub::Attached(const v1::Attach& attach) {
   WorkerState& worker = workers_[attach.name()];
   worker.connected = true;
   worker.shares = attach.shares_models();
-  worker.address = attach.peer_address();
+  worker.address = IsLoopback(attach.peer_address()) ? attach.peer_address() : "";
   worker.key = attach.peer_key();
   worker.files.clear();
   for (auto& [key, order] : orders_)
@@ -143,11 +145,17 @@ void ModelHub::Progressed(const std::string& worker, const v1::ModelProgress& pr
     order.error = progress.error();
     if (order.state == "failed") {
       order.failed_ms = NowMs();
+      manifests_.erase(progress.hash());  // what one worker told may be what was wrong
       tracker_.Forget(worker, progress.hash());
     }
   }
   ++turn_;
   changed_.notify_all();
+}
+
+bool ModelHub::Knows(const std::string& source) const {
+  const std::lock_guard lock(mutex_);
+  return source.empty() || workers_.contains(source);
 }
 
 // ---- orders ----
@@ -195,6 +203,16 @@ void ModelHub::SendOrder(const std::string& worker, const Name& name, OrderState
 void ModelHub::Retry() {
   for (auto& [key, order] : orders_)
     if (order.state == "waiting" && order.hash.empty()) SendOrder(key.first, key.second, order);
+}
+
+bool ModelHub::CanBring(const std::string& worker, const Name& name, int64_t now_ms) const {
+  const std::lock_guard lock(mutex_);
+  const auto state = workers_.find(worker);
+  if (state == workers_.end() || !state->second.connected || !state->second.shares) return false;
+  const auto order = orders_.find({worker, name});
+  if (order != orders_.end())
+    return order->second.state != "failed" || now_ms - order->second.failed_ms >= kFailedAgainMs;
+  return SourceOf(name, worker).has_value();
 }
 
 void ModelHub::Bring(const std::string& worker, const Name& name, const std::vector<Name>& keep, int64_t now_ms) {
@@ -407,10 +425,11 @@ StatusOr<std::string> ModelHub::Ask(const std::string& worker, const std::string
   return std::move(*part);
 }
 
-Status ModelHub::Give(uint64_t ticket, StatusOr<std::string> part) {
+Status ModelHub::Give(const std::string& caller, uint64_t ticket, StatusOr<std::string> part) {
   const std::lock_guard lock(mutex_);
   auto waiting = tickets_.find(ticket);
-  if (waiting == tickets_.end() || waiting->second.part) return NotFound("nobody waits for this part any more");
+  if (waiting == tickets_.end() || waiting->second.part || (!caller.empty() && waiting->second.worker != caller))
+    return NotFound("nobody waits for this part any more");
   waiting->second.part = std::move(part);
   changed_.notify_all();
   return OkStatus();
@@ -455,6 +474,8 @@ StatusOr<v1::NextChunkReply> ModelHub::Next(const v1::NextChunkRequest& request)
   const size_t chunks = manifest->chunks.size();
   if (request.have().size() != (chunks + 7) / 8)
     return InvalidArgument("a map of ", request.have().size(), " bytes for ", chunks, " chunks");
+  if (request.faults_size() > kFaultsMax)
+    return InvalidArgument(request.faults_size(), " faults at once; expected at most ", kFaultsMax);
   ModelTracker::Question question;
   question.worker = request.worker();
   question.hash = request.hash();
@@ -462,6 +483,7 @@ StatusOr<v1::NextChunkReply> ModelHub::Next(const v1::NextChunkRequest& request)
   for (size_t i = 0; i < chunks; ++i)
     question.have[i] = ((static_cast<unsigned char>(request.have()[i / 8]) >> (i % 8)) & 1U) != 0;
   for (const v1::ChunkFault& fault : request.faults()) {
+    if (fault.index() >= chunks || !Knows(fault.source())) continue;
     question.faults.push_back({fault.index(), fault.source(), fault.damaged()});
     if (fault.damaged())
       LogWarning("chunk ", fault.index(), " of model ", request.hash().substr(0, 12), " reached worker \"",

@@ -56,6 +56,8 @@ class ModelHub {
   /// pull, cancel, pin, unpin. Errors: NOT_FOUND (no such file, worker), INVALID_ARGUMENT (several folders have it),
   /// FAILED_PRECONDITION (the worker cannot take files, is not connected, or has another file of this name).
   StatusOr<v1::ModelEntry> Order(const v1::OrderModelRequest& request, const std::vector<Name>& keep);
+  /// Whether Bring() would start or go on with it now. Thread: any.
+  bool CanBring(const std::string& worker, const Name& name, int64_t now_ms) const;
   /// Brings a file that a job lacks, unless it is on its way or failed within the last minute.
   void Bring(const std::string& worker, const Name& name, const std::vector<Name>& keep, int64_t now_ms);
   /// What becomes of a file that a worker lacks, as half a sentence with the remedy: "is being brought: ...".
@@ -66,8 +68,9 @@ class ModelHub {
   StatusOr<v1::NextChunkReply> Next(const v1::NextChunkRequest& request);
   /// A chunk as its manifest has it: from the master's disk, else from a worker that has the file.
   StatusOr<std::string> Chunk(const std::string& hash, uint32_t index);
-  /// A part that a worker was asked for, or why there is none. Errors: NOT_FOUND when nobody waits for it.
-  Status Give(uint64_t ticket, StatusOr<std::string> part);
+  /// A part that a worker was asked for, or why there is none. `caller`: the worker by its certificate; "": believed.
+  /// Errors: NOT_FOUND when nobody waits for it, from this caller.
+  Status Give(const std::string& caller, uint64_t ticket, StatusOr<std::string> part);
   StatusOr<v1::PushModelReply> Push(const v1::PushModelRequest& request);
   Status PushChunk(const std::string& hash, uint32_t index, const std::string& bytes);
   /// Waits until so many bytes may leave. False when the master ends.
@@ -107,7 +110,8 @@ class ModelHub {
   std::optional<LibraryModel> SourceOf(const Name& name, const std::string& but) const;  // mutex_ held
   void SendOrder(const std::string& worker, const Name& name, OrderState& order);        // mutex_ held
   void Retry();                                                                          // orders that wait for a hash
-  std::vector<std::string> HoldersOf(const std::string& hash) const;                     // mutex_ held
+  bool Knows(const std::string& source) const;                        // "" (the master), or a worker that was here
+  std::vector<std::string> HoldersOf(const std::string& hash) const;  // mutex_ held
   StatusOr<std::string> Ask(const std::string& worker, const std::string& hash, std::optional<uint32_t> index);
   StatusOr<std::shared_ptr<const ModelManifest>> ManifestOf(const std::string& hash);
   StatusOr<Name> Resolve(const std::string& folder, const std::string& name) const;  // mutex_ held

@@ -12,6 +12,11 @@ constexpr size_t kPartBytesMax = 8 << 20;  // a chunk, or the manifest of the la
 
 }  // namespace
 
+StatusOr<std::string> ModelServer::CallerOf(const grpc::ServerContext& context) const {
+  if (!caller_) return std::string();
+  return caller_(*context.auth_context());
+}
+
 grpc::Status ModelServer::GetManifest(grpc::ServerContext*, const v1::ManifestRequest* request,
                                       v1::ModelManifest* reply) {
   auto manifest = hub_->Manifest(request->hash());
@@ -20,8 +25,12 @@ grpc::Status ModelServer::GetManifest(grpc::ServerContext*, const v1::ManifestRe
   return grpc::Status::OK;
 }
 
-grpc::Status ModelServer::NextChunk(grpc::ServerContext*, const v1::NextChunkRequest* request,
+grpc::Status ModelServer::NextChunk(grpc::ServerContext* context, const v1::NextChunkRequest* request,
                                     v1::NextChunkReply* reply) {
+  const StatusOr<std::string> caller = CallerOf(*context);
+  if (!caller.ok()) return ToGrpc(caller.status());
+  if (!caller->empty() && *caller != request->worker())
+    return {grpc::StatusCode::PERMISSION_DENIED, "a worker asks for chunks under its own name alone"};
   auto next = hub_->Next(*request);
   if (!next.ok()) return ToGrpc(next.status());
   *reply = std::move(*next);
@@ -43,8 +52,10 @@ grpc::Status ModelServer::GetChunk(grpc::ServerContext*, const v1::ChunkRequest*
   return grpc::Status::OK;
 }
 
-grpc::Status ModelServer::GivePart(grpc::ServerContext*, grpc::ServerReader<v1::PartPiece>* reader,
+grpc::Status ModelServer::GivePart(grpc::ServerContext* context, grpc::ServerReader<v1::PartPiece>* reader,
                                    v1::GivePartReply*) {
+  const StatusOr<std::string> caller = CallerOf(*context);
+  if (!caller.ok()) return ToGrpc(caller.status());
   v1::PartPiece piece;
   if (!reader->Read(&piece) || piece.ticket() == 0)
     return {grpc::StatusCode::INVALID_ARGUMENT, "the first piece must name the ticket"};
@@ -58,7 +69,7 @@ grpc::Status ModelServer::GivePart(grpc::ServerContext*, grpc::ServerReader<v1::
     else
       *part += piece.data();
   } while (reader->Read(&piece));
-  return ToGrpc(hub_->Give(ticket, std::move(part)));
+  return ToGrpc(hub_->Give(*caller, ticket, std::move(part)));
 }
 
 }  // namespace atelier

@@ -59,6 +59,8 @@ void SpeedBook::Release(int kind) {
   if (kind != kNone) --kinds_[static_cast<size_t>(kind)].uses;
 }
 
+bool SpeedBook::InUse(int kind) const { return kind != kNone && kinds_[static_cast<size_t>(kind)].uses > 0; }
+
 const SpeedBook::Entry* SpeedBook::Find(int worker, int kind) const {
   if (worker == kNone || kind == kNone) return nullptr;
   const Kind& found = kinds_[static_cast<size_t>(kind)];

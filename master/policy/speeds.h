@@ -31,6 +31,8 @@ class SpeedBook {
   /// The number of a kind; it stays until as many Release()s. When kKindsMax are in use: kNone.
   int Acquire(const std::string& key);
   void Release(int kind);
+  /// Whether somebody still has it.
+  bool InUse(int kind) const;
 
   /// A task ended: its seconds without loading models. `rough`: some of it may have been loading after all; the first
   /// figure that is not rough replaces it.

@@ -22,7 +22,7 @@ CREATE TABLE IF NOT EXISTS tokens(
   uses INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS identities(
   id TEXT PRIMARY KEY, name TEXT NOT NULL, role TEXT NOT NULL, ends_unix INTEGER NOT NULL,
-  revoked INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
+  revoked INTEGER NOT NULL DEFAULT 0, token TEXT NOT NULL DEFAULT '') WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS identity_names ON identities(name);
 )sql";
 
@@ -132,7 +132,7 @@ StatusOr<std::unique_ptr<IdentityStore>> IdentityStore::Open(const std::string& 
   store->path_ = path;
   {
     // Made first, since SQLite would make it readable for all; its journal takes over the mode.
-    const Fd made(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    const Fd made(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
     if (!made.valid()) return FailedPrecondition("the file ", path, " cannot be written: ", std::strerror(errno));
   }
   const int rc = sqlite3_open_v2(path.c_str(), &store->db_, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, nullptr);
@@ -165,13 +165,15 @@ Status IdentityStore::AddToken(std::string_view hash, Role role, int64_t expires
   return change.Commit();
 }
 
-StatusOr<IdentityInfo> IdentityStore::Insert(const std::string& name, Role role, int64_t certificate_ends_unix) {
+StatusOr<IdentityInfo> IdentityStore::Insert(const std::string& name, Role role, int64_t certificate_ends_unix,
+                                             std::string_view token) {
   IdentityInfo info{name, role, RandomHex(16)};
-  RETURN_IF_ERROR(Statement(this, "INSERT INTO identities(id, name, role, ends_unix) VALUES(?,?,?,?)")
+  RETURN_IF_ERROR(Statement(this, "INSERT INTO identities(id, name, role, ends_unix, token) VALUES(?,?,?,?,?)")
                       .Text(info.id)
                       .Text(name)
                       .Text(RoleName(role))
                       .Integer(certificate_ends_unix)
+                      .Text(token)
                       .Run()
                       .status());
   return info;
@@ -204,7 +206,7 @@ StatusOr<IdentityInfo> IdentityStore::UseToken(std::string_view hash, const std:
   }
   RETURN_IF_ERROR(Statement(this, "UPDATE tokens SET uses = uses - 1 WHERE hash = ?").Text(hash).Run().status());
   const int64_t seconds = role == Role::kWorker ? worker_seconds : person_seconds;
-  ASSIGN_OR_RETURN(IdentityInfo info, Insert(name, role, now_unix + seconds));
+  ASSIGN_OR_RETURN(IdentityInfo info, Insert(name, role, now_unix + seconds, hash));
   RETURN_IF_ERROR(change.Commit());
   info.ends_unix = now_unix + seconds;
   return info;
@@ -221,7 +223,7 @@ StatusOr<IdentityInfo> IdentityStore::Add(const std::string& name, Role role, in
                         .Text(RoleName(role))
                         .Run()
                         .status());
-  ASSIGN_OR_RETURN(IdentityInfo info, Insert(name, role, certificate_ends_unix));
+  ASSIGN_OR_RETURN(IdentityInfo info, Insert(name, role, certificate_ends_unix, ""));
   RETURN_IF_ERROR(change.Commit());
   return info;
 }
@@ -248,10 +250,19 @@ Status IdentityStore::Check(const std::string& id) {
 
 StatusOr<int> IdentityStore::Revoke(const std::string& name) {
   const std::lock_guard lock(mutex_);
+  Change change(this);
+  RETURN_IF_ERROR(change.begun());
+  // Whoever is forgotten may still hold the token that it came with.
+  RETURN_IF_ERROR(
+      Statement(this, "UPDATE tokens SET uses = 0 WHERE hash IN (SELECT token FROM identities WHERE name = ?)")
+          .Text(name)
+          .Run()
+          .status());
   ASSIGN_OR_RETURN(
       const int changed,
       Statement(this, "UPDATE identities SET revoked = 1 WHERE name = ? AND revoked = 0").Text(name).Run());
   if (changed == 0) return NotFound("no identity is named \"", name, "\"");
+  RETURN_IF_ERROR(change.Commit());
   return changed;
 }
 

@@ -51,7 +51,8 @@ class IdentityStore {
   IdentityStore() = default;
   Status Execute(const char* sql);
   Status Failure(int rc) const;
-  StatusOr<IdentityInfo> Insert(const std::string& name, Role role, int64_t certificate_ends_unix);
+  StatusOr<IdentityInfo> Insert(const std::string& name, Role role, int64_t certificate_ends_unix,
+                                std::string_view token);
 
   sqlite3* db_ = nullptr;
   std::string path_;

@@ -19,6 +19,7 @@ import template_models
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
 SMALL = {"width": 64, "height": 64, "length": 9, "steps": 2, "tile_width": 64, "tile_height": 64, "megapixels": 0.01}
 PICTURE = (".png", ".jpg", ".jpeg", ".webp")
+CLIP = (".mp4", ".webm", ".mov", ".mkv")
 
 
 def smaller(prompt):
@@ -41,10 +42,23 @@ def models_of(prompt):
                 yield folder, value
 
 
-def pictures_of(prompt):
+def files_of(prompt):
+    """Pictures and clips that a prompt reads: (folder, name)."""
     for entry in prompt.values():
-        if entry["class_type"].startswith("LoadImage"):
-            yield entry["inputs"]["image"]
+        for value in entry["inputs"].values():
+            if "Load" not in entry["class_type"] or not isinstance(value, str):
+                continue
+            name, folder = value, "input"
+            for annotated in ("input", "output"):
+                if name.endswith(f" [{annotated}]"):
+                    name, folder = name.removesuffix(f" [{annotated}]"), annotated
+            if name.lower().endswith(PICTURE + CLIP):
+                yield folder, name
+
+
+def make_clip(path):
+    subprocess.run(["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc=size=96x64:rate=16", "-f", "lavfi", "-i",
+                    "sine=frequency=440", "-t", "1", "-pix_fmt", "yuv420p", "-c:v", "libx264", "-c:a", "aac", path], check=True)
 
 
 def main():
@@ -53,11 +67,16 @@ def main():
     if not (golden / "unpack").exists():
         print(f"SKIPPED: no golden data at {golden}; set ATELIER_GOLDEN")
         return 77
+    if not shutil.which("ffmpeg"):
+        print("SKIPPED: no ffmpeg to make clips with; apt-get install ffmpeg")
+        return 77
     golden_models = subprocess.check_output([golden / "unpack"], text=True).strip()
     declared = {node["type"] for node in json.loads(pathlib.Path(catalog).read_text())["nodes"]}
     failed = ended = 0
     with tempfile.TemporaryDirectory(prefix="atelier-templates-") as temporary:
         folder = pathlib.Path(temporary)
+        clip = folder / "clip.mp4"
+        make_clip(clip)
         for item in json.loads((golden / "workflows/index.json").read_text())["workflows"]:
             name, api = item["name"], golden / "workflows/api" / f"{item['name']}.json"
             if item["source"] == "hand" or not api.exists() or (names and name not in names):
@@ -70,10 +89,10 @@ def main():
                 continue
             for part in ("input", "output"):
                 (folder / part).mkdir(exist_ok=True)
-            for picture in pictures_of(prompt):
-                target = folder / ("output" if picture.endswith(" [output]") else "input") / picture.removesuffix(" [output]")
+            for part, file in files_of(prompt):
+                target = folder / part / file
                 target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(golden / "inputs/coffee_160x96.png", target)
+                shutil.copy(clip if file.lower().endswith(CLIP) else golden / "inputs/coffee_160x96.png", target)
             command = [atelier, "run", golden / "workflows/ui" / f"{name}.json", "--json", "--models", folder / "models",
                        "--input", folder / "input", "--output", folder / "output"]
             for one in smaller(prompt):

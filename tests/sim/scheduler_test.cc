@@ -115,17 +115,16 @@ TEST_CASE("scheduler: a higher priority goes first") {
   CHECK(outcome.seconds[1] < 8 + 5.5);  // behind what was held already: its first task, its tiles, its last task
 }
 
-TEST_CASE("scheduler: a task goes only where its largest model fits, and why tells it") {
+TEST_CASE("scheduler: a task goes only where its largest model fits, else where it is streamed") {
   Scenario scenario = Of({1, 5}, 4, 2);
   scenario.jobs[0].model_bytes = 6ULL << 30;
   scenario.workers[0].memory_bytes = 4ULL << 30;
   scenario.workers[1].memory_bytes = 8ULL << 30;
   const Outcome fits = Run(scenario);
   CHECK(fits.seconds[0] == Approx(40).margin(1));  // all on the slow one
+  // Nobody has the room: it is streamed.
   scenario.workers.pop_back();
-  const Outcome waits = Run(scenario, 60'000);
-  CHECK(waits.seconds[0] < 0);
-  CHECK(waits.why == "worker \"w00\" has 4.0 GiB of memory, its largest model needs about 6.0 GiB");
+  CHECK(Run(scenario).seconds[0] > 0);
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <ctime>
+#include <functional>
 #include <utility>
 
 #include "common/base/log.h"
@@ -46,10 +47,14 @@ void IdentityKeeper::Loop() {
     const std::shared_ptr<const Identity> present = identity_;
     const StatusOr<IdentityInfo> info = ReadCertificate(present->certificate);
     if (!info.ok()) return;  // main() has read it before
-    const int64_t now = std::time(nullptr), half = info->begins_unix + (info->ends_unix - info->begins_unix) / 2;
-    if (now < half) {
+    // At half of its time or up to a tenth of that earlier, so that workers who joined together do not dial anew
+    // together.
+    const int64_t now = std::time(nullptr), half = (info->ends_unix - info->begins_unix) / 2;
+    const auto spread = static_cast<int64_t>(std::hash<std::string>()(info->id) % 100);
+    const int64_t due = info->begins_unix + half - half * spread / 1000;
+    if (now < due) {
       // The clock that counts may be set, so it is looked at each hour.
-      changed_.wait_for(lock, std::chrono::seconds(std::min<int64_t>(half - now, 3600)), [&] { return stopping_; });
+      changed_.wait_for(lock, std::chrono::seconds(std::min<int64_t>(due - now, 3600)), [&] { return stopping_; });
       continue;
     }
     lock.unlock();

@@ -22,6 +22,7 @@
 #include "common/files/models.h"
 #include "common/files/partial_model.h"
 #include "common/files/throttle.h"
+#include "common/security/identity.h"
 #include "worker/share/calls.h"
 #include "worker/share/model_store.h"
 #include "worker/share/peer_server.h"
@@ -367,6 +368,8 @@ class ModelShare::Impl {
                                 "); nothing of the user's is replaced: rename or remove it");
     }
     ASSIGN_OR_RETURN(const ModelManifest manifest, GetManifest(order.hash()));
+    if (manifest.size != order.size())
+      return DataLoss("the manifest tells ", manifest.size, " bytes, the order ", order.size());
     std::set<ModelStore::Name> keep;
     for (const v1::ModelName& name : order.keep()) keep.emplace(name.folder(), name.name());
     const std::string& root = options_.roots.front();
@@ -499,6 +502,7 @@ class ModelShare::Impl {
     if (from.source().empty()) {
       reader = master->GetChunk(call.get(), request);
     } else {
+      if (!IsLoopback(from.address())) return Unavailable("\"", from.address(), "\" is not of this machine");
       request.set_key(from.key());
       peer = v1::PeerService::NewStub(ChannelTo(from.address()));
       reader = peer->GetChunk(call.get(), request);

@@ -52,7 +52,14 @@ std::vector<ModelStore::Entry> ModelStore::Read() {
     return entries;
   }
   for (const Json& file : (*json)["files"]) {
-    if (!file.is_object()) continue;
+    const auto is = [&](const char* key, bool (Json::*kind)() const noexcept) {
+      return !file.contains(key) || (file[key].*kind)();
+    };
+    if (!file.is_object() || !is("folder", &Json::is_string) || !is("name", &Json::is_string) ||
+        !is("hash", &Json::is_string) || !is("size", &Json::is_number_integer) ||
+        !is("inode", &Json::is_number_integer) || !is("mtime_ns", &Json::is_number_integer) ||
+        !is("pinned", &Json::is_boolean) || !is("used", &Json::is_number_integer))
+      continue;
     Entry entry;
     entry.folder = file.value("folder", "");
     entry.name = file.value("name", "");

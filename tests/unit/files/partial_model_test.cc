@@ -75,6 +75,13 @@ std::string PartOf(const std::string& folder) {
   return "";
 }
 
+TEST_CASE("a manifest whose size wraps around has not the chunks of none") {
+  CHECK(CheckManifest({Sha256Hex(""), 0, {}}).ok());
+  CHECK_FALSE(CheckManifest({Sha256Hex(""), ~uint64_t{0}, {}}).ok());
+  CHECK(ModelChunkCount(kModelChunkBytes) == 1);
+  CHECK(ModelChunkCount(kModelChunkBytes + 1) == 2);
+}
+
 TEST_CASE("a file of chunks goes on after it was dropped, and has its name only when it is whole") {
   const Folder root;
   const std::string bytes = Bytes(3 * kModelChunkBytes + 17);

@@ -12,6 +12,9 @@ constexpr int64_t kMs = 1'700'000'000'123;  // 2023-11-14 22:13:20.123 UTC
 
 TEST_CASE("a line for people has its fields behind it") {
   CHECK(FormatLogLine(LogFormat::kText, kMs, "info", "hello", {}).ends_with(".123 info hello"));
+  // What a stranger sent cannot look like a line of ours.
+  CHECK(FormatLogLine(LogFormat::kText, kMs, "info", "x\n2026-11-26 info y\x1b[2J", {})
+            .ends_with(".123 info x\n    2026-11-26 info y [2J"));
   CHECK(FormatLogLine(LogFormat::kText, kMs, "info", "hello",
                       {.job = "j1", .task = "j1/t", .attempt = 7, .worker = "w", .trace = "ab"})
             .ends_with(" info hello [job=j1 task=j1/t attempt=7 worker=w trace=ab]"));

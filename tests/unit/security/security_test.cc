@@ -165,6 +165,14 @@ TEST_CASE("a token is good once, also for those who come at the same instant") {
     CHECK((*store)->Check(again->id).ok());
     CHECK_FALSE((*store)->Check(joined->id).ok());
   }
+  SECTION("whoever is forgotten cannot come back with what is left of its token") {
+    REQUIRE((*store)->AddToken(HashSecret("fleet"), Role::kWorker, now + 60, 50).ok());
+    REQUIRE(use(**store, "fleet", "w1", now).ok());
+    REQUIRE(use(**store, "fleet", "w2", now).ok());
+    CHECK(*(*store)->Revoke("w1") == 1);
+    CHECK(use(**store, "fleet", "w1", now).status().code() == StatusCode::kUnauthenticated);
+    CHECK(use(**store, "fleet", "w3", now).status().code() == StatusCode::kUnauthenticated);
+  }
   // No secret is in the file, only hashes.
   store->reset();
   std::ifstream file(folder.path() + "/identities.db", std::ios::binary);
