@@ -11,8 +11,9 @@ using Brought = std::vector<std::pair<std::string, std::string>>;  // worker, na
 
 struct Fleet {
   Fleet() : control(ControlOptions{}) {}
-  void Attach(const std::string& name, const std::vector<std::string>& checkpoints) {
+  void Attach(const std::string& name, const std::vector<std::string>& checkpoints, uint64_t memory_bytes = 0) {
     WorkerInfo info;
+    info.memory_bytes = memory_bytes;
     info.name = info.instance = name;
     info.catalog = std::make_shared<const Catalog>(TestCatalog());
     auto inventory = std::make_shared<Inventory>();
@@ -31,9 +32,11 @@ struct Fleet {
     }
     control.AddJob({id, "", 0, plan, {}, {}, {}}, 0);
   }
-  Brought ToBring() {
+  // `never`: a worker to which nothing can be brought.
+  Brought ToBring(const std::string& never = "") {
     Brought list;
-    for (const Control::MissingModel& model : control.ModelsToBring()) list.emplace_back(model.worker, model.name);
+    const auto can = [&](const std::string& worker, const auto&) { return worker != never; };
+    for (const Control::MissingModel& model : control.ModelsToBring(can)) list.emplace_back(model.worker, model.name);
     return list;
   }
   Control control;
@@ -51,6 +54,16 @@ TEST_CASE("a model is brought to one idle worker for each task that nobody else 
   CHECK(fleet.ToBring() == Brought{{"b", "m.safetensors"}});
   fleet.Submit("l", 5);
   CHECK(fleet.ToBring() == Brought{{"b", "m.safetensors"}, {"c", "m.safetensors"}});
+}
+
+TEST_CASE("a model is brought to the worker with the most room for it, where it can be brought") {
+  Fleet fleet;
+  fleet.Attach("a", {}, 8);
+  fleet.Attach("b", {}, 24);
+  fleet.Attach("c", {}, 12);
+  fleet.Submit("j", 1);
+  CHECK(fleet.ToBring() == Brought{{"b", "m.safetensors"}});
+  CHECK(fleet.ToBring("b") == Brought{{"c", "m.safetensors"}});
 }
 
 TEST_CASE("nothing is brought to workers that could not take the task then") {
