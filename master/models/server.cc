@@ -29,6 +29,7 @@ grpc::Status ModelServer::NextChunk(grpc::ServerContext* context, const v1::Next
                                     v1::NextChunkReply* reply) {
   const StatusOr<std::string> caller = CallerOf(*context);
   if (!caller.ok()) return ToGrpc(caller.status());
+  if (request->worker().empty()) return {grpc::StatusCode::INVALID_ARGUMENT, "the question names no worker"};
   if (!caller->empty() && *caller != request->worker())
     return {grpc::StatusCode::PERMISSION_DENIED, "a worker asks for chunks under its own name alone"};
   auto next = hub_->Next(*request);
