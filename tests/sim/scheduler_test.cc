@@ -70,6 +70,22 @@ TEST_CASE("scheduler: the tile of a worker that nobody knows is nobody's loss") 
   }
 }
 
+TEST_CASE("scheduler: workers of nearly one speed do not wait for each other") {
+  const Scenario mix = RandomMix(9752, "independent", "Linear");  // 16 within 1 %
+  CHECK(Run(mix).seconds[0] <= 1.01 * WholeTilesBound(mix));
+}
+
+TEST_CASE("scheduler: the bound for chains is one") {
+  for (uint64_t seed = 1; seed <= 10; ++seed) {
+    const Scenario mix = RandomMix(seed, "exact", seed % 2 == 0 ? "Chess" : "Linear");
+    CHECK(ChainBound(mix) >= LowerBound(mix));
+    CHECK(ChainBound(mix) <= EarliestFinish(mix));
+  }
+  Scenario alone = Of({2}, 4, 3);
+  alone.jobs[0].order = "exact";
+  CHECK(ChainBound(alone) == Approx(24));
+}
+
 TEST_CASE("scheduler: a slow worker gets no tile that a chain of others waits for") {
   Scenario scenario = Of({1, 8}, 8, 6);
   scenario.jobs[0].order = "exact";
