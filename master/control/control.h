@@ -95,7 +95,7 @@ struct Task {
   int kind = SpeedBook::kNone;
   std::string models;  // all of them in one text; "": none
   TaskState state = TaskState::kWaiting;
-  bool doubted = false;           // REQUIRES: kLeased. Its one attempt is not counted on: it is left as a ready one is
+  bool doubted = false;           // REQUIRES: kLeased. No attempt at it is counted on: it is left as a ready one is
   std::vector<Attempt> attempts;  // still welcome
   int attempts_made = 0;
   std::set<std::string> failed_on;  // workers that could not do it

@@ -79,7 +79,7 @@ class Planner {
     prompt_ = std::move(found.prompt);
     streams_ = std::move(found.streams);
     by_picture_ = std::move(found.by_picture);
-    RETURN_IF_ERROR(FindWhole());
+    lists_ = NodesWithLists(prompt_, catalog_);
     RETURN_IF_ERROR(SplitBases());
     std::vector<std::string> roots;  // what tells how many windows there are is linked to nothing
     for (const FrameStream& stream : streams_)
@@ -94,24 +94,6 @@ class Planner {
   }
 
  private:
-  // A tiled node behind a list of batches is an ordinary one, which runs once for each of them.
-  Status FindWhole() {
-    const std::set<std::string> lists = NodesWithLists(prompt_, catalog_);
-    for (const std::string& id : lists) {
-      const Json& node = prompt_.at(id);
-      const NodeSpec* spec = catalog_.Find(node.at("class_type").get<std::string>());
-      if (!spec->tiles || by_picture_.contains(id)) continue;
-      const Json own = node.at("inputs").value("order", Json());
-      if (own == "independent" || (own != "exact" && options_.tiles == "independent"))
-        return InvalidArgument(
-            "node \"", id,
-            "\": a list of batches comes in, which the order \"independent\" cannot "
-            "take apart; set tiles to \"exact\" or \"by-image\", or make one batch of the list first");
-      whole_.insert(id);
-    }
-    return OkStatus();
-  }
-
   // Gives each tiled node whose canvas is made first a node of its own for that, which takes over the inputs it knows:
   // of the type of the tile node with "Canvas" behind, whose outputs are the canvas and the width and height before.
   Status SplitBases() {
@@ -177,8 +159,8 @@ class Planner {
     return OkStatus();
   }
 
-  // Whether a tiled node is run as a whole, in one task or a task a picture.
-  bool Ordinary(const std::string& id) const { return by_picture_.contains(id) || whole_.contains(id); }
+  // Whether a tiled node is run as a whole: a task a picture, or where lists come in once for each element.
+  bool Ordinary(const std::string& id) const { return by_picture_.contains(id) || lists_.contains(id); }
 
   Status ReadNode(const std::string& id) {
     auto found = prompt_.find(id);
@@ -189,7 +171,12 @@ class Planner {
     node.spec = catalog_.Find(type);
     if (node.spec == nullptr)
       return InvalidArgument("node \"", id, "\": no worker offers the type \"", type, "\"; see `atelier nodes`");
-    if (Ordinary(id)) {
+    if (node.spec->tiles && Ordinary(id)) {
+      const Json own = found->value("inputs", Json::object()).value("order", Json());
+      if (!by_picture_.contains(id) && (own == "independent" || (own != "exact" && options_.tiles == "independent")))
+        return InvalidArgument("node \"", id,
+                               "\": a list comes in, which the order \"independent\" cannot take apart; ",
+                               "set tiles to \"exact\" or \"by-image\", or make one batch of the list first");
       NodeSpec& plain = plain_.emplace(type, *node.spec).first->second;
       plain.tiles.reset();
       node.spec = &plain;
@@ -542,7 +529,7 @@ class Planner {
   std::vector<std::pair<GroupKey, StageSpec>> stages_;
   std::vector<FrameStream> streams_;
   std::map<int, StreamSpec> streams_found_;  // by index in streams_; those that are stored and needed
-  std::set<std::string> by_picture_, whole_;
+  std::set<std::string> by_picture_, lists_;
   std::map<std::string, NodeSpec> plain_;  // types of nodes that are run a picture at a time
   std::set<std::string> stage_ids_;
   std::deque<std::pair<GroupKey, Instance>> work_;
