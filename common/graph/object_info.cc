@@ -1,6 +1,7 @@
 #include <string>
 #include <utility>
 
+#include "common/graph/lists.h"
 #include "common/graph/python_value.h"
 #include "common/graph/validate.h"
 
@@ -99,7 +100,7 @@ Json ToObjectInfo(const NodeSpec& spec, const Inventory& inventory) {
   info["output_name"] = Json::array();
   for (const OutputSpec& output : spec.outputs) {
     info["output"].push_back(output.type);
-    info["output_is_list"].push_back(false);
+    info["output_is_list"].push_back(GivesLists(spec));
     info["output_name"].push_back(output.name);
   }
   info["name"] = spec.type;

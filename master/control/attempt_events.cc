@@ -47,12 +47,17 @@ Effects Control::TaskProgress(const std::string& worker, const std::string& wire
   attempt->progress_ms = now_ms;
   attempt->step = step;
   attempt->total = total;
-  if (step > attempt->first_step && total > 0 && !attempt->copy && !speeds_.Measured(from.speed, task.kind)) {
+  const bool tested = speeds_.Tested(from.speed, task.kind), measured = speeds_.Measured(from.speed, task.kind);
+  if (step > attempt->first_step && total > 0 && (!attempt->copy || attempt->probe) && !measured) {
     const double each = static_cast<double>(now_ms - attempt->first_step_ms) / 1000 / (step - attempt->first_step);
     speeds_.Observe(from.speed, task.kind, each * total, true);  // the best there is until it ends
   }
-  Expect(from, static_cast<double>(now_ms) / 1000);
+  const double now = static_cast<double>(now_ms) / 1000;
+  Expect(from, now);
   out.push_back(effect::Changed{found.job->id, found.id});
+  // Of a worker that is known, Tick sees it soon enough.
+  const bool doubts = !measured && Doubt(from, JobsByTurn(), now);
+  if (doubts || tested != speeds_.Tested(from.speed, task.kind)) Schedule(out, now_ms);
   return out;
 }
 
@@ -225,6 +230,7 @@ void Control::Learn(const Task& task, const Attempt& attempt, double seconds, do
 
 Effects Control::Tick(int64_t now_ms) {
   Effects out;
+  const std::vector<Job*> jobs = JobsByTurn();
   for (auto& [name, worker] : workers_) {
     if (!worker.connected || worker.held.empty()) continue;
     const size_t running = RunningOf(worker);
@@ -237,6 +243,7 @@ Effects Control::Tick(int64_t now_ms) {
       attempt.begun_ms = attempt.progress_ms = now_ms;
     }
     Expect(worker, static_cast<double>(now_ms) / 1000);
+    Doubt(worker, jobs, static_cast<double>(now_ms) / 1000);
   }
   std::vector<std::pair<std::string, std::string>> held;
   for (const auto& [name, worker] : workers_) held.insert(held.end(), worker.held.begin(), worker.held.end());

@@ -1,29 +1,11 @@
 // Canvases: what is cut, pasted and handed on when.
 #include <algorithm>
 
+#include "master/control/chains.h"
 #include "master/control/control.h"
 #include "master/control/transitions.h"
 
 namespace atelier {
-
-// The tiles of the longest chain, each to be cut after the one before it, that begins with each tile.
-static std::vector<int> Urgency(const StageGraph& graph) {
-  std::vector<int> urgency(graph.tiles.size(), 1), waiting(graph.tiles.size(), 0), open;
-  for (const StageGraph::Tile& tile : graph.tiles)
-    for (int earlier : tile.cut_after) ++waiting[static_cast<size_t>(earlier)];
-  for (size_t t = 0; t < waiting.size(); ++t)
-    if (waiting[t] == 0) open.push_back(static_cast<int>(t));
-  while (!open.empty()) {
-    const auto t = static_cast<size_t>(open.back());
-    open.pop_back();
-    for (int e : graph.tiles[t].cut_after) {
-      const auto earlier = static_cast<size_t>(e);
-      urgency[earlier] = std::max(urgency[earlier], urgency[t] + 1);
-      if (--waiting[earlier] == 0) open.push_back(e);
-    }
-  }
-  return urgency;
-}
 
 Effects Control::CanvasOpened(const std::string& job_id, const std::string& stage_id, StageGraph graph,
                               int64_t now_ms) {
@@ -35,7 +17,7 @@ Effects Control::CanvasOpened(const std::string& job_id, const std::string& stag
   if (stage.state != Stage::State::kOpening) return out;
   Become(stage.state, Stage::State::kRunning, WireId(job.id, stage_id), out);
   stage.graph = std::move(graph);
-  stage.urgency = Urgency(stage.graph);
+  stage.urgency = ChainsFrom(stage.graph);
   stage.chained = std::any_of(stage.urgency.begin(), stage.urgency.end(), [](int u) { return u > 1; });
   const size_t first_place = job.task_order.size();
   const size_t count = stage.graph.tiles.size();

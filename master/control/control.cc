@@ -165,6 +165,7 @@ void Control::Count(Job& job, const Task& task, TaskState state, int by) {
 
 bool Control::SetState(Job& job, Task& task, TaskState next, Effects& out) {
   const TaskState before = task.state;
+  SetDoubted(job, task, false);
   if (!Become(task.state, next, WireId(job.id, task.spec.id), out)) return false;
   Count(job, task, before, -1);
   Count(job, task, next, 1);
@@ -181,6 +182,7 @@ void Control::Fail(Job& job, const std::string& message, JobState state, Effects
   if (job.ended() || !Become(job.state, state, job.id, out)) return;
   job.error = message;
   job.ready.clear();
+  job.doubted.clear();
   NoteReady(job);
   for (auto& [id, task] : job.tasks) {
     for (const Attempt& attempt : task.attempts) {
@@ -263,12 +265,15 @@ bool Control::BindingsDone(const Job& job, const std::vector<Binding>& bindings)
   return true;
 }
 
+bool Control::InputsThere(const Job& job, const Task& task) const {
+  return task.stage.empty() ? BindingsDone(job, task.spec.bindings)
+                            : !job.stages.at(task.stage).tiles[static_cast<size_t>(task.tile)].crops.empty();
+}
+
 void Control::SetReady(Job& job, Task& task, Effects& out) {
   // TileCut makes a tile ready. After a restart the windows that another task takes are made anew, so that it waits
   // again.
-  const bool waits = task.stage.empty() ? !BindingsDone(job, task.spec.bindings)
-                                        : job.stages.at(task.stage).tiles[static_cast<size_t>(task.tile)].crops.empty();
-  const TaskState next = waits ? TaskState::kWaiting : TaskState::kReady;
+  const TaskState next = InputsThere(job, task) ? TaskState::kReady : TaskState::kWaiting;
   if (task.state != next) SetState(job, task, next, out);
 }
 

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <limits>
 #include <map>
 #include <memory>
 #include <optional>
@@ -71,6 +72,7 @@ struct Attempt {
   bool told = false;        // of any progress
   bool alone = false;       // its worker held nothing else when it was leased
   bool copy = false;        // a second one beside another that runs
+  bool probe = false;       // the first of its kind on a worker of which nothing was known, while others are known
   bool cold = false;        // its models were not loaded there
   double expected = -1;     // seconds from begin to end, loading included; < 0: not known
   uint64_t fetched = 0;     // bytes of inputs that its worker did not have
@@ -93,6 +95,7 @@ struct Task {
   int kind = SpeedBook::kNone;
   std::string models;  // all of them in one text; "": none
   TaskState state = TaskState::kWaiting;
+  bool doubted = false;           // REQUIRES: kLeased. No attempt at it is counted on: it is left as a ready one is
   std::vector<Attempt> attempts;  // still welcome
   int attempts_made = 0;
   std::set<std::string> failed_on;  // workers that could not do it
@@ -142,7 +145,7 @@ struct Stage {
   std::vector<int> urgency;             // tile -> tiles of the longest chain that begins with it, by cut_after
   bool chained = false;                 // some urgency is above 1
   size_t pasted = 0;                    // asked for
-  int64_t open = 0;                     // tiles whose tasks are waiting or ready
+  int64_t open = 0;                     // tiles whose tasks are waiting, ready or doubted
   Blob result;
 };
 
@@ -170,11 +173,12 @@ struct Job {
   std::map<std::string, Task> tasks;
   std::map<std::string, Stage> stages;
   std::map<std::string, Stream> streams;
-  std::vector<std::string> task_order;              // leasing order; tiles of one canvas go by urgency first
-  std::set<std::tuple<size_t, int, size_t>> ready;  // ranks of ready tasks, in leasing order
-  std::set<size_t> waiting;                         // places of waiting tasks that are no tiles
-  size_t done = 0;                                  // tasks
-  std::map<int, int64_t> open;  // tasks by kind that nobody has: ready ones, and of tiles the waiting ones too
+  std::vector<std::string> task_order;                // leasing order; tiles of one canvas go by urgency first
+  std::set<std::tuple<size_t, int, size_t>> ready;    // ranks of ready tasks, in leasing order
+  std::set<std::tuple<size_t, int, size_t>> doubted;  // ranks of doubted ones
+  std::set<size_t> waiting;                           // places of waiting tasks that are no tiles
+  size_t done = 0;                                    // tasks
+  std::map<int, int64_t> open;  // tasks by kind that are left: ready or doubted ones, and of tiles the waiting ones too
   std::map<std::string, std::pair<std::vector<Blob>, std::vector<MadeFile>>>
       restored;  // of tiles and windows not yet planned
   std::vector<std::string> output_order;
@@ -302,6 +306,8 @@ class Control {
   Blob ResultOf(const Job& job, const Source& source) const;
   std::vector<Blob> ResultsOf(const Job& job, const Source& source) const;
   bool BindingsDone(const Job& job, const std::vector<Binding>& bindings) const;
+  /// Whether it can be leased: after a restart a worker may hold a task whose inputs are made anew.
+  bool InputsThere(const Job& job, const Task& task) const;
   void Advance(Job& job, Effects& out, int64_t now_ms);
   void OpenStreams(Job& job, Effects& out);
   void CheckTiles(Job& job, Stage& stage, std::deque<int> check, Effects& out);
@@ -322,6 +328,7 @@ class Control {
   /// The same but for what concerns this one task or moment; kept by kind.
   std::string UnfitKind(const Worker& worker, const Task& task) const;
   bool Fits(Worker& worker, const Task& task);
+  bool FitsKind(Worker& worker, const Task& task);  // but for what concerns this one task
   void FleetChanged(Worker& worker);
   void SetCredit(Worker& worker, uint32_t credit);
   void Schedule(Effects& out, int64_t now_ms);
@@ -330,6 +337,21 @@ class Control {
   bool GiveOne(std::vector<Job*>& jobs, Worker& worker, Effects& out, int64_t now_ms);
   Task* Pick(Job& job, Worker& worker, const std::vector<Job*>* others, double now);
   bool MayTake(Job& job, const Task& task, int64_t rank, Worker& worker, const std::vector<Job*>* others, double now);
+  /// Nothing is known of how fast this worker does the task, but of another that may do it.
+  bool Untried(const Task& task, const Worker& worker, double now);
+  Task* PickProbe(Job& job, Worker& worker, double now);
+  void SetDoubted(Job& job, Task& task, bool doubted);
+  /// Whether its end can be foreseen.
+  bool CountedOn(const Task& task, const Attempt& attempt) const;
+  /// The attempt that is counted on and ends first; endless and nobody when there is none.
+  struct Ending {
+    double at = std::numeric_limits<double>::infinity();
+    const Worker* on = nullptr;
+  };
+  Ending SoonestEnd(const Task& task, double now) const;
+  /// Looks again at whether what the worker runs is to be counted on, while these jobs have tasks left; true when that
+  /// has changed.
+  bool Doubt(const Worker& worker, std::vector<Job*> jobs, double now);
   int64_t Left(const std::vector<Job*>& jobs, const Task& task) const;
   struct Seats {
     uint64_t fleet = 0, speeds = 0;
@@ -370,7 +392,7 @@ class Control {
   std::map<std::string, Job> jobs_;
   std::map<std::string, Worker> workers_;
   std::map<std::string, Worker*> hungry_;  // connected ones that have credit
-  /// Jobs with ready tasks: by falling priority and submitter, then in order of acceptance.
+  /// Jobs with ready or doubted tasks: by falling priority and submitter, then in order of acceptance.
   std::map<std::pair<int, std::string>, std::map<uint64_t, Job*>> ready_jobs_;
   std::map<int, Seats> seats_;  // by kind
   uint64_t fleet_version_ = 1;

@@ -74,8 +74,11 @@ std::string Control::UnfitKind(const Worker& worker, const Task& task) const {
 }
 
 bool Control::Fits(Worker& worker, const Task& task) {
+  return (task.failed_on.empty() || !task.failed_on.contains(worker.info.name)) && FitsKind(worker, task);
+}
+
+bool Control::FitsKind(Worker& worker, const Task& task) {
   if (!worker.connected || !worker.enabled || worker.draining) return false;
-  if (!task.failed_on.empty() && task.failed_on.contains(worker.info.name)) return false;
   if (task.kind == SpeedBook::kNone) return UnfitKind(worker, task).empty();
   const auto [it, added] = worker.fits.emplace(task.kind, false);
   if (added) it->second = UnfitKind(worker, task).empty();
@@ -188,7 +191,7 @@ const std::vector<policy::Seat>& Control::SeatsOf(const Task& task, double now) 
   kept = {fleet_version_, speeds_.version(), now, {}};
   for (auto& [name, worker] : workers_) {
     const auto seconds = speeds_.Seconds(worker.speed, task.kind);
-    if (!seconds || !Fits(worker, task)) continue;
+    if (!seconds || !FitsKind(worker, task)) continue;
     kept.seats.push_back({&worker.free_at, std::max(*seconds, 1e-6), LoadSeconds(worker, task), &worker});
   }
   std::stable_sort(kept.seats.begin(), kept.seats.end(),
@@ -200,7 +203,7 @@ const std::vector<policy::Seat>& Control::SeatsOf(const Task& task, double now) 
 
 void Control::NoteReady(Job& job) {
   const std::pair<int, std::string> key(-job.priority, job.submitter);
-  if (!job.ready.empty()) {
+  if (!job.ready.empty() || !job.doubted.empty()) {
     ready_jobs_[key][job.sequence] = &job;
     return;
   }
@@ -238,6 +241,14 @@ bool Control::MayTake(Job& job, const Task& task, int64_t rank, Worker& worker, 
                       double now) {
   const std::optional<double> seconds = speeds_.Seconds(worker.speed, task.kind);
   if (!seconds) return true;  // nobody knows: whoever comes first
+  if (Untried(task, worker, now)) return false;
+  if (task.doubted) {
+    if (std::any_of(task.attempts.begin(), task.attempts.end(),
+                    [&](const Attempt& a) { return a.worker == worker.info.name; }))
+      return false;
+    const double ends = std::max(worker.free_at, now) + LoadSeconds(worker, task) + *seconds;
+    if (!policy::WorthCopying(now, ends, SoonestEnd(task, now).at)) return false;
+  }
   // The crop is missing everywhere; of what tasks share, the others may have more than this one, or less.
   const double fetch = speeds_.Transfer(worker.speed, MissingBytes(job, task, worker, false));
   std::optional<std::vector<policy::Seat>> with_fetching;
@@ -249,39 +260,121 @@ bool Control::MayTake(Job& job, const Task& task, int64_t rank, Worker& worker, 
     }
   }
   const std::vector<policy::Seat>& seats = with_fetching ? *with_fetching : SeatsOf(task, now);
-  const std::optional<double> ends =
-      std::max(worker.free_at, now) + LoadSeconds(worker, task) + *seconds + (with_fetching ? fetch : 0);
-  if (!policy::Takes(seats, &worker, now, *ends, Left(others != nullptr ? *others : std::vector<Job*>{&job}, task)))
+  // By the figures by which the others are judged, which may be a little old: else each could wait for another.
+  const auto own = std::find_if(seats.begin(), seats.end(), [&](const policy::Seat& s) { return s.who == &worker; });
+  if (own == seats.end()) return false;
+  const double ends = std::max(worker.free_at, now) + own->load + own->seconds;
+  if (!policy::Takes(seats, &worker, now, ends, Left(others != nullptr ? *others : std::vector<Job*>{&job}, task)))
     return false;
   if (task.stage.empty() || !job.stages.at(task.stage).chained) return true;
   // Others wait for it: either nobody ends it sooner, or it can wait.
-  if (policy::Takes(seats, &worker, now, *ends, rank)) return true;
+  if (policy::Takes(seats, &worker, now, ends, rank)) return true;
   const Stage& stage = job.stages.at(task.stage);
-  const double fastest = seats.empty() ? 0 : seats.front().seconds;
+  const double fastest = seats.front().seconds;
   const auto urgency = [&](const Task& one) { return stage.urgency[static_cast<size_t>(one.tile)]; };
-  const Task& first = job.tasks.at(job.task_order[std::get<2>(*job.ready.begin())]);
+  const auto& front = job.doubted.empty() || (!job.ready.empty() && *job.ready.begin() < *job.doubted.begin())
+                          ? *job.ready.begin()
+                          : *job.doubted.begin();
+  const Task& first = job.tasks.at(job.task_order[std::get<2>(front)]);
   const int longest = first.stage == task.stage ? urgency(first) : urgency(task);
   const double horizon =
       std::max(policy::SharedEnd(seats, now, static_cast<double>(stage.open)), now + longest * fastest);
-  return policy::LeavesTimeForChain(*ends, urgency(task), fastest, horizon);
+  return policy::LeavesTimeForChain(ends, urgency(task), fastest, horizon);
 }
 
 // The task of a job that this worker should take. `others`: jobs whose tasks are counted as well, as they keep the
 // other workers busy; null: this job alone.
 Task* Control::Pick(Job& job, Worker& worker, const std::vector<Job*>* others, double now) {
+  if (Task* probe = worker.held.empty() ? PickProbe(job, worker, now) : nullptr) return probe;
   int64_t rank = 0;
   std::pair<int, int> refused{kNothingRefused, 0};  // kind and urgency: what comes with the same is refused as well
   const bool one_kind = job.open.size() == 1;
-  for (const auto& entry : job.ready) {
-    if (++rank > kLookedAtMax) break;
-    if (one_kind && refused.first != kNothingRefused && refused.second == std::get<1>(entry)) continue;
+  auto fresh = job.ready.begin();
+  auto doubted = job.doubted.begin();
+  while ((fresh != job.ready.end() || doubted != job.doubted.end()) && ++rank <= kLookedAtMax) {
+    // What somebody does already comes after what nobody does, but for more urgent tiles of the same canvas.
+    const bool again =
+        fresh == job.ready.end() || (doubted != job.doubted.end() && std::get<0>(*doubted) == std::get<0>(*fresh) &&
+                                     std::get<1>(*doubted) < std::get<1>(*fresh));
+    const auto& entry = again ? *doubted++ : *fresh++;
+    if (one_kind && !again && refused.first != kNothingRefused && refused.second == std::get<1>(entry)) continue;
     Task& task = job.tasks.at(job.task_order[std::get<2>(entry)]);
     const std::pair<int, int> alike{task.kind, std::get<1>(entry)};
-    if (alike == refused || !Fits(worker, task)) continue;
+    if ((alike == refused && !again) || !Fits(worker, task)) continue;
     if (MayTake(job, task, rank, worker, others, now)) return &task;
-    refused = alike;
+    if (!again) refused = alike;
   }
   return nullptr;
+}
+
+// ---- whom nobody counts on ----
+
+bool Control::Untried(const Task& task, const Worker& worker, double now) {
+  if (speeds_.Tested(worker.speed, task.kind)) return false;
+  const std::vector<policy::Seat>& seats = SeatsOf(task, now);
+  return std::any_of(seats.begin(), seats.end(), [&](const policy::Seat& seat) {
+    return speeds_.Tested(static_cast<const Worker*>(seat.who)->speed, task.kind);
+  });
+}
+
+// Of a worker of which nothing is known: the task that is missed least while it shows how fast it is.
+Task* Control::PickProbe(Job& job, Worker& worker, double now) {
+  int64_t looked = 0;
+  for (auto it = job.ready.rbegin(); it != job.ready.rend() && ++looked <= kLookedAtMax; ++it) {
+    Task& task = job.tasks.at(job.task_order[std::get<2>(*it)]);
+    if (Fits(worker, task)) return Untried(task, worker, now) ? &task : nullptr;
+  }
+  return nullptr;
+}
+
+void Control::SetDoubted(Job& job, Task& task, bool doubted) {
+  if (task.doubted == doubted) return;
+  task.doubted = doubted;
+  if (doubted)
+    job.doubted.insert(task.rank);
+  else
+    job.doubted.erase(task.rank);
+  const int by = doubted ? 1 : -1;
+  if (!task.stage.empty()) job.stages.at(task.stage).open += by;
+  if ((job.open[task.kind] += by) == 0) job.open.erase(task.kind);
+  NoteReady(job);
+}
+
+bool Control::CountedOn(const Task& task, const Attempt& attempt) const {
+  if (attempt.lost) return false;
+  return !attempt.probe || speeds_.Tested(workers_.at(attempt.worker).speed, task.kind);
+}
+
+Control::Ending Control::SoonestEnd(const Task& task, double now) const {
+  Ending soonest;
+  for (const Attempt& attempt : task.attempts) {
+    if (!CountedOn(task, attempt)) continue;
+    const Worker& worker = workers_.at(attempt.worker);
+    const double ends = attempt.running ? policy::StillExpected(worker.run_ends, now) : worker.free_at;
+    if (ends < soonest.at) soonest = {ends, &worker};
+  }
+  return soonest;
+}
+
+// Rule 1 once more: what the others would end sooner after all is left for them. So the tile of a worker that became
+// slow, or that is found to be slow, is begun anew when its turn would come, not only when somebody has nothing to do.
+bool Control::Doubt(const Worker& worker, std::vector<Job*> jobs, double now) {
+  const size_t running = RunningOf(worker);
+  if (running >= worker.held.size()) return false;
+  Job& job = jobs_.at(worker.held[running].first);
+  Task& task = job.tasks.at(worker.held[running].second);
+  if (job.ended() || task.state != TaskState::kLeased || !HasLive(task) || !InputsThere(job, task)) return false;
+  const Ending soonest = SoonestEnd(task, now);
+  bool doubted = soonest.on == nullptr;
+  if (!doubted && options_.copy_tail && speeds_.Tested(soonest.on->speed, task.kind)) {
+    if (std::find(jobs.begin(), jobs.end(), &job) == jobs.end()) jobs.push_back(&job);
+    const double by = policy::LatestCopy(now, soonest.at);
+    const int64_t left = Left(jobs, task) + (task.doubted ? 0 : 1);
+    doubted = by > now && !policy::Takes(SeatsOf(task, now), soonest.on, now, by, left);
+  }
+  const bool changed = doubted != task.doubted;
+  SetDoubted(job, task, doubted);
+  return changed;
 }
 
 bool Control::GiveOne(std::vector<Job*>& jobs, Worker& worker, Effects& out, int64_t now_ms) {
@@ -296,8 +389,9 @@ bool Control::GiveOne(std::vector<Job*>& jobs, Worker& worker, Effects& out, int
     }
   }
   if (task == nullptr) return false;
-  shares_.Charge(chosen->submitter, speeds_.Base(task->kind));
-  Lease(*chosen, *task, worker, false, out, now_ms);
+  const bool again = task->doubted;
+  if (!again) shares_.Charge(chosen->submitter, speeds_.Base(task->kind));
+  Lease(*chosen, *task, worker, again, out, now_ms);
   jobs = JobsByTurn();
   return true;
 }
@@ -361,6 +455,7 @@ void Control::Lease(Job& job, Task& task, Worker& worker, bool copy, Effects& ou
   attempt.started_ms = attempt.begun_ms = attempt.progress_ms = now_ms;
   attempt.running = attempt.alone = worker.held.empty();
   attempt.copy = copy;
+  attempt.probe = Untried(task, worker, now);
   if (!copy) ++task.attempts_made;
   const bool loaded = std::find(worker.loaded.begin(), worker.loaded.end(), task.models) != worker.loaded.end();
   const bool held_same = std::any_of(worker.held.begin(), worker.held.end(), [&](const auto& held) {
@@ -372,6 +467,7 @@ void Control::Lease(Job& job, Task& task, Worker& worker, bool copy, Effects& ou
   effect::SendLease lease{worker.info.name, job.id, WireId(job.id, id), attempt.number, &task.spec, {}, {}};
   attempt.fetched = MissingBytes(job, task, worker, true);
   VisitInputs(job, task, true, [&](const Blob& blob) { Remember(worker, blob); });
+  SetDoubted(job, task, attempt.probe ? !copy || task.doubted : false);
   task.attempts.push_back(std::move(attempt));
   SetCredit(worker, worker.credit - 1);
   worker.held.emplace_back(job.id, id);

@@ -24,13 +24,18 @@ std::vector<Control::Candidate> Control::Candidates(double now) {
       Job& job = jobs_.at(busy.held[i].first);
       Task& task = job.tasks.at(busy.held[i].second);
       if (i > running) ends += speeds_.Seconds(busy.speed, task.kind).value_or(0);
-      if (job.ended() || task.attempts.size() != 1 || task.attempts[0].worker != name) continue;
-      if (task.stage.empty() && !BindingsDone(job, task.spec.bindings)) continue;  // windows come anew after a restart
+      const auto own = std::find_if(task.attempts.begin(), task.attempts.end(),
+                                    [&](const Attempt& attempt) { return attempt.worker == name; });
+      if (job.ended() || own == task.attempts.end()) continue;
+      if (std::any_of(task.attempts.begin(), task.attempts.end(),
+                      [&](const Attempt& other) { return other.number != own->number && CountedOn(task, other); }))
+        continue;
+      if (!InputsThere(job, task)) continue;
       double chain = 0;
       if (!task.stage.empty())
         chain = (job.stages.at(task.stage).urgency[static_cast<size_t>(task.tile)] - 1) *
                 speeds_.Seconds(busy.speed, task.kind).value_or(0);
-      const bool runs = i == running || task.attempts[0].running;
+      const bool runs = i == running || own->running;
       // On a worker of which nothing is known it may take any time.
       if (runs && !speeds_.Tested(busy.speed, task.kind)) ends = std::max(ends, now + kUntestedSeconds);
       if (runs ? options_.copy_tail : options_.steal_queued)
@@ -60,15 +65,17 @@ void Control::FillIdle(Effects& out, int64_t now_ms) {
                         : it->runs ? policy::WorthCopying(now, *ends, it->ends)
                                    : policy::WorthMoving(now, *ends, it->ends);
       if (!pays) continue;
-      if (!it->runs) {
-        Attempt& attempt = it->task->attempts[0];
-        out.push_back(effect::SendCancel{it->worker, WireId(it->job->id, it->task->spec.id), attempt.number,
+      const bool copies = it->runs || Untried(*it->task, *worker, now);  // nothing is taken away for one not known
+      if (!copies) {
+        const auto attempt = std::find_if(it->task->attempts.begin(), it->task->attempts.end(),
+                                          [&](const Attempt& a) { return a.worker == it->worker; });
+        out.push_back(effect::SendCancel{it->worker, WireId(it->job->id, it->task->spec.id), attempt->number,
                                          "an idle worker takes it"});
-        if (!attempt.copy) --it->task->attempts_made;
-        it->task->attempts.clear();
+        if (!attempt->copy) --it->task->attempts_made;
+        it->task->attempts.erase(attempt);
         RemoveHeld(it->worker, it->job->id, it->task->spec.id, now_ms);
       }
-      Lease(*it->job, *it->task, *worker, it->runs, out, now_ms);
+      Lease(*it->job, *it->task, *worker, copies, out, now_ms);
       candidates.erase(it);
       break;
     }

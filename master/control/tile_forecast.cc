@@ -6,6 +6,9 @@
 #include <cstdio>
 #include <utility>
 
+#include "master/control/chains.h"
+#include "master/policy/placement.h"
+
 namespace atelier {
 namespace {
 
@@ -15,24 +18,14 @@ std::string Round(double value, int digits) {
   return text;
 }
 
-// Steps of the longest chain in which each is cut after the one before was pasted.
-int LongestChain(const StageGraph& graph) {
-  std::vector<int> chain(graph.tiles.size(), 1);
-  int longest = 0;
-  for (size_t t = 0; t < chain.size(); ++t) {  // lists name earlier steps only
-    for (const int earlier : graph.tiles[t].cut_after)
-      chain[t] = std::max(chain[t], chain[static_cast<size_t>(earlier)] + 1);
-    longest = std::max(longest, chain[t]);
-  }
-  return longest;
-}
-
 OrderForecast Describe(std::string name, bool chosen, const TileStage& stage, int workers_max) {
   OrderForecast order;
   order.name = std::move(name);
   order.chosen = chosen;
   order.steps = static_cast<int>(stage.plan.steps.size());
-  order.chain = LongestChain(stage.graph);
+  order.followers = CutAfter(stage.graph);
+  order.urgency = ChainsFrom(stage.graph);
+  order.chain = order.steps == 0 ? 0 : *std::max_element(order.urgency.begin(), order.urgency.end());
   for (int n = 1; n <= workers_max; ++n) {
     const int share = (order.steps + n - 1) / n;
     order.speed_ups.push_back(order.steps == 0 ? 1.0 : static_cast<double>(order.steps) / std::max(order.chain, share));
@@ -124,9 +117,7 @@ void AddTimes(TileForecast& forecast, std::vector<double> worker_seconds) {
 }
 
 double ExpectedSeconds(const OrderForecast& order, const std::vector<double>& worker_seconds) {
-  double rate = 0;
-  for (const double seconds : worker_seconds) rate += 1 / seconds;
-  return std::max(order.steps / rate, order.chain * worker_seconds.front());
+  return policy::EarliestFinish(order.followers, order.urgency, worker_seconds);
 }
 
 std::string ForecastText(const TileForecast& f) {

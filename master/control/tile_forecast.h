@@ -15,10 +15,12 @@ namespace atelier {
 
 /// One order of the steps of a stage.
 struct OrderForecast {
-  std::string name;               // "exact, linear", "exact, chess", "independent"
-  bool chosen = false;            // what the job would do
-  int steps = 0;                  // sampling runs, seam passes included
-  int chain = 0;                  // steps of the longest chain, each cut after the one before was pasted
+  std::string name;                         // "exact, linear", "exact, chess", "independent"
+  bool chosen = false;                      // what the job would do
+  int steps = 0;                            // sampling runs, seam passes included
+  int chain = 0;                            // steps of the longest chain, each cut after the one before was pasted
+  std::vector<std::vector<int>> followers;  // step -> later steps that are cut after it was pasted
+  std::vector<int> urgency;                 // step -> steps of the longest chain that begins with it
   std::vector<double> speed_ups;  // [n - 1]: of n equal workers against one, at most: steps / max(chain, steps / n)
 };
 struct TileForecast {
@@ -43,8 +45,8 @@ StatusOr<TileForecast> ForecastTiles(const std::string& stage, const Json& setti
 /// Thread: any.
 void AddTimes(TileForecast& forecast, std::vector<double> worker_seconds);
 
-/// Seconds that these workers need for an order at least: its longest chain on the fastest, or all steps shared out.
-/// REQUIRES: worker_seconds is not empty. Thread: any.
+/// Seconds that these workers are expected to need for an order, as the scheduler shares it out.
+/// REQUIRES: worker_seconds is not empty, the fastest first. Thread: any.
 double ExpectedSeconds(const OrderForecast& order, const std::vector<double>& worker_seconds);
 
 /// Text for people; several lines, each ended. Thread: any.

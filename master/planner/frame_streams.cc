@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "common/graph/frames.h"
+#include "common/graph/lists.h"
 
 namespace atelier {
 namespace {
@@ -28,6 +29,7 @@ class Finder {
   Finder(const Json& prompt, const Catalog& catalog, const FrameOptions& options)
       : catalog_(catalog), options_(options) {
     out_.prompt = prompt;
+    lists_ = NodesWithLists(prompt, catalog);
   }
 
   FrameStreams Find() {
@@ -84,7 +86,8 @@ class Finder {
     return options_.tiles == "by-image";
   }
 
-  // The input that a node takes frame by frame; "" when it is not such a node, or something else of the batch comes in.
+  // The input that a node takes frame by frame; "" when it is not such a node, or something else of the batch comes in,
+  // or a list of batches, of which each is a run of its own.
   std::string FrameInput(const std::string& id) const {
     const NodeSpec& spec = *specs_.at(id);
     std::string input;
@@ -95,7 +98,8 @@ class Finder {
     if (input.empty()) return "";
     for (const auto& [name, value] : Inputs(id).items()) {
       const InputSpec* other = spec.FindInput(name);
-      if (other != nullptr && name != input && IsLink(value) && IsBatch(other->type)) return "";
+      if (other == nullptr || !IsLink(value)) continue;
+      if ((name != input && IsBatch(other->type)) || lists_.contains(PortOf(value).first)) return "";
     }
     return input;
   }
@@ -298,7 +302,7 @@ class Finder {
   mutable std::map<const NodeSpec*, std::optional<FrameSplit>> splits_;  // by type, once read
   std::map<std::string, const NodeSpec*> specs_;
   std::map<Port, int> uses_;
-  std::set<std::string> taken_;
+  std::set<std::string> taken_, lists_;
   bool gathers_ = false;
 };
 

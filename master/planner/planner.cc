@@ -10,6 +10,7 @@
 #include "common/base/hash.h"
 #include "common/base/limits.h"
 #include "common/graph/frames.h"
+#include "common/graph/lists.h"
 #include "master/planner/frame_streams.h"
 
 namespace atelier {
@@ -78,6 +79,7 @@ class Planner {
     prompt_ = std::move(found.prompt);
     streams_ = std::move(found.streams);
     by_picture_ = std::move(found.by_picture);
+    lists_ = NodesWithLists(prompt_, catalog_);
     RETURN_IF_ERROR(SplitBases());
     std::vector<std::string> roots;  // what tells how many windows there are is linked to nothing
     for (const FrameStream& stream : streams_)
@@ -101,7 +103,7 @@ class Planner {
       Json& node = prompt_[id];
       if (!node.is_object() || !node.contains("class_type") || !node["class_type"].is_string()) continue;
       const NodeSpec* spec = catalog_.Find(node["class_type"].get<std::string>());
-      if (spec == nullptr || !spec->tiles || spec->tiles->canvas_multiple <= 1 || by_picture_.contains(id)) continue;
+      if (spec == nullptr || !spec->tiles || spec->tiles->canvas_multiple <= 1 || Ordinary(id)) continue;
       const std::string type = Cat(spec->tiles->tile_node, "Canvas");
       const NodeSpec* base = catalog_.Find(type);
       if (base == nullptr)
@@ -157,6 +159,9 @@ class Planner {
     return OkStatus();
   }
 
+  // Whether a tiled node is run as a whole: a task a picture, or where lists come in once for each element.
+  bool Ordinary(const std::string& id) const { return by_picture_.contains(id) || lists_.contains(id); }
+
   Status ReadNode(const std::string& id) {
     auto found = prompt_.find(id);
     if (found == prompt_.end() || !found->is_object() || !found->contains("class_type"))
@@ -166,7 +171,12 @@ class Planner {
     node.spec = catalog_.Find(type);
     if (node.spec == nullptr)
       return InvalidArgument("node \"", id, "\": no worker offers the type \"", type, "\"; see `atelier nodes`");
-    if (by_picture_.contains(id)) {  // an ordinary node, then
+    if (node.spec->tiles && Ordinary(id)) {
+      const Json own = found->value("inputs", Json::object()).value("order", Json());
+      if (!by_picture_.contains(id) && (own == "independent" || (own != "exact" && options_.tiles == "independent")))
+        return InvalidArgument("node \"", id,
+                               "\": a list comes in, which the order \"independent\" cannot take apart; ",
+                               "set tiles to \"exact\" or \"by-image\", or make one batch of the list first");
       NodeSpec& plain = plain_.emplace(type, *node.spec).first->second;
       plain.tiles.reset();
       node.spec = &plain;
@@ -224,9 +234,12 @@ class Planner {
     for (const FrameStream& stream : streams_) {
       if (!nodes_.contains(stream.taker)) continue;
       std::vector<std::string> takers{stream.taker};
-      for (const std::string& id : order_)
+      for (const std::string& id : order_) {
+        const auto frames = FramesOf(*nodes_.at(takers.back()).spec);
+        if (!frames || frames->role != "pass") break;
         for (const Link& link : nodes_.at(id).links)
           if (link.source == takers.back() && TakesWindows(*nodes_.at(id).spec, link.input)) takers.push_back(id);
+      }
       const int level = nodes_.at(takers.back()).level;
       for (const std::string& id : takers) nodes_.at(id).level = level;
       if (stream.stored) continue;
@@ -516,7 +529,7 @@ class Planner {
   std::vector<std::pair<GroupKey, StageSpec>> stages_;
   std::vector<FrameStream> streams_;
   std::map<int, StreamSpec> streams_found_;  // by index in streams_; those that are stored and needed
-  std::set<std::string> by_picture_;
+  std::set<std::string> by_picture_, lists_;
   std::map<std::string, NodeSpec> plain_;  // types of nodes that are run a picture at a time
   std::set<std::string> stage_ids_;
   std::deque<std::pair<GroupKey, Instance>> work_;

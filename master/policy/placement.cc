@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 namespace atelier::policy {
 namespace {
@@ -39,6 +40,26 @@ double SharedEnd(std::span<const Seat> seats, double now, double left) {
   return rate > 0 ? now + work / rate : std::numeric_limits<double>::infinity();
 }
 
+double EarliestFinish(const std::vector<std::vector<int>>& followers, const std::vector<int>& urgency,
+                      std::span<const double> seconds) {
+  std::vector<size_t> order(followers.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return urgency[a] > urgency[b]; });
+  std::vector<double> ready(order.size(), 0), free(seconds.size(), 0);
+  double last = 0;
+  for (const size_t task : order) {
+    size_t best = 0;
+    const auto end = [&](size_t w) { return std::max(free[w], ready[task]) + seconds[w]; };
+    for (size_t w = 1; w < free.size(); ++w)
+      if (end(w) < end(best)) best = w;
+    free[best] = end(best);
+    for (const int follower : followers[task])
+      ready[static_cast<size_t>(follower)] = std::max(ready[static_cast<size_t>(follower)], free[best]);
+    last = std::max(last, free[best]);
+  }
+  return last;
+}
+
 bool LeavesTimeForChain(double ends, int chain, double fastest, double horizon) {
   return ends + (chain - 1) * fastest <= horizon + kSlack;
 }
@@ -50,6 +71,8 @@ bool WorthMoving(double now, double ends, double expected) {
 bool WorthCopying(double now, double ends, double expected) {
   return expected - ends > kCopyPays * (ends - now) + kPaysSeconds;
 }
+
+double LatestCopy(double now, double expected) { return now + (expected - now - kPaysSeconds) / (1 + kCopyPays); }
 
 double StillExpected(double expected, double now) { return now <= expected ? expected : now + (now - expected); }
 

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
 namespace atelier::policy {
 
@@ -28,6 +29,12 @@ bool Takes(std::span<const Seat> seats, const void* who, double now, double ends
 /// When all seats together would end `left` tasks if these could be cut at will, half a task each for what is cut off.
 double SharedEnd(std::span<const Seat> seats, double now, double left);
 
+/// When the last of some tasks ends if each goes, the longest chain first, to the worker that ends it soonest (HEFT),
+/// all from 0 on. `followers`: task -> those that wait for it; `urgency`: tasks of the longest chain that begins with
+/// it; `seconds`: of one task, by worker. REQUIRES: a worker, lists of one length.
+double EarliestFinish(const std::vector<std::vector<int>>& followers, const std::vector<int>& urgency,
+                      std::span<const double> seconds);
+
 /// Tiles that wait for each other: whether a worker that would end its tile at `ends` leaves time for the `chain` tiles
 /// (itself counted) that follow one after the other, at `fastest` seconds each, before the whole ends at `horizon`.
 bool LeavesTimeForChain(double ends, int chain, double fastest, double horizon);
@@ -36,6 +43,9 @@ bool LeavesTimeForChain(double ends, int chain, double fastest, double horizon);
 bool WorthMoving(double now, double ends, double expected);
 /// The same of a task that runs: a second attempt, and whichever ends first counts.
 bool WorthCopying(double now, double ends, double expected);
+
+/// The latest end of a copy that would be worth it.
+double LatestCopy(double now, double expected);
 
 /// When a task that should have ended at `expected` will: as much later again as it is late.
 double StillExpected(double expected, double now);

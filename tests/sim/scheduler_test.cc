@@ -56,6 +56,44 @@ TEST_CASE("scheduler: a worker that joins in mid-job has a tile within a second"
   CHECK(outcome.seconds[0] < 0.8 * alone);
 }
 
+TEST_CASE("scheduler: the tile of a worker that nobody knows is nobody's loss") {
+  Scenario scenario = Of({1, 1}, 4, 4);
+  const double alone = Run(scenario).seconds[0];
+  SimWorker slow;
+  slow.tile_seconds = 20;
+  slow.known = false;
+  for (const int64_t joins_ms : {100, 2500, 5100, 6900}) {
+    slow.joins_ms = joins_ms;
+    scenario.workers.resize(2);
+    scenario.workers.push_back(slow);
+    CHECK(Run(scenario).seconds[0] <= 1.02 * alone);
+  }
+}
+
+TEST_CASE("scheduler: workers of nearly one speed do not wait for each other") {
+  const Scenario mix = RandomMix(9752, "independent", "Linear");  // 16 within 1 %
+  CHECK(Run(mix).seconds[0] <= 1.01 * WholeTilesBound(mix));
+}
+
+TEST_CASE("scheduler: the bound for chains is one") {
+  for (uint64_t seed = 1; seed <= 10; ++seed) {
+    const Scenario mix = RandomMix(seed, "exact", seed % 2 == 0 ? "Chess" : "Linear");
+    CHECK(ChainBound(mix) >= LowerBound(mix));
+    CHECK(ChainBound(mix) <= EarliestFinish(mix));
+  }
+  Scenario alone = Of({2}, 4, 3);
+  alone.jobs[0].order = "exact";
+  CHECK(ChainBound(alone) == Approx(24));
+}
+
+TEST_CASE("scheduler: a slow worker gets no tile that a chain of others waits for") {
+  Scenario scenario = Of({1, 8}, 8, 6);
+  scenario.jobs[0].order = "exact";
+  CHECK(Run(scenario).seconds[0] <= 1.01 * 48);  // the fast one alone
+  scenario.jobs[0].mode = "Chess";
+  CHECK(Run(scenario).seconds[0] <= 1.02 * EarliestFinish(scenario));
+}
+
 TEST_CASE("scheduler: a worker whose steps stand still loses its lease after three times the step time") {
   Scenario scenario = Of({8, 8}, 8, 4);  // steps of 2 s
   scenario.hung_ms_min = 1000;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <deque>
 #include <functional>
 #include <limits>
@@ -11,6 +12,7 @@
 #include <set>
 
 #include "common/base/check.h"
+#include "master/control/chains.h"
 #include "master/control/control.h"
 #include "master/control/tile_stage.h"
 #include "master/planner/planner.h"
@@ -230,6 +232,7 @@ class World {
       const std::string instance = instances_[w];
       In(upload + scenario_.latency_seconds, [this, w, held, took, load, instance] {
         if (!workers_[w].up || instances_[w] != instance) return;
+        Trace("done", w, held->task);
         std::vector<Blob> results;
         for (size_t i = 0; i < held->results; ++i) results.push_back({Cat(held->task, "#", i), scenario_.crop_bytes});
         Carry(control_->TaskDone(Name(w), held->task, held->attempt, std::move(results), {}, took, now_, load / 2));
@@ -264,10 +267,19 @@ class World {
 
   // ---- the master's surroundings ----
 
+  void Trace(const char* what, size_t w, const std::string& task) const {
+    if (!scenario_.trace) return;
+    const Worker& worker = control_->workers().at(Name(w));
+    std::printf("%9.3f %-6s %s (%.3f s a tile) %s, free at %.3f\n", static_cast<double>(now_) / 1000, what,
+                Name(w).c_str(), scenario_.workers[w].tile_seconds * scenario_.jobs[0].work, task.c_str(),
+                worker.free_at);
+  }
+
   void Carry(Effects effects) {
     for (Effect& any : effects) {
       if (auto* lease = std::get_if<effect::SendLease>(&any)) {
         const size_t w = Index(lease->worker), j = Index(lease->job);
+        Trace("lease", w, lease->task);
         if (outcome_.first_lease_ms[w] == kNever) outcome_.first_lease_ms[w] = now_;
         auto held = std::make_shared<Held>();
         held->task = lease->task;
@@ -282,6 +294,7 @@ class World {
           if (instances_[w] == instance) Receive(w, held);
         });
       } else if (auto* cancel = std::get_if<effect::SendCancel>(&any)) {
+        Trace("cancel", Index(cancel->worker), cancel->task);
         In(scenario_.latency_seconds,
            [this, w = Index(cancel->worker), task = cancel->task, a = cancel->attempt] { Cancel(w, task, a); });
       } else if (auto* open = std::get_if<effect::OpenCanvas>(&any)) {
@@ -428,28 +441,10 @@ double EqualSplit(const Scenario& scenario) {
 }
 
 double EarliestFinish(const Scenario& scenario) {
-  const SimJob& job = scenario.jobs[0];
-  const auto waits = Waits(job);
-  std::vector<int> urgency(waits.size(), 1);
-  for (size_t t = waits.size(); t-- > 0;)
-    for (const int earlier : waits[t])
-      urgency[static_cast<size_t>(earlier)] = std::max(urgency[static_cast<size_t>(earlier)], urgency[t] + 1);
-  std::vector<size_t> order(waits.size());
-  for (size_t t = 0; t < order.size(); ++t) order[t] = t;
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return urgency[a] > urgency[b]; });
-  std::vector<double> ends(waits.size(), 0), free(scenario.workers.size(), 0);
-  double last = 0;
-  for (const size_t t : order) {
-    double ready = 0;
-    for (const int earlier : waits[t]) ready = std::max(ready, ends[static_cast<size_t>(earlier)]);
-    size_t best = 0;
-    const auto end = [&](size_t w) { return std::max(free[w], ready) + job.work * scenario.workers[w].tile_seconds; };
-    for (size_t w = 1; w < free.size(); ++w)
-      if (end(w) < end(best)) best = w;
-    ends[t] = free[best] = end(best);
-    last = std::max(last, ends[t]);
-  }
-  return last;
+  const StageGraph graph = PlanJob(scenario.jobs[0], SplitOf()).graph;
+  std::vector<double> seconds;
+  for (const SimWorker& worker : scenario.workers) seconds.push_back(worker.tile_seconds * scenario.jobs[0].work);
+  return policy::EarliestFinish(CutAfter(graph), ChainsFrom(graph), seconds);
 }
 
 double PlainPull(const Scenario& scenario) {

@@ -46,6 +46,7 @@ struct Scenario {
   double latency_seconds = 0.001;  // one way
   int64_t hung_ms_min = 10'000;
   bool steal = true, copy = true;
+  bool trace = false;  // prints each lease, cancellation and end
 };
 
 struct Outcome {
@@ -69,6 +70,8 @@ std::vector<std::vector<int>> Waits(const SimJob& job);
 
 /// max(total work / total speed, longest chain on the fastest worker).
 double LowerBound(const Scenario& scenario);
+/// A better one where tiles wait for each other: no schedule is faster (chain_bound.cc says why).
+double ChainBound(const Scenario& scenario);
 /// For tiles that do not wait for each other: the least time in which whole tiles can be done, each on one worker.
 double WholeTilesBound(const Scenario& scenario);
 /// Each worker gets the same number of tiles beforehand (in the order of tiles, whole waves of what is ready).

@@ -1,5 +1,6 @@
 // Lists of batches: whole lists go in, lists come out, and what stands behind runs once for each element. Source: spec
 // engine.md 2 "Lists", 12.3, 12.4; extras.md 1.2.
+#include "common/graph/lists.h"
 #include "worker/nodes/resize.h"
 #include "worker/nodes/support.h"
 
@@ -25,6 +26,7 @@ struct RebatchImages {
     s.Description("Makes of a list of batches another one, of batches of the given size.");
     s.Input<&RebatchImages::images>("images").Tooltip("The pictures; of a list, those of all its batches.");
     s.Input<&RebatchImages::batch_size>("batch_size").Default(1).Range(1, 4096).Tooltip("How many pictures a batch.");
+    DeclareLists(s);
     s.Output<Image>("IMAGE");
   }
   StatusOr<std::vector<Value>> Run(NodeContext&) const {
@@ -60,6 +62,7 @@ struct RebatchLatents {
     s.Description("Makes of a list of batches another one, of batches of at most the given size.");
     s.Input<&RebatchLatents::latents>("latents").Tooltip("The latents; of a list, those of all its batches.");
     s.Input<&RebatchLatents::batch_size>("batch_size").Default(1).Range(1, 4096).Tooltip("How many latents a batch.");
+    DeclareLists(s);
     s.Output<Latent>("LATENT");
   }
 
@@ -121,6 +124,7 @@ struct ImageBatchToList {
         .Category("essentials/image batch")
         .Description("A list of the pictures of a batch.");
     s.Input<&ImageBatchToList::image>("image").Tooltip("The pictures.");
+    DeclareLists(s);
     s.Output<Image>("IMAGE");
   }
   StatusOr<std::vector<Value>> Run(NodeContext&) const {

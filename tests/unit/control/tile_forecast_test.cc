@@ -57,8 +57,11 @@ TEST_CASE("times of the workers that are there give what a stage will take") {
   AddTimes(*f, {4, 2});
   CHECK(f->step_seconds == 2.0);
   const OrderForecast& independent = f->orders.back();
-  CHECK(ExpectedSeconds(independent, f->worker_seconds) == Approx(independent.steps / (1 / 2.0 + 1 / 4.0)));
+  CHECK(independent.steps == 16);
+  CHECK(ExpectedSeconds(independent, f->worker_seconds) == Approx(22));  // 11 of them on the fast one
+  CHECK(ExpectedSeconds(f->orders[0], {2}) == Approx(2.0 * 16));
   CHECK(ExpectedSeconds(f->orders[0], {2, 2, 2, 2}) == Approx(2.0 * f->orders[0].chain));  // nobody shortens a chain
+  CHECK(ExpectedSeconds(f->orders[0], {2, 1000}) == Approx(2.0 * 16));  // one that is too slow to help gets none
   CHECK(ForecastText(*f).find(" s with the 2 workers that are there") != std::string::npos);
   CHECK(ForecastJson(*f)["orders"].back()["seconds_expected"].is_number());
 }

@@ -2,7 +2,10 @@
 #include "common/graph/frames.h"
 
 #include <catch2/catch.hpp>
+#include <map>
+#include <set>
 
+#include "common/graph/lists.h"
 #include "master/planner/planner.h"
 #include "tests/unit/planner/catalog_for_tests.h"
 
@@ -155,6 +158,82 @@ TEST_CASE("frames: by-image runs a tiled node picture by picture, of a video or 
   CHECK(plan.streams.empty());
   REQUIRE(plan.tasks.size() == 1);
   CHECK(plan.tasks[0].nodes["4"]["inputs"]["by_picture"] == true);
+}
+
+// Whether every task, stage and stream can be done after what it names.
+bool CanBeDone(const Plan& plan) {
+  std::map<std::string, std::set<std::string>> after;
+  const auto add = [&](const std::string& id, const std::vector<Binding>& bindings) {
+    std::set<std::string>& list = after[id];
+    for (const Binding& binding : bindings)
+      for (const Source& source : binding.sources) list.insert(source.task);
+  };
+  for (const TaskSpec& task : plan.tasks) add(task.id, task.bindings);
+  for (const StageSpec& stage : plan.stages) {
+    add(stage.id, stage.bindings);
+    add(stage.id, stage.tile.bindings);
+  }
+  for (const StreamSpec& stream : plan.streams) {
+    add(stream.id, stream.window.bindings);
+    for (const auto& from : {stream.extent, stream.batch})
+      if (from) after[stream.id].insert(from->task);
+  }
+  for (size_t left = after.size(); left > 0; left = after.size()) {
+    std::erase_if(after, [&](const auto& one) {
+      return std::none_of(one.second.begin(), one.second.end(), [&](const auto& id) { return after.contains(id); });
+    });
+    if (after.size() == left) return false;
+  }
+  return true;
+}
+
+TEST_CASE("frames: a batch of redrawn pictures that a video takes, and that its sound depends on, comes before both") {
+  Catalog catalog = TestCatalog();
+  catalog.Add(MakeSpec("Listen", {{"images", "IMAGE"}}, {"AUDIO"}));
+  const Json prompt = {{"1", Node("Loader", {{"ckpt_name", "m.safetensors"}})},
+                       {"2", Node("Load", {{"image", "a.png"}})},
+                       {"4", Node("TiledPictures", {{"image", Link("2")}, {"model", Link("1")}, {"seed", 1}})},
+                       {"5", Node("Tiled", {{"image", Link("4")}, {"model", Link("1")}, {"seed", 1}})},
+                       {"6", Node("Listen", {{"images", Link("5")}})},
+                       {"7", Node("Create", {{"images", Link("4")}, {"audio", Link("6")}})},
+                       {"8", Node("SaveVideo", {{"video", Link("7")}})}};
+  const auto plan = MakePlan(prompt, {"8"}, catalog, Frames("auto", "by-image"));
+  REQUIRE(plan.ok());
+  CHECK(plan->streams.size() == 1);
+  CHECK(plan->stages.size() == 1);
+  CHECK(CanBeDone(*plan));
+}
+
+TEST_CASE("frames: behind a list of batches a tiled node runs as a whole, once for each of them") {
+  Catalog catalog = TestCatalog();
+  NodeSpec divide = MakeSpec("ToList", {{"image", "IMAGE"}}, {"IMAGE"});
+  DeclareLists(divide);
+  catalog.Add(divide);
+  NodeSpec join = MakeSpec("Join", {{"images", "IMAGE"}}, {"IMAGE"});
+  join.inputs[0].gather = true;
+  catalog.Add(join);
+  Json prompt = {{"1", Node("Loader", {{"ckpt_name", "m.safetensors"}})},
+                 {"2", Node("Load", {{"image", "a.png"}})},
+                 {"3", Node("ToList", {{"image", Link("2")}})},
+                 {"4", Node("Scale", {{"image", Link("3")}, {"width", 64}})},
+                 {"5", Node("TiledPictures", {{"image", Link("4")}, {"model", Link("1")}, {"seed", 1}})},
+                 {"6", Node("Save", {{"images", Link("5")}})}};
+  for (const char* tiles : {"by-image", "exact"}) {
+    const auto plan = MakePlan(prompt, {"6"}, catalog, Frames("auto", tiles));
+    REQUIRE(plan.ok());
+    CHECK(plan->streams.empty());
+    CHECK(plan->stages.empty());
+    REQUIRE(plan->tasks.size() == 1);
+    CHECK(plan->tasks[0].nodes["5"]["class_type"] == "TiledPictures");
+    CHECK(plan->tasks[0].nodes["5"]["inputs"].value("by_picture", false) == (std::string(tiles) == "by-image"));
+  }
+  const auto refused = MakePlan(prompt, {"6"}, catalog, Frames("auto", "independent"));
+  CHECK(Message(refused.status()).find("node \"5\": a list comes in") != std::string::npos);
+  CHECK(MakePlan(prompt, {"4"}, catalog, Frames("auto", "independent")).ok());  // the tiled node is not needed
+  prompt["4"] = Node("Join", {{"images", Link("3")}});  // takes the whole list: one batch comes out
+  const auto joined = MakePlan(prompt, {"6"}, catalog, Frames("auto", "by-image"));
+  REQUIRE(joined.ok());
+  CHECK(joined->streams.size() == 1);
 }
 
 TEST_CASE("frames: replicas that differ in their frames keep them whole") {

@@ -126,6 +126,22 @@ TEST_CASE("placement: late tasks are expected as much later again; copies have t
   CHECK(policy::HungAfterMs(0.1, 3, 1000) == 1000);
 }
 
+TEST_CASE("placement: what a chain and free tasks take when each goes to whoever ends it soonest") {
+  const std::vector<std::vector<int>> followers = {
+      {1}, {2}, {}, {}, {}};  // a chain of three, and two that wait for nothing
+  const std::vector<int> urgency = {3, 2, 1, 1, 1};
+  CHECK(policy::EarliestFinish(followers, urgency, std::vector<double>{1}) == Approx(5));
+  CHECK(policy::EarliestFinish(followers, urgency, std::vector<double>{1, 1}) == Approx(3));
+  CHECK(policy::EarliestFinish(followers, urgency, std::vector<double>{4, 1}) == Approx(4));
+  CHECK(policy::EarliestFinish({}, {}, std::vector<double>{1}) == 0);
+}
+
+TEST_CASE("placement: the latest end that pays for a copy is the last one that does") {
+  const double by = policy::LatestCopy(10, 30);
+  CHECK(policy::WorthCopying(10, by - 0.01, 30));
+  CHECK_FALSE(policy::WorthCopying(10, by + 0.01, 30));
+}
+
 TEST_CASE("shares: turns go by weight; who comes later owes nothing and is owed nothing") {
   Shares shares;
   shares.SetWeights({{"b", 3}});
