@@ -23,6 +23,7 @@ struct WorkerConfig {
   std::string device = "auto";   // auto, cpu, cuda:N
   bool start = true;             // the master starts and watches it; false: it dials in from elsewhere under this name
   bool enabled = true;           // gets work and counts as a replica
+  std::string hours;             // Hours::Parse, in the master's time zone; outside them it gets nothing new
   int64_t threads = 0;           // CPU threads of one task; 0: half of the machine's cores
   int64_t models_bytes_max = 0;  // bytes of loaded models; 0: three quarters of the device's memory
   int64_t cache_bytes_max = int64_t{1} << 30;  // bytes of nodes' outputs kept between tasks

@@ -4,6 +4,8 @@
 #include <charconv>
 #include <map>
 
+#include "common/config/hours.h"
+
 namespace atelier {
 namespace {
 
@@ -50,6 +52,12 @@ std::vector<Setting<WorkerConfig>> MakeWorkerSettings() {
   s.push_back(FlagSetting<W>("start", Of(&W::start),
                              "yes: the master starts and watches it here; no: it dials in under this name."));
   s.push_back(FlagSetting<W>("enabled", Of(&W::enabled), "no: it gets no work and counts as no replica."));
+  s.push_back(TextSetting<W>("hours", Of(&W::hours),
+                             "When it gets work, as in 22:00-07:00 or mon-fri 19:00-08:00, sat-sun 00:00-24:00, by "
+                             "the clock of the master's machine; outside it ends what it holds and counts as a replica "
+                             "all the same; \"\": always.",
+                             "[DAYS] HH:MM-HH:MM, ... or \"\"",
+                             [](const std::string& v) { return Hours::Parse(v).ok(); }));
   s.push_back(
       IntegerSetting<W>("threads", Of(&W::threads),
                         "CPU threads of one task. Results may round differently with another number, so keep it equal "

@@ -121,7 +121,7 @@ Status WaitBrought(Client& client, const std::string& folder, const std::string&
       ASSIGN_OR_RETURN(const v1::ListWorkersReply workers, client.ListWorkers());
       for (const v1::Worker& known : workers.workers())
         if (known.name() == worker && known.state() != "connected" && known.state() != "draining" &&
-            known.state() != "disabled")
+            known.state() != "resting" && known.state() != "disabled")
           return Unavailable("worker \"", worker, "\" left; it goes on when it is back: run this again");
     }
     if (!Pause(io.interrupt))

@@ -195,7 +195,8 @@ struct Worker {
   bool connected = false;
   bool enabled = true;
   bool draining = false;
-  uint32_t credit = 0;                                    // tasks it is willing to hold more
+  bool resting = false;  // outside its hours: it ends what it holds and gets nothing new
+  uint32_t credit = 0;   // tasks it is willing to hold more
   std::vector<std::pair<std::string, std::string>> held;  // (job, task), in the order of leasing
   uint64_t tasks_done = 0;
   int failures_in_row = 0;  // tasks that others may complete
@@ -208,6 +209,9 @@ struct Worker {
   std::unordered_set<std::string> blobs;  // it has them, as far as is known
   std::deque<std::pair<std::string, uint64_t>> blob_order;
   uint64_t blob_bytes = 0;
+
+  /// It may get tasks.
+  bool Serves() const { return connected && enabled && !draining && !resting; }
 };
 
 /// REQUIRES of every method: one thread. now_ms: any clock that never goes back.
@@ -249,6 +253,8 @@ class Control {
   Effects WorkerInventory(const std::string& name, std::shared_ptr<const Inventory> inventory, int64_t now_ms);
   Effects WorkerCatalog(const std::string& name, std::shared_ptr<const Catalog> catalog, int64_t now_ms);
   Effects SetWorkerEnabled(const std::string& name, bool enabled, int64_t now_ms);
+  /// Of a worker that is known: whether it is outside its hours.
+  Effects SetWorkerResting(const std::string& name, bool resting, int64_t now_ms);
   Effects DrainWorker(const std::string& name, const std::string& reason, int64_t now_ms);
 
   Effects TaskProgress(const std::string& worker, const std::string& task, uint64_t attempt, uint32_t step,

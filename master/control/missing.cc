@@ -15,8 +15,6 @@ bool Has(const Worker& worker, const std::pair<std::string, std::string>& model)
          std::binary_search(files->second.begin(), files->second.end(), model.second);
 }
 
-bool Serves(const Worker& worker) { return worker.connected && worker.enabled && !worker.draining; }
-
 }  // namespace
 
 std::vector<Control::MissingModel> Control::MissingModels(const std::string& id) const {
@@ -25,7 +23,7 @@ std::vector<Control::MissingModel> Control::MissingModels(const std::string& id)
   if (job == jobs_.end() || job->second.ended()) return missing;
   for (const auto& [name, worker] : workers_)
     for (const auto& model : job->second.models)
-      if (Serves(worker) && !Has(worker, model)) missing.push_back({name, model.first, model.second});
+      if (worker.Serves() && !Has(worker, model)) missing.push_back({name, model.first, model.second});
   return missing;
 }
 
@@ -35,7 +33,7 @@ std::vector<Control::MissingModel> Control::ModelsToBring(
   std::set<std::string> given;
   const auto could = [&](const auto& entry, const Task& task) {
     const Worker& worker = entry.second;
-    return Serves(worker) && worker.credit > 0 && worker.held.empty() && !given.contains(entry.first) &&
+    return worker.Serves() && worker.credit > 0 && worker.held.empty() && !given.contains(entry.first) &&
            !task.failed_on.contains(entry.first) && !worker.too_large.contains(task.kind) &&
            worker.info.catalog != nullptr &&
            std::all_of(task.spec.needs.node_types.begin(), task.spec.needs.node_types.end(),

@@ -34,6 +34,7 @@ std::string Control::Unfit(const Worker& worker, const Task& task) const {
   if (!worker.connected) return "is not connected";
   if (!worker.enabled) return "is disabled";
   if (worker.draining) return "is draining";
+  if (worker.resting) return "is outside its hours (workers.list[].hours of the configuration)";
   if (task.failed_on.contains(worker.info.name)) return Cat("failed at it: ", task.last_error);
   return UnfitKind(worker, task);
 }
@@ -64,7 +65,7 @@ std::string Control::UnfitKind(const Worker& worker, const Task& task) const {
   const uint64_t needed = task.spec.needs.model_bytes;
   if (needed > ModelRoom(worker.info) && std::any_of(workers_.begin(), workers_.end(), [&](const auto& entry) {
         const Worker& other = entry.second;
-        return other.connected && other.enabled && !other.draining && ModelRoom(other.info) >= needed;
+        return other.Serves() && ModelRoom(other.info) >= needed;
       }))
     return Cat("has ", gib(ModelRoom(worker.info)), " of memory for models, the largest here needs about ", gib(needed),
                ", which another worker has");
@@ -78,7 +79,7 @@ bool Control::Fits(Worker& worker, const Task& task) {
 }
 
 bool Control::FitsKind(Worker& worker, const Task& task) {
-  if (!worker.connected || !worker.enabled || worker.draining) return false;
+  if (!worker.Serves()) return false;
   if (task.kind == SpeedBook::kNone) return UnfitKind(worker, task).empty();
   const auto [it, added] = worker.fits.emplace(task.kind, false);
   if (added) it->second = UnfitKind(worker, task).empty();
@@ -402,7 +403,7 @@ void Control::Schedule(Effects& out, int64_t now_ms) {
   if (!jobs.empty()) {
     std::vector<std::pair<double, Worker*>> order;
     for (const auto& [name, worker] : hungry_)
-      if (worker->enabled && !worker->draining) order.emplace_back(speeds_.Factor(worker->speed), worker);
+      if (worker->Serves()) order.emplace_back(speeds_.Factor(worker->speed), worker);
     std::stable_sort(order.begin(), order.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
     // Nobody's second task goes before everybody's first.
     for (size_t held = 0, most = 0; held <= most && !jobs.empty(); ++held) {

@@ -50,8 +50,7 @@ void Control::FillIdle(Effects& out, int64_t now_ms) {
   const double now = static_cast<double>(now_ms) / 1000;
   std::vector<std::pair<double, Worker*>> idle;
   for (const auto& [name, worker] : hungry_)
-    if (worker->held.empty() && worker->enabled && !worker->draining)
-      idle.emplace_back(speeds_.Factor(worker->speed), worker);
+    if (worker->held.empty() && worker->Serves()) idle.emplace_back(speeds_.Factor(worker->speed), worker);
   if (idle.empty()) return;
   std::vector<Candidate> candidates = Candidates(now);
   if (candidates.empty()) return;

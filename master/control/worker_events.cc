@@ -171,6 +171,16 @@ Effects Control::SetWorkerEnabled(const std::string& name, bool enabled, int64_t
   return out;
 }
 
+Effects Control::SetWorkerResting(const std::string& name, bool resting, int64_t now_ms) {
+  Effects out;
+  auto it = workers_.find(name);
+  if (it == workers_.end() || it->second.resting == resting) return out;
+  it->second.resting = resting;
+  FleetChanged(it->second);
+  Schedule(out, now_ms);
+  return out;
+}
+
 Effects Control::DrainWorker(const std::string& name, const std::string& reason, int64_t) {
   Effects out;
   auto it = workers_.find(name);

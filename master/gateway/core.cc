@@ -103,6 +103,7 @@ Status Core::Recover() {
   for (const std::string& name : options_.configured_workers) known_workers_.emplace(name, configured_[name] = true);
   for (const std::string& name : options_.disabled_workers) known_workers_[name] = configured_[name] = false;
   for (const auto& [name, enabled] : known_workers_) Apply(control_->SetWorkerEnabled(name, enabled, NowMs()));
+  KeepHours();
 
   auto extra = store_->GetValue("catalog");  // node types that workers brought along before the restart
   if (extra.ok()) {
@@ -162,6 +163,7 @@ void Core::Start() {
   queue_.SetIdle([this] { Commit(); });
   queue_.SetTick(1000, [this] {
     last_tick_ms_ = NowMs();
+    KeepHours();
     Apply(control_->Tick(NowMs()));
     BringModels();
     Commit();

@@ -165,6 +165,7 @@ class Core {
   void HandleMessage(const std::string& name, v1::FromWorker message);
   bool JoinCatalog(const Catalog& brought);
   void StoreKnownWorkers();
+  void KeepHours();
   void RememberWorker(const std::string& name, bool enabled);
   int ConfiguredReplicas();
   v1::Job DescribeJob(const Job& job, bool with_tasks);

@@ -151,7 +151,9 @@ v1::Worker Core::DescribeWorker(const std::string& name, const Worker& worker) {
   out.set_name(name);
   out.set_local(local_workers_.contains(name));
   out.set_state(!worker.enabled    ? "disabled"
-                : worker.connected ? (worker.draining ? "draining" : "connected")
+                : worker.connected ? (worker.draining  ? "draining"
+                                      : worker.resting ? "resting"
+                                                       : "connected")
                 : out.local()      ? "starting"
                                    : "offline");
   out.set_device(worker.info.device);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <future>
 
+#include "common/config/hours.h"
 #include "common/rpc/protocol.h"
 #include "master/gateway/core.h"
 
@@ -51,7 +52,25 @@ void Core::Reconfigure(const ClusterConfig& config) {
     }
     control_->SetOptions(ControlOptionsOf(config));
     hub_->SetRate(static_cast<uint64_t>(config.models.bytes_per_second));
+    KeepHours();
   });
+}
+
+// REQUIRES: the control thread. Lets workers rest and work by the clock.
+void Core::KeepHours() {
+  std::map<std::string, Hours> hours;
+  for (const WorkerConfig& worker : config()->workers.list)
+    if (auto parsed = Hours::Parse(worker.hours); parsed.ok()) hours.emplace(worker.name, std::move(*parsed));
+  std::vector<std::pair<std::string, bool>> changes;
+  for (const auto& [name, worker] : control_->workers()) {
+    const auto own = hours.find(name);
+    const bool resting = own != hours.end() && !AreNow(own->second);
+    if (resting != worker.resting) changes.emplace_back(name, resting);
+  }
+  for (const auto& [name, resting] : changes) {
+    LogInfo("worker \"", name, resting ? "\" rests: it is outside its hours" : "\" works: its hours have begun");
+    Apply(control_->SetWorkerResting(name, resting, NowMs()));
+  }
 }
 
 void Core::SetConfiguredWorkers(std::vector<std::string> enabled, std::vector<std::string> disabled) {
@@ -122,7 +141,8 @@ std::string Core::MetricsPage() {
     Counts counts;
     for (const char* state : {"queued", "running", "saving"}) counts.jobs[state] = 0;
     for (const char* state : {"waiting", "ready", "leased", "done"}) counts.tasks[state] = 0;
-    for (const char* state : {"connected", "draining", "starting", "offline", "disabled"}) counts.workers[state] = 0;
+    for (const char* state : {"connected", "draining", "resting", "starting", "offline", "disabled"})
+      counts.workers[state] = 0;
     for (const auto& [id, job] : control_->jobs()) {
       if (job.ended()) continue;
       ++counts.jobs[Name(job.state)];

@@ -304,7 +304,7 @@ StatusOr<v1::ExplainReply> Core::Explain(const v1::SubmitRequest& request) {
     queue_.Run([&] {
       for (const auto& [name, worker] : control_->workers()) {
         const auto one = control_->speeds().SecondsOf(worker.speed, TaskKind(tile, shape));
-        if (worker.connected && worker.enabled && !worker.draining && one) seconds.push_back(*one);
+        if (worker.Serves() && one) seconds.push_back(*one);
       }
     });
     return seconds;

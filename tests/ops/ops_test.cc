@@ -6,6 +6,7 @@
 #include <catch2/catch.hpp>
 #include <chrono>
 #include <cmath>
+#include <ctime>
 #include <fstream>
 #include <set>
 #include <sstream>
@@ -158,6 +159,32 @@ TEST_CASE("local workers are started and ended as the file says") {
   REQUIRE(Until([&] { return state("a") == "disabled" && state("c") == "connected"; }));
   CHECK(cluster.WaitJob(cluster.Submit(ReplicaPrompt(2))).replicas() == 1);
   CHECK(cluster.master().Log().find("a change of state was refused") == std::string::npos);
+}
+
+TEST_CASE("a worker outside its hours rests, and works when they begin") {
+  const std::string probes = "metrics: {listen: '127.0.0.1:0'}\n";
+  const std::time_t later = std::time(nullptr) + 3 * 3600;
+  char hours[] = "HH:MM-HH:MM";
+  std::tm local{};
+  std::strftime(hours, sizeof hours, "%H:%M", localtime_r(&later, &local));
+  const std::time_t end = later + 3600;
+  std::strftime(hours + 6, sizeof hours - 6, "%H:%M", localtime_r(&end, &local));
+  hours[5] = '-';
+  Cluster cluster(Fake(Cat("workers:\n  list:\n    - {name: a, start: no, hours: '", hours, "'}\n")));
+  cluster.StartWorker("a");
+  REQUIRE(Until([&] { return StateOf(cluster, "a") == "resting"; }));
+  const std::string job = cluster.Submit(ReplicaPrompt(1));
+  CHECK(cluster.client().GetJob(job)->replicas() == 1);  // who rests counts as a replica
+  cluster.StartWorker("b");
+  REQUIRE(Until([&] { return StateOf(cluster, "b") == "connected"; }));
+  const v1::Job ended = cluster.WaitJob(job);
+  CHECK(ended.state() == "done");
+  for (const v1::Task& task : ended.tasks()) CHECK(task.worker() == "b");
+  cluster.worker("b").Kill();
+  const std::string waits = cluster.Submit(ReplicaPrompt(2));
+  Rewrite(cluster, probes + "workers:\n  list:\n    - {name: a, start: no}\n");
+  CHECK(cluster.WaitJob(waits).state() == "done");
+  CHECK(StateOf(cluster, "a") == "connected");
 }
 
 TEST_CASE("health, readiness and figures") {
