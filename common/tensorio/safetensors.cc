@@ -1,13 +1,7 @@
 #include "common/tensorio/safetensors.h"
 
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <cstring>
 #include <optional>
 #include <tuple>
@@ -340,31 +334,10 @@ StatusOr<SafetensorsView> ParseSafetensors(std::string_view bytes, std::string_v
 }
 
 StatusOr<std::shared_ptr<const SafetensorsFile>> SafetensorsFile::Open(const std::string& path) {
-  const size_t slash = path.rfind('/');
-  std::string name = slash == std::string::npos ? path : path.substr(slash + 1);
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return NotFound("file \"", name, "\" cannot be opened: ", std::strerror(errno));
-  struct stat info {};
-  if (::fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
-    ::close(fd);
-    return NotFound("\"", name, "\" is not a file");
-  }
   std::shared_ptr<SafetensorsFile> file(new SafetensorsFile);
-  file->name_ = std::move(name);
-  if (info.st_size > 0) {
-    void* mapping = ::mmap(nullptr, static_cast<size_t>(info.st_size), PROT_READ, MAP_PRIVATE, fd, 0);
-    if (mapping == MAP_FAILED) {
-      const int error = errno;
-      ::close(fd);
-      return ResourceExhausted("file \"", file->name_, "\" cannot be mapped: ", std::strerror(error));
-    }
-    file->mapping_ = mapping;
-    file->mapped_bytes_ = static_cast<size_t>(info.st_size);
-  }
-  ::close(fd);
-  ASSIGN_OR_RETURN(
-      file->view_,
-      ParseSafetensors(std::string_view(static_cast<const char*>(file->mapping_), file->mapped_bytes_), file->name_));
+  ASSIGN_OR_RETURN(file->mapped_, MappedFile::Open(path));
+  file->name_ = file->mapped_->name();
+  ASSIGN_OR_RETURN(file->view_, ParseSafetensors(file->mapped_->bytes(), file->name_));
   return std::shared_ptr<const SafetensorsFile>(std::move(file));
 }
 
@@ -375,10 +348,6 @@ StatusOr<std::shared_ptr<const SafetensorsFile>> SafetensorsFile::FromBytes(std:
   file->owned_ = std::move(bytes);
   ASSIGN_OR_RETURN(file->view_, ParseSafetensors(file->owned_, file->name_));
   return std::shared_ptr<const SafetensorsFile>(std::move(file));
-}
-
-SafetensorsFile::~SafetensorsFile() {
-  if (mapping_ != nullptr) ::munmap(mapping_, mapped_bytes_);
 }
 
 std::string SafetensorsHead(const std::vector<TensorToWrite>& tensors,

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "common/base/status.h"
+#include "common/tensorio/mapped_file.h"
 
 namespace atelier {
 
@@ -65,13 +66,12 @@ StatusOr<SafetensorsView> ParseSafetensors(std::string_view bytes, std::string_v
 /// Thread: any.
 class SafetensorsFile {
  public:
-  /// Maps the file. Errors: NOT_FOUND if it cannot be opened, else those of ParseSafetensors; messages hold the file's
-  /// name without its folder.
+  /// Maps the file, so that MappedFile::GiveBack() knows its tensors. Errors: those of MappedFile::Open and
+  /// ParseSafetensors.
   static StatusOr<std::shared_ptr<const SafetensorsFile>> Open(const std::string& path);
   /// Owns `bytes` instead of a mapping.
   static StatusOr<std::shared_ptr<const SafetensorsFile>> FromBytes(std::string bytes,
                                                                     std::string_view file = "safetensors data");
-  ~SafetensorsFile();
   SafetensorsFile(const SafetensorsFile&) = delete;
   SafetensorsFile& operator=(const SafetensorsFile&) = delete;
 
@@ -83,8 +83,7 @@ class SafetensorsFile {
   SafetensorsFile() = default;
   std::string name_;
   std::string owned_;
-  void* mapping_ = nullptr;
-  size_t mapped_bytes_ = 0;
+  std::shared_ptr<const MappedFile> mapped_;
   SafetensorsView view_;
 };
 

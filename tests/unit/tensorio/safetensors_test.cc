@@ -111,7 +111,10 @@ TEST_CASE("a mapped file") {
   auto file = SafetensorsFile::Open(path);
   REQUIRE(file.ok());
   CHECK((*file)->name() == "atelier_tensorio_test.safetensors");
-  CHECK((*file)->view().Data(*(*file)->view().Find("a")) == "abc");
+  const std::string_view bytes = (*file)->view().Data(*(*file)->view().Find("a"));
+  CHECK(bytes == "abc");
+  CHECK(MappedFile::GiveBack(bytes));
+  CHECK(bytes == "abc");
   std::remove(path.c_str());
   CHECK(SafetensorsFile::Open(path).status().code() == StatusCode::kNotFound);
   CHECK(SafetensorsFile::Open("/tmp").status().code() == StatusCode::kNotFound);
