@@ -11,6 +11,7 @@
 #include "common/base/limits.h"
 #include "common/base/registry.h"
 #include "common/graph/frames.h"
+#include "common/graph/input_folder.h"
 
 namespace atelier {
 namespace {
@@ -129,6 +130,7 @@ class Executor::RunState : public NodeContext {
     return host_.ModelPath(folder, name);
   }
   StatusOr<std::string> InputFile(std::string_view name) override {
+    if (name.ends_with('/')) return InputFolder(name);
     const auto it = fragment_.inputs.find(name);
     if (it == fragment_.inputs.end()) return NotFound("input file \"", name, "\" was not sent with the task");
     ASSIGN_OR_RETURN(const auto bytes, host_.Blob(it->second));
@@ -162,6 +164,22 @@ class Executor::RunState : public NodeContext {
     std::vector<Value> values;
     int64_t uses = 0;  // needed consumers that have not run, and wanted values
   };
+
+  StatusOr<std::string> InputFolder(std::string_view folder) {
+    std::vector<std::pair<std::string, std::string>> files;
+    Status status = OkStatus();
+    VisitFolder(fragment_.inputs, folder, [&](const auto& file) {
+      if (!status.ok() || file.first.find('/', folder.size()) != std::string::npos) return;
+      const auto bytes = host_.Blob(file.second);
+      if (bytes.ok())
+        files.emplace_back(file.first, **bytes);
+      else
+        status = bytes.status();
+    });
+    RETURN_IF_ERROR(status);
+    if (files.empty()) return NotFound("of the input folder \"", folder, "\" nothing was sent with the task");
+    return JoinFiles(files);
+  }
 
   Status Blame(const Node& node, const Status& status) {
     executor_.failed_node_ = node.id;
@@ -312,7 +330,12 @@ class Executor::RunState : public NodeContext {
           add(DumpJson(*source.literal));
           if (source.input->folder.empty() || !source.literal->is_string()) continue;
           const auto& name = source.literal->get_ref<const std::string&>();
-          if (source.input->folder == "input") {
+          if (source.input->folder == kPictureFolders) {
+            VisitFolder(fragment_.inputs, name + "/", [&](const auto& file) {
+              add(file.first);
+              add(file.second);
+            });
+          } else if (source.input->folder == "input") {
             const auto file = fragment_.inputs.find(name);
             add(file == fragment_.inputs.end() ? std::string() : file->second);
           } else {
@@ -523,7 +546,7 @@ class Executor::RunState : public NodeContext {
     if (!values.ok()) return values.status();
     ++result_.nodes_run;
     const bool loads = std::any_of(spec.inputs.begin(), spec.inputs.end(), [](const InputSpec& input) {
-      return !input.folder.empty() && input.folder != "input";
+      return !input.folder.empty() && input.folder != "input" && input.folder != kPictureFolders;
     });
     if (loads) result_.load_seconds += host_.Seconds() - start;
     node.values = std::move(values).value();
