@@ -105,7 +105,7 @@ struct VhsLoadVideoFFmpeg {
     info.source_height = source.height;
     info.loaded_fps = force_rate > 0 ? force_rate : source.fps;
     info.loaded_frame_count = count;
-    info.loaded_duration = static_cast<double>(count) / info.loaded_fps;
+    info.loaded_duration = static_cast<double>(count) * (1 / info.loaded_fps);
     info.loaded_width = pixels.size(2);
     info.loaded_height = pixels.size(1);
     return info;

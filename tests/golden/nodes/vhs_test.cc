@@ -79,8 +79,8 @@ TEST_CASE("VHS_LoadVideoFFmpeg: FFmpeg's choice of frames, 16 bits, masks, and t
     REQUIRE(pixels.sizes().vec() == c.at("shape").get<std::vector<int64_t>>());
     const at::Tensor grey = pixels.select(3, 0).mean({1, 2}) * 255.0 / 7.0;
     const auto frames = c.at("frames").get<std::vector<int64_t>>();
-    for (size_t i = 0; i < frames.size(); ++i)
-      CHECK(grey[static_cast<int64_t>(i)].item<double>() == Approx(static_cast<double>(frames[i])).margin(0.02));
+    for (size_t i = 0; i < frames.size(); ++i)  // FFmpeg's 16 bits are v * 256, of 65535
+      CHECK(grey[static_cast<int64_t>(i)].item<double>() == Approx(static_cast<double>(frames[i])).margin(0.2));
     const at::Tensor mask = DecodeBlob(result->blobs.at(1))->Get<engine::Mask>()->values;
     CHECK(mask.sizes().vec() == c.at("mask_shape").get<std::vector<int64_t>>());
     CHECK(mask.abs().max().item<float>() == 0);
@@ -168,7 +168,7 @@ TEST_CASE("VHS_LoadImages: by name, at the size of most, with what is clear as t
   CHECK(DecodeBlob(made->blobs.at(1))->Get<engine::Mask>()->values.sizes().vec() == std::vector<int64_t>{1, 64, 64});
   CHECK(run({{"skip_first_images", 3}}).status().code() == StatusCode::kInvalidArgument);
   host.blobs["set/2.png"] = std::make_shared<const std::string>("no picture");
-  const auto damaged = run({{"skip_first_images", 0}});
+  const auto damaged = run({{"skip_first_images", 0}, {"select_every_nth", 1}});
   CHECK(Message(damaged.status()).find("set/2.png") != std::string::npos);
 }
 
