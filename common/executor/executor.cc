@@ -16,6 +16,8 @@
 namespace atelier {
 namespace {
 
+constexpr int64_t kFolderBytesMax = int64_t{4} << 30;  // of the files of one input folder
+
 constexpr int64_t kUnknownValueBytes = 16 << 20;  // assumed of a data value whose type registers no ValueSize
 
 // A link of the API format: ["node id", slot].
@@ -168,13 +170,18 @@ class Executor::RunState : public NodeContext {
   StatusOr<std::string> InputFolder(std::string_view folder) {
     std::vector<std::pair<std::string, std::string>> files;
     Status status = OkStatus();
+    int64_t total = 0;
     VisitFolder(fragment_.inputs, folder, [&](const auto& file) {
       if (!status.ok() || file.first.find('/', folder.size()) != std::string::npos) return;
       const auto bytes = host_.Blob(file.second);
-      if (bytes.ok())
-        files.emplace_back(file.first, **bytes);
-      else
+      if (bytes.ok()) total += static_cast<int64_t>((*bytes)->size());
+      if (!bytes.ok())
         status = bytes.status();
+      else if (total > kFolderBytesMax)
+        status = ResourceExhausted("the pictures of the input folder \"", folder, "\" take more than ",
+                                   kFolderBytesMax >> 30, " GiB; take some out");
+      else
+        files.emplace_back(file.first, **bytes);
     });
     RETURN_IF_ERROR(status);
     if (files.empty()) return NotFound("of the input folder \"", folder, "\" nothing was sent with the task");

@@ -42,8 +42,11 @@ struct VhsLoadImages {
   StatusOr<std::vector<at::Tensor>> Load(NodeContext& ctx, bool* transparent) const {
     ASSIGN_OR_RETURN(const std::string text, ctx.InputFile(directory + "/"));
     ASSIGN_OR_RETURN(const auto files, SplitFiles(text));
+    if (skip_first_images < 0 || select_every_nth < 1)
+      return InvalidArgument("skip_first_images is ", skip_first_images, " and select_every_nth ", select_every_nth,
+                             ", expected at least 0 and 1");
     std::vector<at::Tensor> pictures;
-    for (auto i = static_cast<size_t>(std::min(skip_first_images, kCountMax)); i < files.size();
+    for (auto i = static_cast<size_t>(skip_first_images); i < files.size();
          i += static_cast<size_t>(select_every_nth)) {
       if (image_load_cap > 0 && static_cast<int64_t>(pictures.size()) >= image_load_cap) break;
       if (ctx.cancelled()) return Cancelled("cancelled");
