@@ -11,9 +11,12 @@
 #include "common/base/limits.h"
 #include "common/base/registry.h"
 #include "common/graph/frames.h"
+#include "common/graph/input_folder.h"
 
 namespace atelier {
 namespace {
+
+constexpr int64_t kFolderBytesMax = int64_t{4} << 30;  // of the files of one input folder
 
 constexpr int64_t kUnknownValueBytes = 16 << 20;  // assumed of a data value whose type registers no ValueSize
 
@@ -129,6 +132,7 @@ class Executor::RunState : public NodeContext {
     return host_.ModelPath(folder, name);
   }
   StatusOr<std::string> InputFile(std::string_view name) override {
+    if (name.ends_with('/')) return InputFolder(name);
     const auto it = fragment_.inputs.find(name);
     if (it == fragment_.inputs.end()) return NotFound("input file \"", name, "\" was not sent with the task");
     ASSIGN_OR_RETURN(const auto bytes, host_.Blob(it->second));
@@ -162,6 +166,27 @@ class Executor::RunState : public NodeContext {
     std::vector<Value> values;
     int64_t uses = 0;  // needed consumers that have not run, and wanted values
   };
+
+  StatusOr<std::string> InputFolder(std::string_view folder) {
+    std::vector<std::pair<std::string, std::string>> files;
+    Status status = OkStatus();
+    int64_t total = 0;
+    VisitFolder(fragment_.inputs, folder, [&](const auto& file) {
+      if (!status.ok() || file.first.find('/', folder.size()) != std::string::npos) return;
+      const auto bytes = host_.Blob(file.second);
+      if (bytes.ok()) total += static_cast<int64_t>((*bytes)->size());
+      if (!bytes.ok())
+        status = bytes.status();
+      else if (total > kFolderBytesMax)
+        status = ResourceExhausted("the pictures of the input folder \"", folder, "\" take more than ",
+                                   kFolderBytesMax >> 30, " GiB; take some out");
+      else
+        files.emplace_back(file.first, **bytes);
+    });
+    RETURN_IF_ERROR(status);
+    if (files.empty()) return NotFound("of the input folder \"", folder, "\" nothing was sent with the task");
+    return JoinFiles(files);
+  }
 
   Status Blame(const Node& node, const Status& status) {
     executor_.failed_node_ = node.id;
@@ -312,7 +337,12 @@ class Executor::RunState : public NodeContext {
           add(DumpJson(*source.literal));
           if (source.input->folder.empty() || !source.literal->is_string()) continue;
           const auto& name = source.literal->get_ref<const std::string&>();
-          if (source.input->folder == "input") {
+          if (source.input->folder == kPictureFolders) {
+            VisitFolder(fragment_.inputs, name + "/", [&](const auto& file) {
+              add(file.first);
+              add(file.second);
+            });
+          } else if (source.input->folder == "input") {
             const auto file = fragment_.inputs.find(name);
             add(file == fragment_.inputs.end() ? std::string() : file->second);
           } else {
@@ -523,7 +553,7 @@ class Executor::RunState : public NodeContext {
     if (!values.ok()) return values.status();
     ++result_.nodes_run;
     const bool loads = std::any_of(spec.inputs.begin(), spec.inputs.end(), [](const InputSpec& input) {
-      return !input.folder.empty() && input.folder != "input";
+      return !input.folder.empty() && input.folder != "input" && input.folder != kPictureFolders;
     });
     if (loads) result_.load_seconds += host_.Seconds() - start;
     node.values = std::move(values).value();

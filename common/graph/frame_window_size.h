@@ -6,11 +6,12 @@
 
 namespace atelier {
 
-/// Frames of this size (pixels, of three floats each) that make a window: about 16 MiB, at least one. Results never
-/// depend on it. Thread: any.
-inline int64_t FramesPerWindow(int64_t height, int64_t width) {
-  constexpr int64_t kWindowBytes = 16 << 20;
-  return std::max<int64_t>(1, kWindowBytes / std::max<int64_t>(1, height * width * 3 * int64_t{sizeof(float)}));
+inline constexpr int64_t kStoredWindowBytes = 16 << 20, kTakenWindowBytes = 2 << 20;
+
+/// Frames of this size (pixels, of three floats each) that make a window of about so many bytes, at least one. Results
+/// never depend on it. Thread: any.
+inline int64_t FramesPerWindow(int64_t height, int64_t width, int64_t bytes = kStoredWindowBytes) {
+  return std::max<int64_t>(1, bytes / std::max<int64_t>(1, height * width * 3 * int64_t{sizeof(float)}));
 }
 
 }  // namespace atelier

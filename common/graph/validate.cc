@@ -7,6 +7,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "common/graph/input_folder.h"
 #include "common/graph/python_value.h"
 
 namespace atelier {
@@ -313,7 +314,7 @@ class Validator {
     }
     if (input.folder == "input") {
       CheckInputFile(node, input, converted);
-    } else if (input.type == "COMBO") {
+    } else if (input.type == "COMBO" || input.folder == kPictureFolders) {
       CheckChoice(node, input, converted, value);
     } else if (node.spec->output_node && input.name == "filename_prefix" &&
                !PrefixStaysInside(converted.get<std::string>())) {

@@ -6,8 +6,19 @@
 #include <new>
 
 #include "common/base/limits.h"
+#include "common/image/samples.h"
+#include "common/image/vector_loops.h"
 
 namespace atelier {
+namespace {
+
+inline int32_t Quantized(float v, float top, float more) {
+  v = v * top + more;
+  v = v > 0.0F ? v : 0.0F;  // also catches NaN
+  return static_cast<int32_t>(v < top ? v : top);
+}
+
+}  // namespace
 
 Box Intersect(const Box& a, const Box& b) {
   Box out{std::max(a.x1, b.x1), std::max(a.y1, b.y1), std::min(a.x2, b.x2), std::min(a.y2, b.y2)};
@@ -88,14 +99,17 @@ StatusOr<ImageU8> ToRgb(const ImageU8& image) {
   return out;
 }
 
+ATELIER_VECTOR_CLONES void Quantize(const float* values, size_t count, float more, uint8_t* out) {
+  for (size_t i = 0; i < count; ++i) out[i] = static_cast<uint8_t>(Quantized(values[i], 255.0F, more));
+}
+
+ATELIER_VECTOR_CLONES void Quantize(const float* values, size_t count, float more, uint16_t* out) {
+  for (size_t i = 0; i < count; ++i) out[i] = static_cast<uint16_t>(Quantized(values[i], 65535.0F, more));
+}
+
 StatusOr<ImageU8> QuantizeFloats(const float* values, int64_t width, int64_t height, int channels) {
   ASSIGN_OR_RETURN(ImageU8 out, MakeImage(width, height, channels));
-  uint8_t* to = out.data.data();
-  for (size_t i = 0; i < out.data.size(); ++i) {
-    float v = values[i] * 255.0F;
-    v = v > 0.0F ? v : 0.0F;  // also catches NaN
-    to[i] = static_cast<uint8_t>(v < 255.0F ? v : 255.0F);
-  }
+  Quantize(values, out.data.size(), 0.0F, out.data.data());
   return out;
 }
 

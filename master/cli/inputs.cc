@@ -4,9 +4,11 @@
 
 #include <filesystem>
 #include <set>
+#include <vector>
 
 #include "common/base/hash.h"
 #include "common/files/files.h"
+#include "common/graph/input_folder.h"
 #include "common/graph/prompt.h"
 #include "common/json/json.h"
 
@@ -27,6 +29,21 @@ void CollectTexts(const Json& json, std::set<std::string>& texts) {
     for (const Json& value : json) CollectTexts(value, texts);
 }
 
+// The file that `text` names in `folder`, or the pictures of the folder that it names there; mostly nothing.
+std::vector<std::string> FilesNamed(const std::string& folder, const std::string& text) {
+  const StatusOr<UniqueFd> fd = ConfinedOpen(folder, text);
+  struct stat info {};
+  if (!fd.ok() || fstat(fd->get(), &info) != 0) return {};
+  if (S_ISREG(info.st_mode)) return {text};
+  if (!S_ISDIR(info.st_mode)) return {};
+  std::vector<std::string> files;
+  std::error_code error;
+  for (std::filesystem::directory_iterator it(std::filesystem::path(folder) / text, error), end; !error && it != end;
+       it.increment(error))
+    if (it->is_regular_file(error)) files.push_back(text + "/" + it->path().filename().string());
+  return PicturesIn(text + "/", files);
+}
+
 }  // namespace
 
 Status UploadInputs(Client& client, const std::string& folder, v1::SubmitRequest& request) {
@@ -37,11 +54,14 @@ Status UploadInputs(Client& client, const std::string& folder, v1::SubmitRequest
   std::set<std::string> texts;
   CollectTexts(workflow, texts);
   for (const std::string& set : request.sets()) CollectTexts(Json(set.substr(set.find('=') + 1)), texts);
-  for (const std::string& name : texts) {
-    const StatusOr<UniqueFd> fd = ConfinedOpen(folder, name);
-    struct stat info {};
-    if (!fd.ok() || fstat(fd->get(), &info) != 0 || !S_ISREG(info.st_mode)) continue;
-    ASSIGN_OR_RETURN(const std::string bytes, ReadFdBounded(fd->get(), name, kInputBytesMax));
+  std::set<std::string> files;
+  for (const std::string& text : texts) {
+    const std::vector<std::string> named = FilesNamed(folder, text);
+    files.insert(named.begin(), named.end());
+  }
+  for (const std::string& name : files) {
+    ASSIGN_OR_RETURN(const UniqueFd fd, ConfinedOpen(folder, name));
+    ASSIGN_OR_RETURN(const std::string bytes, ReadFdBounded(fd.get(), name, kInputBytesMax));
     const std::string hash = Sha256Hex(bytes);
     RETURN_IF_ERROR(Annotate(client.PutBlob(hash, bytes), Cat("input file \"", name, "\"")));
     v1::SubmittedInput& input = *request.add_inputs();

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "common/graph/input_folder.h"
 #include "master/control/control.h"
 #include "master/control/transitions.h"
 
@@ -143,6 +144,7 @@ void Control::VisitInputs(const Job& job, const Task& task, bool crops, Visit vi
   if (crops && !task.stream.empty() && !job.streams.at(task.stream).crops.empty())
     visit(job.streams.at(task.stream).crops[static_cast<size_t>(task.tile)]);
   for (const std::string& name : task.spec.input_files) {
+    if (name.ends_with('/')) VisitFolder(job.inputs, name, [&](const auto& input) { visit(input.second); });
     auto input = job.inputs.find(name);
     if (input != job.inputs.end()) visit(input->second);
   }
@@ -490,6 +492,7 @@ void Control::Lease(Job& job, Task& task, Worker& worker, bool copy, Effects& ou
       lease.bindings.push_back({stream.spec.node, "image", {stream.crops[static_cast<size_t>(task.tile)]}, false});
   }
   for (const std::string& name : task.spec.input_files) {
+    if (name.ends_with('/')) VisitFolder(job.inputs, name, [&](const auto& input) { lease.inputs.push_back(input); });
     auto input = job.inputs.find(name);
     if (input != job.inputs.end()) lease.inputs.emplace_back(name, input->second);
   }

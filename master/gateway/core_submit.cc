@@ -12,6 +12,7 @@
 #include "common/files/files.h"
 #include "common/files/models.h"
 #include "common/graph/frame_window_size.h"
+#include "common/graph/input_folder.h"
 #include "common/graph/load_workflow.h"
 #include "common/graph/prompt.h"
 #include "common/graph/validate.h"
@@ -148,6 +149,8 @@ StatusOr<Core::Prepared> Core::Prepare(const v1::SubmitRequest& request, bool st
   for (const auto& [name, hash] : given) inputs.push_back(name);
   std::sort(inputs.begin(), inputs.end());
   inputs.erase(std::unique(inputs.begin(), inputs.end()), inputs.end());
+  const std::vector<std::string> input_names = inputs;
+  inventory.files[kPictureFolders] = PictureFolders(input_names);
   ListInputs(options_.output_dir, inventory.files["output"]);  // for names that end in " [output]"
   const ValidationReport report = Validate(loaded.prompt, *known, inventory);
   out.report_json = report.ok() && report.node_errors.empty() ? "" : DumpJson(report.ToJson());
@@ -182,6 +185,11 @@ StatusOr<Core::Prepared> Core::Prepare(const v1::SubmitRequest& request, bool st
     names.insert(stage.tile.input_files.begin(), stage.tile.input_files.end());
   for (const StreamSpec& stream : out.plan.streams)
     names.insert(stream.window.input_files.begin(), stream.window.input_files.end());
+  for (const std::string& folder : std::set<std::string>(names)) {
+    if (!folder.ends_with('/')) continue;
+    names.erase(folder);
+    for (const std::string& picture : PicturesIn(folder, input_names)) names.insert(picture);
+  }
   for (const std::string& name : names) {
     const auto [file, folder] = SplitAnnotation(name);
     const std::string& root = folder == "output" ? options_.output_dir : options_.input_dir;

@@ -10,6 +10,7 @@
 #include "common/base/hash.h"
 #include "common/base/limits.h"
 #include "common/graph/frames.h"
+#include "common/graph/input_folder.h"
 #include "common/graph/lists.h"
 #include "master/planner/frame_streams.h"
 
@@ -375,6 +376,8 @@ class Planner {
       if (input.folder.empty() || value == inputs.end() || !value->is_string()) continue;
       if (input.folder == "input")
         task.input_files.insert(value->get<std::string>());
+      else if (input.folder == kPictureFolders)
+        task.input_files.insert(value->get<std::string>() + "/");
       else
         task.needs.models.emplace(input.folder, value->get<std::string>());
     }

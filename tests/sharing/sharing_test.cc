@@ -329,6 +329,25 @@ TEST_CASE("input files of the submitter's machine go with the job, and nothing e
   for (const auto& entry : std::filesystem::recursive_directory_iterator(cluster.state_dir() + "/blobs"))
     blobs += entry.path().filename() == Sha256Hex("not named by the workflow") ? 1 : 0;
   CHECK(blobs == 0);
+  // Of a folder that the workflow names, the pictures directly in it go.
+  write(cluster.dir() / "photos/set/1.png", "a picture of the set");
+  write(cluster.dir() / "photos/set/notes.txt", "no picture");
+  write(cluster.dir() / "photos/set/deep/2.png", "in a folder below");
+  Json folder = prompt;
+  folder["1"] = {{"class_type", "FakeInputFolder"}, {"inputs", {{"folder", "set"}}}};
+  write(cluster.dir() / "w.json", DumpJson(folder));
+  const std::string sent = cluster.PixelHash(run({"--input", cluster.dir() / "photos"}));
+  CHECK(sent != mine);
+  write(cluster.dir() / "input/set/1.png", "a picture of the set");
+  CHECK(cluster.PixelHash(run({})) == sent);
+  write(cluster.dir() / "input/set/2.png", "another");
+  CHECK(cluster.PixelHash(run({})) != sent);
+  std::set<std::string> stored;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(cluster.state_dir() + "/blobs"))
+    stored.insert(entry.path().filename());
+  CHECK(stored.contains(Sha256Hex("a picture of the set")));
+  for (const char* text : {"no picture", "in a folder below", "not named by the workflow"})
+    CHECK_FALSE(stored.contains(Sha256Hex(text)));
   // What was announced and not uploaded is refused.
   v1::SubmitRequest request;
   request.set_workflow(DumpJson(prompt));

@@ -14,7 +14,7 @@ class FrameSource {
  public:
   virtual ~FrameSource() = default;
   /// Up to `count` frames from number `start` on as f32 [n,H,W,C], n >= 1; undefined behind the last one. `count` 0: as
-  /// many as FramesPerWindow tells. Going on where the last call ended costs only these frames; any other start is
+  /// many as kTakenWindowBytes hold. Going on where the last call ended costs only these frames; any other start is
   /// reached by decoding all before it. Errors: the decoder's, INVALID_ARGUMENT when there is no frame at all.
   virtual StatusOr<at::Tensor> Read(int64_t start, int64_t count) = 0;
 };

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <optional>
 
+#include "common/tensorio/mapped_file.h"
 #include "worker/engine/cpu_kernels.h"
 #include "worker/engine/cuda_kernels.h"
 #include "worker/engine/packed_conv.h"
@@ -37,8 +38,15 @@ at::Tensor Linear::operator()(const at::Tensor& x) const {
 
 at::Tensor Conv2d::operator()(const at::Tensor& x) const {
   const at::ScalarType type = x.scalar_type();
-  if (const at::Tensor live = weight->Live(); live.is_mkldnn() && type == at::kFloat)
-    return PackedConv(x, live, Cast(bias, type), stride, padding);
+  at::Tensor live = weight->Live();
+  if (weight->packing && weight->stream == nullptr && live.layout() == at::kStrided && live.is_cpu() &&
+      live.scalar_type() == at::kFloat && type == at::kFloat) {
+    live = Packed(live, stride, padding, x.sizes());
+    if (weight->live.is_alias_of(weight->stored) && weight->stored.is_contiguous())
+      MappedFile::GiveBack({static_cast<const char*>(weight->stored.const_data_ptr()), weight->stored.nbytes()});
+    weight->live = live;
+  }
+  if (live.is_mkldnn() && type == at::kFloat) return PackedConv(x, live, Cast(bias, type), stride, padding);
   return at::conv2d(x, Cast(weight, type), Cast(bias, type), stride, padding);
 }
 

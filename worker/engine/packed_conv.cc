@@ -20,9 +20,9 @@ c10::TypedOperatorHandle<F> Operator(const char* name) {
 
 }  // namespace
 
-at::Tensor Packed(const at::Tensor& weight, int64_t stride, int64_t padding) {
+at::Tensor Packed(const at::Tensor& weight, int64_t stride, int64_t padding, at::OptionalIntArrayRef picture) {
   static const auto pack = Operator<Pack>("mkldnn::_reorder_convolution_weight");
-  return pack.call(weight.contiguous(), {padding, padding}, {stride, stride}, {1, 1}, 1, std::nullopt);
+  return pack.call(weight.contiguous(), {padding, padding}, {stride, stride}, {1, 1}, 1, picture);
 }
 
 at::Tensor Unpacked(const at::Tensor& packed) { return packed.to_dense(); }

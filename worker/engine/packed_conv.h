@@ -6,9 +6,10 @@
 
 namespace atelier::engine {
 
-/// The f32 weight [out,in,k,k] in that order: an opaque tensor that only the two functions below read. It depends on
-/// the weight alone, never on the sizes of pictures. Throws torch's exceptions.
-at::Tensor Packed(const at::Tensor& weight, int64_t stride, int64_t padding);
+/// The f32 weight [out,in,k,k] in that order: an opaque tensor that only the two functions below read. `picture`: the
+/// sizes [B,in,H,W] for which the order is best, if known; other pictures have the same results, small ones at the
+/// price of bringing the weight into another order each time. Throws torch's exceptions.
+at::Tensor Packed(const at::Tensor& weight, int64_t stride, int64_t padding, at::OptionalIntArrayRef picture);
 
 /// The weight as it was.
 at::Tensor Unpacked(const at::Tensor& packed);

@@ -110,8 +110,9 @@ at::Tensor ParamSet::Prepared(const ParamSlot& slot, bool streamed) const {
     if (part_ == Part::kTextEncoder) weight = weight.to(stored.scalar_type());
     weight = weight.to(device_.is_cpu() ? at::kFloat : type);
   }
-  if (slot.packing && device_.is_cpu() && weight.scalar_type() == at::kFloat)
-    weight = Packed(weight, slot.packing->stride, slot.packing->padding);
+  // Others are packed by their first picture (Conv2d).
+  if (streamed && slot.packing && device_.is_cpu() && weight.scalar_type() == at::kFloat)
+    weight = Packed(weight, slot.packing->stride, slot.packing->padding, std::nullopt);
   // What was copied is not read again until the set is loaded anew.
   const bool copied = !device_.is_cpu() || weight.is_mkldnn() || !weight.is_alias_of(slot.stored);
   if (copied && slot.stored.is_cpu() && slot.stored.is_contiguous()) MappedFile::GiveBack(BytesOf(slot.stored));

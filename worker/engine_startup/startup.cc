@@ -45,6 +45,7 @@ StatusOr<EngineInfo> StartEngine(const EngineSetup& setup) {
     info.device_name += Cat(", ", at::get_num_threads(), " threads");
   }
   info.executor_scope = [](const std::function<void()>& body) {
+    at::init_num_threads();  // of this thread: oneDNN asks OpenMP alone, and packs weights for that many
     const c10::InferenceMode inference;
     body();
   };

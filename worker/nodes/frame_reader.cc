@@ -1,9 +1,14 @@
 #include "worker/nodes/frame_reader.h"
 
+#include <ATen/Parallel.h>
+
 #include <algorithm>
 #include <utility>
 
 namespace atelier::nodes {
+
+OneThread::OneThread() : before_(at::get_num_threads()) { at::set_num_threads(1); }
+OneThread::~OneThread() { at::set_num_threads(before_); }
 
 StatusOr<FrameReader> FrameReader::Open(std::string input, const Value& value) {
   FrameWindows windows;
@@ -16,7 +21,9 @@ StatusOr<FrameReader> FrameReader::Open(std::string input, const Value& value) {
     return InvalidArgument("input \"", input, "\": expected pictures, got ",
                            value.present() ? value.type() : "nothing");
   }
+  const bool in_windows = value.Get<FrameWindows>() != nullptr;
   FrameReader reader(std::move(input), std::move(windows));
+  if (in_windows) reader.serial_ = std::make_unique<OneThread>();
   ASSIGN_OR_RETURN(reader.first_, reader.At(0));
   if (reader.first_.defined()) reader.first_ = reader.first_.clone();
   return reader;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -10,7 +11,20 @@
 
 namespace atelier::nodes {
 
-/// Frames one after another. Holds one window. Thread: one at a time.
+/// libtorch computes on the calling thread alone while one of these lives. Thread: created and destroyed on the same.
+class OneThread {
+ public:
+  OneThread();
+  ~OneThread();
+  OneThread(const OneThread&) = delete;
+  OneThread& operator=(const OneThread&) = delete;
+
+ private:
+  const int before_;
+};
+
+/// Frames one after another. Holds one window. Windows are made on one thread: the cores are the encoder's, from which
+/// libtorch's threads would take them by waiting busily for the next operation. Thread: one at a time.
 class FrameReader {
  public:
   /// `value`: an IMAGE, or windows. The first frame is read. `input` names it in errors: INVALID_ARGUMENT for another
@@ -32,6 +46,7 @@ class FrameReader {
 
   std::string input_;
   FrameWindows windows_;
+  std::unique_ptr<OneThread> serial_;
   std::vector<int64_t> starts_{0};  // of the windows seen, and of the one behind
   int64_t held_ = -1;               // the window in pixels_
   at::Tensor pixels_, first_;

@@ -1,34 +1,10 @@
 #include "worker/nodes/media_support.h"
 
-#include <algorithm>
 #include <cstring>
 
+#include "common/image/samples.h"
+
 namespace atelier::nodes {
-
-namespace {
-
-// v * top + more, cut off after clamping; NaN is 0.
-template <typename Sample>
-void Quantise(const float* from, size_t count, float top, float more, Sample* to) {
-  constexpr size_t kBlock = 16;  // of a length that the compiler knows, so that it goes over vectors
-  const auto block = [&](const float* in, Sample* out) {
-    for (size_t i = 0; i < kBlock; ++i) {
-      float v = in[i] * top + more;
-      v = v > 0.0F ? v : 0.0F;
-      v = v < top ? v : top;
-      out[i] = static_cast<Sample>(static_cast<int32_t>(v));
-    }
-  };
-  size_t i = 0;
-  for (; i + kBlock <= count; i += kBlock) block(from + i, to + i);
-  float in[kBlock] = {};
-  Sample out[kBlock];
-  std::copy(from + i, from + count, in);
-  block(in, out);
-  std::copy(out, out + (count - i), to + i);
-}
-
-}  // namespace
 
 std::vector<uint8_t> FrameBytes(const at::Tensor& pixels, int64_t index, bool deep, bool rounded) {
   const at::Tensor frame = pixels[index].to(at::kCPU, at::kFloat).contiguous();
@@ -37,11 +13,11 @@ std::vector<uint8_t> FrameBytes(const at::Tensor& pixels, int64_t index, bool de
   const float more = rounded ? 0.5F : 0.0F;
   std::vector<uint8_t> bytes(count * (deep ? 2 : 1));
   if (!deep) {
-    Quantise(from, count, 255.0F, more, bytes.data());
+    Quantize(from, count, more, bytes.data());
     return bytes;
   }
   std::vector<uint16_t> samples(count);
-  Quantise(from, count, 65535.0F, more, samples.data());
+  Quantize(from, count, more, samples.data());
   for (size_t i = 0; i < count; ++i) {
     bytes[2 * i] = static_cast<uint8_t>(samples[i] & 255);
     bytes[2 * i + 1] = static_cast<uint8_t>(samples[i] >> 8);

@@ -1,5 +1,8 @@
 #include "worker/nodes/resize.h"
 
+#include <ATen/Parallel.h>
+
+#include "common/image/bicubic.h"
 #include "common/image/resize.h"
 
 namespace atelier::nodes {
@@ -25,7 +28,7 @@ StatusOr<at::Tensor> Lanczos(const at::Tensor& samples, int64_t width, int64_t h
     ASSIGN_OR_RETURN(ImageU8 resized, Resize(picture, width, height, ResizeFilter::kLanczos));
     pictures.push_back(std::move(resized));
   }
-  return ToPixels(pictures).permute({0, 3, 1, 2}).contiguous();
+  return ToPixels(pictures).permute({0, 3, 1, 2});
 }
 
 // Spherical interpolation of latent vectors b1, b2 [N,C] at r [N,1].
@@ -60,14 +63,42 @@ at::Tensor BislerpWidth(const at::Tensor& samples, int64_t size) {
       .permute({0, 3, 1, 2});
 }
 
-}  // namespace
+at::Tensor BicubicInTwoPasses(const at::Tensor& pixels, int64_t width, int64_t height) {
+  const at::Tensor source = pixels.contiguous();
+  const FloatPictures pictures{source.const_data_ptr<float>(), source.size(1), source.size(2), source.size(3)};
+  at::Tensor out = at::empty({source.size(0), height, width, pictures.channels}, at::kFloat);
+  float* const rows = out.mutable_data_ptr<float>();
+  at::parallel_for(0, source.size(0) * height, 32, [&](int64_t begin, int64_t end) {
+    ResizeBicubic(pictures, height, width, begin, end, rows + begin * width * pictures.channels);
+  });
+  return out;
+}
 
-std::vector<std::string> ImageResizeMethods() { return {"nearest-exact", "bilinear", "area", "bicubic", "lanczos"}; }
-std::vector<std::string> LatentResizeMethods() { return {"nearest-exact", "bilinear", "area", "bicubic", "bislerp"}; }
-std::vector<std::string> CropMethods() { return {"disabled", "center"}; }
+// Whether libtorch rounds on this processor as the two passes do: tried once.
+bool TwoPassesAreLibtorchs() {
+  static const bool same = [] {
+    if (!HasFloatBicubic()) return false;
+    const at::Tensor pixels = at::arange(31 * 43 * 3, at::kFloat).sin().view({1, 31, 43, 3});
+    for (const auto& [width, height] : {std::pair<int64_t, int64_t>{101, 64}, {13, 17}}) {
+      const at::Tensor expected = at::upsample_bicubic2d(pixels.movedim(-1, 1), {height, width}, false);
+      if (!at::equal(BicubicInTwoPasses(pixels, width, height), expected.movedim(1, -1))) return false;
+    }
+    return true;
+  }();
+  return same;
+}
 
-StatusOr<at::Tensor> ResizeSamples(const at::Tensor& samples, int64_t width, int64_t height, const std::string& method,
-                                   const std::string& crop) {
+at::Tensor Bicubic(const at::Tensor& samples, int64_t width, int64_t height) {
+  const int64_t channels = samples.size(1);
+  if (!samples.is_cpu() || samples.numel() == 0 || (channels != 1 && channels != 3 && channels != 4) ||
+      !TwoPassesAreLibtorchs())
+    return at::upsample_bicubic2d(samples, {height, width}, false);
+  return BicubicInTwoPasses(samples.movedim(1, -1), width, height).movedim(-1, 1);
+}
+
+// In any layout.
+StatusOr<at::Tensor> Resized(const at::Tensor& samples, int64_t width, int64_t height, const std::string& method,
+                             const std::string& crop) {
   if (width < 1 || height < 1) return InvalidArgument("target size is ", width, "x", height, ", expected at least 1x1");
   RETURN_IF_ERROR(CheckTensorSize("resized picture", {samples.size(0), samples.size(1), height, width}));
   return Guard([&]() -> StatusOr<at::Tensor> {
@@ -82,7 +113,7 @@ StatusOr<at::Tensor> ResizeSamples(const at::Tensor& samples, int64_t width, int
     } else if (method == "area") {
       out = at::adaptive_avg_pool2d(flat, {height, width});
     } else if (method == "bicubic") {
-      out = at::upsample_bicubic2d(flat, {height, width}, false);
+      out = Bicubic(flat, width, height);
     } else if (method == "bislerp") {
       out = BislerpWidth(flat, width);
       out = BislerpWidth(out.transpose(2, 3), height).transpose(2, 3).contiguous();
@@ -94,13 +125,25 @@ StatusOr<at::Tensor> ResizeSamples(const at::Tensor& samples, int64_t width, int
     }
     if (samples.dim() == 5)
       out = out.reshape({samples.size(0), samples.size(2), samples.size(1), height, width}).movedim(1, 2);
-    return out.contiguous();
+    return out;
   });
+}
+
+}  // namespace
+
+std::vector<std::string> ImageResizeMethods() { return {"nearest-exact", "bilinear", "area", "bicubic", "lanczos"}; }
+std::vector<std::string> LatentResizeMethods() { return {"nearest-exact", "bilinear", "area", "bicubic", "bislerp"}; }
+std::vector<std::string> CropMethods() { return {"disabled", "center"}; }
+
+StatusOr<at::Tensor> ResizeSamples(const at::Tensor& samples, int64_t width, int64_t height, const std::string& method,
+                                   const std::string& crop) {
+  ASSIGN_OR_RETURN(const at::Tensor out, Resized(samples, width, height, method, crop));
+  return out.contiguous();
 }
 
 StatusOr<at::Tensor> ResizePixels(const at::Tensor& pixels, int64_t width, int64_t height, const std::string& method,
                                   const std::string& crop) {
-  ASSIGN_OR_RETURN(const at::Tensor out, ResizeSamples(pixels.movedim(-1, 1), width, height, method, crop));
+  ASSIGN_OR_RETURN(const at::Tensor out, Resized(pixels.movedim(-1, 1), width, height, method, crop));
   return out.movedim(1, -1).contiguous();
 }
 

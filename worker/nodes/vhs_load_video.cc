@@ -272,7 +272,7 @@ class VhsFrames : public engine::FrameSource {
       if (count_ && timeline_.taken() >= *count_) break;
       ASSIGN_OR_RETURN(const media::VideoFrame* frame, timeline_.Next());
       if (frame == nullptr) break;
-      if (count == 0) count = FramesPerWindow(frame->height, frame->width);
+      if (count == 0) count = FramesPerWindow(frame->height, frame->width, kTakenWindowBytes);
       frames.push_back(FrameTensor(*frame));
     }
     if (frames.empty()) return start == 0 ? StatusOr<at::Tensor>(opened_.NoFrames()) : at::Tensor();

@@ -189,7 +189,7 @@ class FileFrames : public engine::FrameSource {
     for (; count == 0 || static_cast<int64_t>(frames.size()) < count; ++position_) {
       ASSIGN_OR_RETURN(const bool got, decoder_->Next(frame));
       if (!got) break;
-      if (count == 0) count = FramesPerWindow(frame.height, frame.width);
+      if (count == 0) count = FramesPerWindow(frame.height, frame.width, kTakenWindowBytes);
       frames.push_back(FrameTensor(frame));
     }
     if (!frames.empty()) return at::cat(frames, 0).to(at::kFloat).div_(255.0);

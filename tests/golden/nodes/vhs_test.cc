@@ -1,9 +1,11 @@
 // VideoHelperSuite's loaders against golden/extras/vhs_load_video.json, and what its writer makes, read back.
 #include <catch2/catch.hpp>
 
+#include "common/image/codec.h"
 #include "tests/golden/nodes/run_prompt.h"
 #include "worker/engine/video.h"
 #include "worker/media/decoder.h"
+#include "worker/media/encoder.h"
 
 namespace atelier {
 namespace {
@@ -59,6 +61,115 @@ TEST_CASE("VHS_LoadVideo: frames, sizes and figures") {
     CheckInfo(*DecodeBlob(result->blobs.at(3))->Get<engine::VideoInfo>(), c.at("video_info"));
   }
   CHECK(checked == 24);
+}
+
+TEST_CASE("VHS_LoadVideoFFmpeg: FFmpeg's choice of frames, 16 bits, masks, and the file's text in errors") {
+  const Json data = golden::ReadJson(golden::Root() + "/extras/vhs_load_video.json");
+  int checked = 0;
+  for (const Json& c : data.at("cases")) {
+    if (c.at("node") != "VHS_LoadVideoFFmpeg") continue;
+    INFO(c.at("inputs").dump());
+    golden::Host host;
+    Executor executor;
+    auto result = executor.Run(OneNode(c.at("node"), c.at("inputs"), 4, host), host);
+    ++checked;
+    INFO(result.status().ToString());
+    REQUIRE(result.ok());
+    const at::Tensor pixels = DecodeBlob(result->blobs.at(0))->Get<engine::Image>()->pixels;
+    REQUIRE(pixels.sizes().vec() == c.at("shape").get<std::vector<int64_t>>());
+    const at::Tensor grey = pixels.select(3, 0).mean({1, 2}) * 255.0 / 7.0;
+    const auto frames = c.at("frames").get<std::vector<int64_t>>();
+    for (size_t i = 0; i < frames.size(); ++i)  // FFmpeg's 16 bits are v * 256, of 65535
+      CHECK(grey[static_cast<int64_t>(i)].item<double>() == Approx(static_cast<double>(frames[i])).margin(0.2));
+    const at::Tensor mask = DecodeBlob(result->blobs.at(1))->Get<engine::Mask>()->values;
+    CHECK(mask.sizes().vec() == c.at("mask_shape").get<std::vector<int64_t>>());
+    CHECK(mask.abs().max().item<float>() == 0);
+    CheckInfo(*DecodeBlob(result->blobs.at(3))->Get<engine::VideoInfo>(), c.at("video_info"));
+  }
+  CHECK(checked == 7);
+  golden::Host host;
+  Executor executor;
+  const auto late =
+      executor.Run(OneNode("VHS_LoadVideoFFmpegPath", {{"video", "vhs_src.mkv"}, {"start_time", 60}}, 1, host), host);
+  CHECK(late.status().code() == StatusCode::kInvalidArgument);
+  CHECK(Message(late.status()).find("vhs_src.mkv") != std::string::npos);
+  CHECK(Message(late.status()).find("start_time") != std::string::npos);
+}
+
+TEST_CASE("VHS_LoadVideoFFmpeg: transparency becomes the mask") {
+  media::VideoSettings settings;
+  settings.muxer = "webm";
+  settings.encoder = "libvpx-vp9";
+  settings.pixel_format = "yuva420p";
+  settings.options = {{"crf", "10"}, {"b", "0"}};
+  settings.width = settings.height = 64;
+  settings.channels = 4;
+  auto encoder = media::VideoEncoder::Open(settings);
+  REQUIRE(encoder.ok());
+  std::vector<uint8_t> picture;
+  for (int i = 0; i < 64 * 64; ++i) picture.insert(picture.end(), {200, 100, 50, 51});
+  for (int i = 0; i < 3; ++i) REQUIRE((*encoder)->Add(picture.data(), picture.size()).ok());
+  golden::Host host;
+  host.blobs["clear.webm"] = std::make_shared<const std::string>((*encoder)->Finish().value());
+  Fragment fragment;
+  fragment.nodes["1"] = {{"class_type", "VHS_LoadVideoFFmpeg"}, {"inputs", {{"video", "clear.webm"}}}};
+  fragment.inputs["clear.webm"] = "clear.webm";
+  fragment.wanted = {{"1", 1, ""}};
+  Executor executor;
+  const auto result = executor.Run(fragment, host);
+  INFO(result.status().ToString());
+  REQUIRE(result.ok());
+  const at::Tensor mask = DecodeBlob(result->blobs.at(0))->Get<engine::Mask>()->values;
+  REQUIRE(mask.sizes().vec() == std::vector<int64_t>{3, 64, 64});
+  CHECK(mask.mean().item<double>() == Approx(0.8).margin(0.02));
+}
+
+// An opaque or half clear picture of one grey as a PNG file.
+std::shared_ptr<const std::string> GreyPng(int width, int height, uint8_t grey, bool clear) {
+  ImageU8 picture = MakeImage(width, height, clear ? 4 : 3, grey).value();
+  for (size_t i = 3; clear && i < picture.data.size(); i += 4) picture.data[i] = 51;
+  return std::make_shared<const std::string>(EncodePng(picture).value());
+}
+
+TEST_CASE("VHS_LoadImages: by name, at the size of most, with what is clear as the mask") {
+  golden::Host host;
+  Fragment fragment;
+  fragment.nodes["1"] = {{"class_type", "VHS_LoadImages"}, {"inputs", {{"directory", "set"}}}};
+  fragment.wanted = {{"1", 0, ""}, {"1", 1, ""}, {"1", 2, ""}};
+  const auto add = [&](const std::string& name, int width, int height, uint8_t grey, bool clear) {
+    host.blobs[name] = GreyPng(width, height, grey, clear);
+    fragment.inputs[name] = name;
+  };
+  add("set/1.png", 20, 30, 10, false);
+  add("set/2.png", 16, 8, 20, true);
+  add("set/3.png", 16, 8, 30, false);
+  add("set/deep/4.png", 16, 8, 40, false);
+  add("settled/5.png", 16, 8, 50, false);
+  const auto run = [&](const Json& more) {
+    fragment.nodes["1"]["inputs"].update(more);
+    Executor executor;
+    return executor.Run(fragment, host);
+  };
+  auto made = run({{"select_every_nth", 1}});
+  INFO(made.status().ToString());
+  REQUIRE(made.ok());
+  const at::Tensor pixels = DecodeBlob(made->blobs.at(0))->Get<engine::Image>()->pixels;
+  REQUIRE(pixels.sizes().vec() == std::vector<int64_t>{3, 8, 16, 3});
+  for (int64_t i = 0; i < 3; ++i) CHECK(pixels[i].mean().item<double>() == Approx(10.0 * (i + 1) / 255).margin(1e-4));
+  const at::Tensor mask = DecodeBlob(made->blobs.at(1))->Get<engine::Mask>()->values;
+  REQUIRE(mask.sizes().vec() == std::vector<int64_t>{3, 8, 16});
+  CHECK(mask[0].abs().max().item<float>() == 0);
+  CHECK(mask[1].mean().item<double>() == Approx(0.8));
+  made = run({{"skip_first_images", 1}, {"select_every_nth", 2}, {"image_load_cap", 1}});
+  REQUIRE(made.ok());
+  CHECK(DecodeBlob(made->blobs.at(2))->literal() == 1);
+  made = run({{"skip_first_images", 2}, {"image_load_cap", 0}});  // opaque ones alone
+  REQUIRE(made.ok());
+  CHECK(DecodeBlob(made->blobs.at(1))->Get<engine::Mask>()->values.sizes().vec() == std::vector<int64_t>{1, 64, 64});
+  CHECK(run({{"skip_first_images", 3}}).status().code() == StatusCode::kInvalidArgument);
+  host.blobs["set/2.png"] = std::make_shared<const std::string>("no picture");
+  const auto damaged = run({{"skip_first_images", 0}, {"select_every_nth", 1}});
+  CHECK(Message(damaged.status()).find("set/2.png") != std::string::npos);
 }
 
 // The files of one run of VHS_VideoCombine on five pictures of 31 x 21.

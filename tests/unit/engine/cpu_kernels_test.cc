@@ -73,9 +73,11 @@ TEST_CASE("packed convolutions are those of libtorch, and the weight comes back 
     INFO(in << " " << out << " " << kernel);
     const int64_t padding = kernel / 2;
     const at::Tensor w = at::randn({out, in, kernel, kernel}), b = at::randn({out}), x = at::randn({2, in, 17, 12});
-    const at::Tensor packed = Packed(w, stride, padding);
+    const at::Tensor packed = Packed(w, stride, padding, std::nullopt), fitting = Packed(w, stride, padding, x.sizes());
     CHECK(packed.is_mkldnn());
     CHECK(at::equal(Unpacked(packed), w));
+    CHECK(at::equal(Unpacked(fitting), w));
+    CHECK(at::equal(PackedConv(x, fitting, b, stride, padding), PackedConv(x, packed, b, stride, padding)));
     for (const at::Tensor& bias : {at::Tensor(), b}) {
       const at::Tensor want = at::conv2d(x.to(at::kDouble), w.to(at::kDouble),
                                          bias.defined() ? bias.to(at::kDouble) : bias, stride, padding);
@@ -85,7 +87,7 @@ TEST_CASE("packed convolutions are those of libtorch, and the weight comes back 
   }
 }
 
-TEST_CASE("a convolution's weight is packed when its set is loaded, and usable otherwise") {
+TEST_CASE("a convolution's weight is packed for its first picture, and usable otherwise") {
   const c10::InferenceMode inference;
   const auto residency = std::make_shared<Residency>(1 << 20);
   ParamSet set(at::kCPU, Part::kAutoencoder, residency);
@@ -95,10 +97,11 @@ TEST_CASE("a convolution's weight is packed when its set is loaded, and usable o
   const Conv2d conv = builder.TakeConv("c", 16, 32, 3);
   REQUIRE(builder.status().ok());
   set.Load();
+  const at::Tensor x = at::randn({1, 16, 8, 8}), want = at::conv2d(x, stored.to(at::kFloat), at::zeros({32}), 1, 1);
+  CHECK(Difference(conv(x), want) < 1e-4);
   CHECK(conv.weight->live.is_mkldnn());
   CHECK(at::equal(conv.weight->As(at::kHalf), stored));
-  const at::Tensor x = at::randn({1, 16, 8, 8});
-  CHECK(Difference(conv(x), at::conv2d(x, stored.to(at::kFloat), at::zeros({32}), 1, 1)) < 1e-4);
+  CHECK(Difference(conv(x), want) < 1e-4);
   CHECK(residency->bytes() == (32 * 16 * 9 + 32) * 4);
 }
 
