@@ -113,10 +113,16 @@ class TlsCluster {
     REQUIRE(at != std::string::npos);
     return printed.substr(at + before.size(), printed.find(' ', at) - at - before.size());
   }
-  /// A worker with a state folder of its own; `token` "": none.
-  Process& StartWorker(const std::string& name, const std::string& token = "", std::vector<std::string> flags = {}) {
-    std::vector<std::string> arguments{
-        BinDir() + "/atelier-worker-fake", "--master", address(), "--name", name, "--log-level", "debug"};
+  /// A worker with a state folder of its own; `token` "": none; `masters` "": this one.
+  Process& StartWorker(const std::string& name, const std::string& token = "", std::vector<std::string> flags = {},
+                       const std::string& masters = "") {
+    std::vector<std::string> arguments{BinDir() + "/atelier-worker-fake",
+                                       "--master",
+                                       masters.empty() ? address() : masters,
+                                       "--name",
+                                       name,
+                                       "--log-level",
+                                       "debug"};
     arguments.insert(arguments.end(), flags.begin(), flags.end());
     std::map<std::string, std::string> environment{{"ATELIER_IDENTITY_DIR", dir_ / ("state-" + name)}};
     if (!token.empty()) environment[kTokenVariable] = token;
