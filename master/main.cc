@@ -352,7 +352,7 @@ int Run(const Flags& flags) {
 
   FleetOptions fleet_options;
   fleet_options.heartbeat_ms = static_cast<uint32_t>(config.scheduling.heartbeat_seconds * 1000);
-  fleet_options.silent_ms_max = 3 * fleet_options.heartbeat_ms;
+  fleet_options.silent_ms_max = std::max(fleet_options.heartbeat_ms * 5 / 2, 500u);
   if (security != nullptr)
     fleet_options.admit = [gate = security->gate](const grpc::AuthContext& peer, const std::string& name) {
       return gate->Admit(peer, name);
@@ -478,20 +478,20 @@ int Run(const Flags& flags) {
         .count();
   };
   const int64_t watchdog_ms = WatchdogMs();
-  const int64_t beat_ms =
-      watchdog_ms > 0 ? std::min<int64_t>(fleet_options.heartbeat_ms, watchdog_ms / 2) : fleet_options.heartbeat_ms;
-  int64_t next_beat_ms = now_ms() + beat_ms;
+  int64_t tick_ms = std::max<int64_t>(fleet_options.heartbeat_ms / 4, 50);
+  if (watchdog_ms > 0) tick_ms = std::min(tick_ms, watchdog_ms / 2);
+  int64_t next_tick_ms = now_ms() + tick_ms;
   for (bool ending = false; !ending;) {
     pollfd fds[] = {{signal_fd, POLLIN, 0}, {watch ? watch->fd() : -1, POLLIN, 0}};
-    poll(fds, 2, static_cast<int>(std::clamp<int64_t>(next_beat_ms - now_ms(), 0, beat_ms)));
+    poll(fds, 2, static_cast<int>(std::clamp<int64_t>(next_tick_ms - now_ms(), 0, tick_ms)));
     signalfd_siginfo signal{};
     while (read(signal_fd, &signal, sizeof signal) == sizeof signal) {
       if (signal.ssi_signo == SIGHUP) reload();
       ending |= signal.ssi_signo == SIGTERM || signal.ssi_signo == SIGINT;
     }
     if (watch && fds[1].revents != 0 && watch->Changed()) reload();
-    if (now_ms() < next_beat_ms) continue;
-    next_beat_ms = now_ms() + beat_ms;
+    if (now_ms() < next_tick_ms) continue;
+    next_tick_ms = now_ms() + tick_ms;
     fleet.Tick();
     blobs.Tick();
     if (publisher)

@@ -135,6 +135,9 @@ int Main(int argc, char** argv) {
                  "bytes of nodes' outputs kept for later tasks; 0: none")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
+  bool in_process = false;
+  app.add_flag("--no-media-process", in_process,
+               "decode videos and sound in the worker itself; for systems that have no seccomp");
   app.add_option("--log-level", log_level, "lines below it are not written")
       ->check(CLI::IsMember({"debug", "info", "warning", "error"}))
       ->capture_default_str();
@@ -192,6 +195,7 @@ int Main(int argc, char** argv) {
 
   for (std::string& root : setup.model_roots)
     while (root.size() > 1 && root.back() == '/') root.pop_back();
+  setup.media_process = !in_process;
   StatusOr<EngineInfo> engine = StartEngine(setup);
   if (!engine.ok()) {
     LogError(Message(engine.status()));

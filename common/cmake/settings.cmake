@@ -28,6 +28,9 @@ endif()
 if(ATELIER_SANITIZE)
   add_compile_options(-fsanitize=${ATELIER_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${ATELIER_SANITIZE})
+  if(CMAKE_CXX_COMPILER_ID STREQUAL GNU)
+    add_compile_options(-Wno-maybe-uninitialized)  # gcc's own manual: false beside sanitizers
+  endif()
   if(ATELIER_SANITIZE MATCHES thread)
     # Boost.Asio has fences, which the sanitizer does not know: it would report what they order, and g++ warns of that.
     add_compile_options(-Wno-tsan)

@@ -26,6 +26,20 @@ constexpr char kDecoders[] =
 
 int RefuseOpen(AVFormatContext*, AVIOContext**, const char*, int, AVDictionary**) { return AVERROR(EACCES); }
 
+class BytesInMemory : public ByteSource {
+ public:
+  explicit BytesInMemory(std::string_view bytes) : bytes_(bytes) {}
+  int64_t size() const override { return static_cast<int64_t>(bytes_.size()); }
+  int Read(int64_t offset, uint8_t* to, int count) override {
+    const std::string_view part = bytes_.substr(static_cast<size_t>(offset), static_cast<size_t>(count));
+    std::memcpy(to, part.data(), part.size());
+    return static_cast<int>(part.size());
+  }
+
+ private:
+  const std::string_view bytes_;
+};
+
 void Quiet() {
   static const bool quiet = [] {
     av_log_set_level(AV_LOG_QUIET);
@@ -54,17 +68,17 @@ std::string Options::Unused() const {
 
 int MemoryInput::Read(void* self, uint8_t* to, int count) {
   auto& input = *static_cast<MemoryInput*>(self);
-  const int64_t left = static_cast<int64_t>(input.bytes_.size()) - input.at_;
+  const int64_t left = input.source_->size() - input.at_;
   if (left <= 0 || count <= 0) return AVERROR_EOF;
-  const auto n = static_cast<size_t>(std::min<int64_t>(left, count));
-  std::memcpy(to, input.bytes_.data() + input.at_, n);
-  input.at_ += static_cast<int64_t>(n);
-  return static_cast<int>(n);
+  const int n = input.source_->Read(input.at_, to, static_cast<int>(std::min<int64_t>(left, count)));
+  if (n <= 0) return AVERROR(EIO);
+  input.at_ += n;
+  return n;
 }
 
 int64_t MemoryInput::Seek(void* self, int64_t offset, int whence) {
   auto& input = *static_cast<MemoryInput*>(self);
-  const auto size = static_cast<int64_t>(input.bytes_.size());
+  const int64_t size = input.source_->size();
   whence &= ~AVSEEK_FORCE;
   if (whence == AVSEEK_SIZE) return size;
   if (whence == SEEK_CUR) offset += input.at_;
@@ -74,8 +88,13 @@ int64_t MemoryInput::Seek(void* self, int64_t offset, int whence) {
 }
 
 Status MemoryInput::Open(std::string_view bytes) {
+  bytes_ = std::make_unique<BytesInMemory>(bytes);
+  return Open(bytes_.get());
+}
+
+Status MemoryInput::Open(ByteSource* source) {
   Quiet();
-  bytes_ = bytes;
+  source_ = source;
   auto* buffer = static_cast<unsigned char*>(av_malloc(kIoBytes));
   if (buffer == nullptr) return ResourceExhausted("memory is short");
   io_ = avio_alloc_context(buffer, kIoBytes, 0, this, &Read, nullptr, &Seek);

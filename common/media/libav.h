@@ -51,6 +51,15 @@ class Options {
   AVDictionary* options_ = nullptr;
 };
 
+/// The content of a file, wherever it lies. Thread: one at a time.
+class ByteSource {
+ public:
+  virtual ~ByteSource() = default;
+  virtual int64_t size() const = 0;
+  /// Reads up to `count` bytes at `offset` < size(); how many, 0 when they cannot be had.
+  virtual int Read(int64_t offset, uint8_t* to, int count) = 0;
+};
+
 /// A container that is read from memory: mov/mp4, matroska/webm, avi, gif, wav, mp3, flac, ogg. Thread: one at a time.
 class MemoryInput {
  public:
@@ -58,6 +67,8 @@ class MemoryInput {
   /// Reads the header and the streams' parameters. `bytes` has to outlive the object. Errors: INVALID_ARGUMENT (no such
   /// container, damaged), RESOURCE_EXHAUSTED.
   Status Open(std::string_view bytes);
+  /// The same of a source, which has to outlive the object.
+  Status Open(ByteSource* source);
   ~MemoryInput();
   MemoryInput(const MemoryInput&) = delete;
   MemoryInput& operator=(const MemoryInput&) = delete;
@@ -69,7 +80,8 @@ class MemoryInput {
   static int Read(void* self, uint8_t* to, int count);
   static int64_t Seek(void* self, int64_t offset, int whence);
 
-  std::string_view bytes_;
+  std::unique_ptr<ByteSource> bytes_;
+  ByteSource* source_ = nullptr;
   int64_t at_ = 0;
   AVIOContext* io_ = nullptr;
   AVFormatContext* format_ = nullptr;

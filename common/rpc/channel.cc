@@ -9,6 +9,8 @@ namespace atelier {
 namespace {
 // Above the bound on contents, for the fields around them.
 constexpr int kMessageBytesMax = static_cast<int>(limits::kMessageBytesMax) + (1 << 20);
+// One dial: TCP's first packet is sent again after 1 and 3 s, and TLS takes two more round trips of a slow network.
+constexpr int kDialMs = 5000;
 }  // namespace
 
 std::array<std::pair<const char*, int>, 3> BulkArguments() {
@@ -21,7 +23,7 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address, int backo
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 50);
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 1000);  // also how long one dial may take
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, kDialMs);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, backoff_max_ms);
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   for (const auto& [name, value] : BulkArguments()) arguments.SetInt(name, value);

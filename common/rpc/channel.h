@@ -17,10 +17,10 @@ namespace atelier {
 std::array<std::pair<const char*, int>, 3> BulkArguments();
 
 /// A channel to HOST:PORT with connections of its own (nothing shared with other channels, so that a fresh channel
-/// dials at once) and the project's message bounds. Connects on first use, again after 50 ms when that fails, then ever
-/// slower up to `backoff_max_ms`. With an identity over TLS: the master must prove that it is kMasterName under the
-/// identity's authority, whatever its address, and is shown the identity's certificate if it has one; else without TLS.
-/// Thread: any.
+/// dials at once) and the project's message bounds. Connects on first use, for at most 5 s, again after 50 ms when that
+/// fails, then ever slower up to `backoff_max_ms`. With an identity over TLS: the master must prove that it is
+/// kMasterName under the identity's authority, whatever its address, and is shown the identity's certificate if it has
+/// one; else without TLS. Thread: any.
 std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address, int backoff_max_ms = 1000,
                                            const Identity* identity = nullptr);
 

@@ -26,6 +26,7 @@ StatusOr<Identity> JoinOne(const std::string& address, const JoinToken& token, c
   const auto stub = v1::IdentityService::NewStub(MakeChannel(address, 1000, &trusted));
   grpc::ClientContext context;
   SetDeadline(context, kJoinMs);
+  context.set_wait_for_ready(true);  // a lost packet is no reason to make the user come again with a new token
   v1::CertificateReply reply;
   RETURN_IF_ERROR(FromGrpc(stub->Join(&context, request, &reply)));
   identity.certificate = reply.certificate();

@@ -235,7 +235,12 @@ void Fleet::EndRefused() {
 }
 
 void Fleet::Tick() {
-  EndRefused();
+  // A little late is in time, or a timer's jitter would make five ticks of four.
+  const bool beats = NowMs() + options_.heartbeat_ms / 8 >= next_beat_ms_;
+  if (beats) {
+    next_beat_ms_ = NowMs() + options_.heartbeat_ms;
+    EndRefused();
+  }
   for (auto& session : Sessions()) {
     if (session->silent_ms() > options_.silent_ms_max) {
       LogWarning("worker \"", session->name(), "\" has been silent for ", session->silent_ms() / 1000,
@@ -243,6 +248,7 @@ void Fleet::Tick() {
       session->Cut();
       continue;
     }
+    if (!beats) continue;
     v1::ToWorker beat;
     beat.mutable_heartbeat();
     session->Send(std::move(beat));

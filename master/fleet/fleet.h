@@ -28,10 +28,10 @@ struct FleetEvents {
 
 struct FleetOptions {
   uint32_t heartbeat_ms = 2000;
-  uint32_t silent_ms_max = 6000;  // a stream that says nothing for so long is cut
+  uint32_t silent_ms_max = 5000;  // a stream that says nothing for so long is cut
   size_t workers_max = 4096;
-  /// Whether the peer may have a session under this name: asked when it attaches and at every Tick(), so that a session
-  /// ends with its certificate. Null: anyone may. Called by any thread.
+  /// Whether the peer may have a session under this name: asked when it attaches and at every heartbeat, so that a
+  /// session ends with its certificate. Null: anyone may. Called by any thread.
   std::function<Status(const grpc::AuthContext& peer, const std::string& name)> admit = nullptr;
 };
 
@@ -45,7 +45,7 @@ class Fleet final : public v1::WorkerService::CallbackService {
 
   /// Queues a message; dropped when the worker is not connected (the core learns of the loss by `lost`).
   void Send(const std::string& worker, v1::ToWorker message);
-  /// Sends heartbeats and cuts silent streams. Call about once a heartbeat.
+  /// Cuts silent streams, and sends the heartbeats that are due. Call about four times a heartbeat. Thread: one.
   void Tick();
   /// Ends the sessions that are no longer admitted, at once.
   void EndRefused();
@@ -64,6 +64,7 @@ class Fleet final : public v1::WorkerService::CallbackService {
   bool shutdown_ = false;
   std::map<std::string, std::shared_ptr<Session>> by_name_;
   std::map<Session*, std::shared_ptr<Session>> all_;
+  int64_t next_beat_ms_ = 0;  // of Tick()
 };
 
 }  // namespace atelier

@@ -214,6 +214,7 @@ class Core {
   Status batch_status_;
   std::set<std::string> batch_jobs_;
   std::vector<std::pair<std::string, v1::ToWorker>> batch_messages_;
+  std::vector<std::pair<std::shared_ptr<Watcher>, v1::JobEvent>> batch_events_;
   int batch_results_ = 0;
   int64_t batch_began_ms_ = 0;
   std::map<std::pair<std::string, std::string>, CanvasWork> canvases_;  // canvas thread

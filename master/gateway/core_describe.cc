@@ -109,6 +109,7 @@ v1::Job Core::DescribeJob(const Job& job, bool with_tasks) {
 StatusOr<v1::Job> Core::GetJob(const std::string& id) {
   StatusOr<v1::Job> found = NotFound("no job \"", id, "\"; see `atelier jobs`");
   queue_.Run([&] {
+    Commit();
     auto open = control_->jobs().find(id);
     if (open != control_->jobs().end()) {
       found = DescribeJob(open->second, true);
@@ -129,6 +130,7 @@ StatusOr<v1::ListJobsReply> Core::ListJobs(uint32_t limit) {
   v1::ListJobsReply reply;
   Status status;
   queue_.Run([&] {
+    Commit();
     auto records = store_->ListJobs(limit == 0 ? 100 : limit);
     if (!records.ok()) {
       status = records.status();
@@ -277,13 +279,20 @@ void Core::Notify(const std::string& job_id, const std::string& task, const std:
   }
   event.set_preview(preview);
   event.set_log(log);
-  for (auto& watcher : listeners) watcher->Push(event, !task.empty());
+  const bool waits = batch_ || !batch_status_.ok();
+  for (auto& watcher : listeners) {
+    if (waits)
+      batch_events_.emplace_back(watcher, event);
+    else
+      watcher->Push(event, event.has_task());
+  }
 }
 
 StatusOr<std::shared_ptr<Watcher>> Core::Watch(const std::string& job) {
   auto watcher = std::make_shared<Watcher>(job);
   Status status;
   queue_.Run([&] {
+    Commit();
     if (!job.empty()) {
       v1::JobEvent event;
       auto open = control_->jobs().find(job);

@@ -14,7 +14,7 @@
 namespace atelier {
 namespace {
 
-constexpr long kLookEveryNs = 250'000'000;
+constexpr long kLookEveryNs = 100'000'000;
 constexpr const char* kText = "text/plain; charset=utf-8";
 
 // Refuses every call, whatever its name, with where to go. The gate of the credentials has been passed by then.

@@ -17,7 +17,7 @@ constexpr int kSchemaVersion = 1;
 constexpr std::chrono::milliseconds kBeatEvery{500};
 // The second key of the lock is the schema, so that several clusters may share a database.
 constexpr char kLock[] = "1096041036, hashtext(current_schema()::text)";
-constexpr char kSilent[] = "SELECT (clock_timestamp() - at > interval '3 seconds')::int FROM leader_beat";
+constexpr char kSilent[] = "SELECT (clock_timestamp() - at > interval '2.5 seconds')::int FROM leader_beat";
 constexpr char kEndHolder[] =
     "SELECT count(pg_terminate_backend(pid)) FROM pg_locks WHERE locktype = 'advisory' AND granted "
     "AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND classid = 1096041036 "

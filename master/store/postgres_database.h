@@ -3,7 +3,7 @@
 // Who is active holds an advisory lock on the very connection that it writes on, so that the server gives the lock to
 // another one only once nothing can be written on that connection any more; and every transaction that writes first
 // finds (and locks) its term in the table `leader`, which the next active master raises. A beat each half second tells
-// those who stand by that the holder still runs: after 3 s of silence they end its connection and take over.
+// those who stand by that the holder still runs: after 2.5 s of silence they end its connection and take over.
 #pragma once
 
 #include <condition_variable>

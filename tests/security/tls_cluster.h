@@ -43,6 +43,12 @@ inline std::string ReadAll(const std::string& path) {
   return text.str();
 }
 
+/// Where a worker runs: what stands before its command, and the master's address as it is from there.
+struct Host {
+  std::vector<std::string> prefix;
+  std::string master;  // "": on this machine
+};
+
 /// Thread: one at a time. The test's own calls are the operator's that `init` made.
 class TlsCluster {
  public:
@@ -113,16 +119,14 @@ class TlsCluster {
     REQUIRE(at != std::string::npos);
     return printed.substr(at + before.size(), printed.find(' ', at) - at - before.size());
   }
-  /// A worker with a state folder of its own; `token` "": none; `masters` "": this one.
-  Process& StartWorker(const std::string& name, const std::string& token = "", std::vector<std::string> flags = {},
-                       const std::string& masters = "") {
-    std::vector<std::string> arguments{BinDir() + "/atelier-worker-fake",
-                                       "--master",
-                                       masters.empty() ? address() : masters,
-                                       "--name",
-                                       name,
-                                       "--log-level",
-                                       "debug"};
+  /// A worker with a state folder of its own; `token` "": none.
+  Process& StartWorker(const std::string& name, const std::string& token = "",
+                       const std::vector<std::string>& flags = {}, const Host& host = {}) {
+    std::vector<std::string> arguments = host.prefix;
+    for (const std::string& word :
+         {BinDir() + "/atelier-worker-fake", std::string("--master"), host.master.empty() ? address() : host.master,
+          std::string("--name"), name, std::string("--log-level"), std::string("debug")})
+      arguments.push_back(word);
     arguments.insert(arguments.end(), flags.begin(), flags.end());
     std::map<std::string, std::string> environment{{"ATELIER_IDENTITY_DIR", dir_ / ("state-" + name)}};
     if (!token.empty()) environment[kTokenVariable] = token;

@@ -16,6 +16,7 @@ struct EngineSetup {
   int threads = 0;               // CPU threads of one operation; 0: the machine's cores
   int64_t models_bytes_max = 0;  // of loaded weights; 0: the engine's choice
   std::vector<std::string> model_roots;
+  bool media_process = true;  // videos and sound are decoded in processes of their own (docs/security.md, "Media")
 };
 
 struct EngineInfo {

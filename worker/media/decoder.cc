@@ -11,6 +11,7 @@ extern "C" {
 #include <cstring>
 
 #include "common/base/limits.h"
+#include "worker/media/decode_here.h"
 #include "worker/media/stream_decoder.h"
 
 namespace atelier::media {
@@ -71,9 +72,10 @@ MediaInfo InfoOf(const MemoryInput& input) {
 
 class Decoder : public VideoDecoder {
  public:
-  Status Start(std::string_view bytes, const VideoDecodeOptions& options) {
+  Status Start(std::unique_ptr<ByteSource> source, const VideoDecodeOptions& options) {
     options_ = options;
-    RETURN_IF_ERROR(input_.Open(bytes));
+    source_ = std::move(source);
+    RETURN_IF_ERROR(input_.Open(source_.get()));
     const int index = input_.BestStream(AVMEDIA_TYPE_VIDEO);
     if (index < 0) return InvalidArgument("the file has no video");
     RETURN_IF_ERROR(stream_.Open(input_, index, options.deep));
@@ -175,6 +177,7 @@ class Decoder : public VideoDecoder {
   }
 
   VideoDecodeOptions options_;
+  std::unique_ptr<ByteSource> source_;
   MemoryInput input_;
   StreamDecoder stream_;
   FilterChain chain_;
@@ -186,21 +189,22 @@ class Decoder : public VideoDecoder {
 
 }  // namespace
 
-StatusOr<MediaInfo> Probe(std::string_view bytes) {
+StatusOr<MediaInfo> ProbeHere(ByteSource* source) {
   MemoryInput input;
-  RETURN_IF_ERROR(input.Open(bytes));
+  RETURN_IF_ERROR(input.Open(source));
   return InfoOf(input);
 }
 
-StatusOr<std::unique_ptr<VideoDecoder>> VideoDecoder::Open(std::string_view bytes, const VideoDecodeOptions& options) {
+StatusOr<std::unique_ptr<VideoDecoder>> OpenVideoHere(std::unique_ptr<ByteSource> source,
+                                                      const VideoDecodeOptions& options) {
   auto decoder = std::make_unique<Decoder>();
-  RETURN_IF_ERROR(decoder->Start(bytes, options));
+  RETURN_IF_ERROR(decoder->Start(std::move(source), options));
   return std::unique_ptr<VideoDecoder>(std::move(decoder));
 }
 
-StatusOr<std::optional<AudioSamples>> DecodeAudio(std::string_view bytes, double start, double seconds) {
+StatusOr<std::optional<AudioSamples>> DecodeAudioHere(ByteSource* source, double start, double seconds) {
   MemoryInput input;
-  RETURN_IF_ERROR(input.Open(bytes));
+  RETURN_IF_ERROR(input.Open(source));
   const int index = input.BestStream(AVMEDIA_TYPE_AUDIO);
   if (index < 0) return std::optional<AudioSamples>();
   StreamDecoder stream;

@@ -1,5 +1,6 @@
 // Frames and sound of a container file in memory. Hostile bytes give a Status; sizes are checked before memory is
-// taken; nothing outside the bytes is opened.
+// taken; nothing outside the bytes is opened. A worker has it done in a process that may do nothing else
+// (docs/security.md, "Media").
 #pragma once
 
 #include <cstdint>
@@ -14,6 +15,10 @@
 #include "common/image/image_u8.h"
 
 namespace atelier::media {
+
+/// From now on each file is decoded in a process of its own of this program (atelier-media); "": in the calling one.
+/// Thread: any.
+void UseDecoderProgram(std::string path);
 
 struct VideoInfo {
   int width = 0, height = 0;  // as shown: turned by the file's orientation

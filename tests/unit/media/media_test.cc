@@ -1,3 +1,4 @@
+#define CATCH_CONFIG_EXTERNAL_INTERFACES
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <cstdlib>
@@ -9,6 +10,16 @@
 
 namespace atelier::media {
 namespace {
+
+// $ATELIER_MEDIA_PROGRAM: the cases run over processes of this program.
+class InProcesses : public Catch::TestEventListenerBase {
+ public:
+  using TestEventListenerBase::TestEventListenerBase;
+  void testRunStarting(const Catch::TestRunInfo&) override {
+    if (const char* program = std::getenv("ATELIER_MEDIA_PROGRAM")) UseDecoderProgram(program);
+  }
+};
+CATCH_REGISTER_LISTENER(InProcesses)
 
 VideoSettings Mp4(int width = 64, int height = 64) {
   VideoSettings s;
