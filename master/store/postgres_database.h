@@ -40,7 +40,7 @@ class PostgresDatabase final : public SqlDatabase {
   PostgresDatabase(const PostgresDatabase&) = delete;
   PostgresDatabase& operator=(const PostgresDatabase&) = delete;
 
-  /// True: this is the active master from now on. False: another one is, and shows a sign of life. Call about four
+  /// True: this is the active master from now on. False: another one is, and shows a sign of life. Call about ten
   /// times a second until it is true. Errors: UNAVAILABLE; connect anew then.
   StatusOr<bool> TryTake();
   /// Where the active master is reached, "" when there never was one. Errors: UNAVAILABLE.

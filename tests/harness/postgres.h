@@ -18,11 +18,20 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "common/base/status.h"
 
 namespace atelier::test {
+
+/// How long a takeover may take: five seconds where a processor is to be had; on a machine with many times as much to
+/// do as it can, its scheduler takes the rest. Thread: any.
+inline double TakeoverSecondsMax() {
+  double load = 0;
+  const bool busy = getloadavg(&load, 1) == 1 && load > 4.0 * std::thread::hardware_concurrency();
+  return busy ? 20 : 5;
+}
 
 /// Thread: any. Throws std::runtime_error when the server does not come up.
 class PostgresServer {
