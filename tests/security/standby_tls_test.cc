@@ -62,7 +62,7 @@ TEST_CASE("a master that stands by asks for certificates, and takes over with th
   CHECK(Get(http_port, "/readyz").find("400") != std::string::npos);
 
   // A worker that is told both joins at the active one, whichever is named first, and finds the next one with it.
-  Process& worker = cluster.StartWorker("w", cluster.Token(), {}, {.master = other + "," + cluster.address()});
+  Process& worker = cluster.StartWorker("w", cluster.Token(), {}, {{}, other + "," + cluster.address()});
   INFO(worker.Log());
   REQUIRE(cluster.WaitState("w", "connected"));
   cluster.master().Kill();
