@@ -12,18 +12,22 @@
 #include <CLI/CLI.hpp>
 #include <cerrno>
 #include <chrono>
+#include <climits>
 #include <cstring>
 #include <filesystem>
 #include <iostream>
 #include <optional>
 #include <thread>
 
+#include "common/base/limits.h"
 #include "common/base/log.h"
 #include "common/config/cluster_config.h"
+#include "common/discovery/discovery.h"
 #include "common/files/data_dir.h"
 #include "common/files/file_watch.h"
 #include "common/files/files.h"
 #include "common/obs/notify.h"
+#include "common/obs/probe_client.h"
 #include "common/obs/probe_server.h"
 #include "common/rpc/channel.h"
 #include "common/rpc/protocol.h"
@@ -34,6 +38,7 @@
 #include "master/gateway/reload.h"
 #include "master/gateway/security.h"
 #include "master/gateway/services.h"
+#include "master/gateway/standby.h"
 #include "master/gateway/supervisor.h"
 #include "master/models/server.h"
 #include "master/store/files.h"
@@ -44,10 +49,11 @@ namespace {
 constexpr size_t kReceivedBytesMax = size_t{1} << 30;  // of messages that are coming in, all connections together
 constexpr int kThreadsMax = 2048;                      // of gRPC's own
 constexpr int kStreamsOfConnectionMax = 128;
+constexpr int kLostStatus = 75;  // EX_TEMPFAIL
 
 struct Flags {
   std::string config, listen, state, input, output, device = "auto", port_file, worker_binary, catalog, backup_to;
-  std::string role = "worker", init_listen = "0.0.0.0:50188";
+  std::string health_path, role = "worker", init_listen = "0.0.0.0:50188";
   int64_t minutes = 10, uses = 1;
   bool init = false, token = false;
   std::vector<std::string> models;
@@ -153,6 +159,13 @@ std::shared_ptr<grpc::ServerCredentials> Credentials(const Security& security) {
   return credentials;
 }
 
+// Of a master that is not the active one any more, or cannot know: nothing that it still tells or writes may count, so
+// it ends as if killed. Whoever watches it starts it again, and it stands by.
+void EndAsLost(const Status& why) {
+  LogError(Message(why), "; this master ends at once");
+  _exit(kLostStatus);
+}
+
 std::string Absolute(const std::string& path) { return std::filesystem::absolute(path).lexically_normal().string(); }
 
 // What the settings and flags say about where this master is.
@@ -193,6 +206,10 @@ StatusOr<std::string> RunOnce(const Flags& flags) {
     ASSIGN_OR_RETURN(const Role role, ParseRole(flags.role));
     return MakeJoinCommand(place.state_dir, place.config, place.listen, role, flags.minutes, flags.uses);
   }
+  if (place.config.store.kind == "postgres")
+    return FailedPrecondition(
+        "the jobs are in PostgreSQL (store.kind): back them up with pg_dump, then copy the folders ", place.state_dir,
+        "/blobs and /authority (docs/reliability.md)");
   BackupOptions options{place.state_dir, place.listen, Absolute(flags.backup_to)};
   Identity identity;
   if (UsesTls(place.config, place.listen)) {
@@ -202,7 +219,31 @@ StatusOr<std::string> RunOnce(const Flags& flags) {
   return BackUp(options);
 }
 
+// `atelier-master health`: asks the running master of this configuration, for probes; 0 when it answers 200.
+int AskHealth(const Flags& flags) {
+  const auto place = FindPlace(flags);
+  if (!place.ok()) return Fail(place.status());
+  const std::string& listen = place->config.metrics.listen;
+  if (listen.empty()) return Fail(FailedPrecondition("metrics.listen is \"\": this master answers no probes"));
+  std::string address = listen, key, authority;
+  if (const std::string any = listen.substr(0, listen.rfind(':')); any == "0.0.0.0" || any == "[::]")
+    address = "127.0.0.1" + listen.substr(listen.rfind(':'));
+  if (!IsLoopback(listen)) {
+    const auto server = LoadIdentity(place->state_dir + "/authority/server.pem");
+    const auto secret = ReadSecretFile(place->state_dir + "/authority/http.key");
+    if (!server.ok()) return Fail(server.status());
+    if (!secret.ok()) return Fail(secret.status());
+    authority = server->authority;
+    key = secret->substr(0, secret->find_first_of("\r\n"));
+  }
+  const auto reply = AskProbe(address, flags.health_path, key, authority);
+  if (!reply.ok()) return Fail(reply.status());
+  std::cout << reply->body;
+  return reply->status == 200 ? 0 : 1;
+}
+
 int Run(const Flags& flags) {
+  if (!flags.health_path.empty()) return AskHealth(flags);
   if (flags.init || flags.token || !flags.backup_to.empty()) {
     const StatusOr<std::string> done = RunOnce(flags);
     if (!done.ok()) return Fail(done.status());
@@ -261,6 +302,34 @@ int Run(const Flags& flags) {
   if (!widgets.ok()) return Fail(widgets.status());
   options.widgets = std::move(*widgets);
 
+  // On loopback as plain as the calls there.
+  auto guard = MakeProbeGuard(
+      config.metrics.listen, security != nullptr && !IsLoopback(config.metrics.listen) ? security->http_key_file : "",
+      security == nullptr || IsLoopback(config.metrics.listen) ? nullptr
+                                                               : std::make_shared<const Identity>(security->server));
+  if (!config.metrics.listen.empty() && !flags.private_master) {
+    if (!guard.ok()) return Fail(Annotate(guard.status(), "metrics.listen"));
+    guard->hosts.push_back(config.master.address.substr(0, config.master.address.rfind(':')));
+    guard->hosts.emplace_back(kMasterName);
+  }
+  const auto credentials = [&] {
+    return security == nullptr ? grpc::InsecureServerCredentials() : Credentials(*security);
+  };
+  std::unique_ptr<JobStore> store;  // null: a file in the state folder
+  bool stood_by = false;
+  if (config.store.kind == "postgres") {
+    if (listen.ends_with(":0"))
+      return Fail(
+          InvalidArgument("master.listen is ", listen,
+                          ": a master that shares its database is found by others, so it needs a port of its own"));
+    auto database = PostgresOptionsOf(config, ReachableAddress(config, listen), EndAsLost);
+    if (!database.ok()) return Fail(Annotate(database.status(), "store.password_file"));
+    auto taken = StandBy({*std::move(database), listen, config.metrics.listen, guard.ok() ? *guard : ProbeGuard(),
+                          credentials(), [&] { stood_by = true; }});
+    if (!taken.ok()) return Fail(taken.status());
+    if (*taken == nullptr) return 0;
+    store = std::move(*taken);
+  }
   auto self = std::filesystem::read_symlink("/proc/self/exe", error).parent_path();
   const std::string binary =
       flags.worker_binary.empty() ? (self / "atelier-worker").string() : Absolute(flags.worker_binary);
@@ -277,7 +346,7 @@ int Run(const Flags& flags) {
   CoreOptions names;  // the workers' part, made anew at each change of the configuration
   const std::vector<std::string> roots = options.model_roots;
   const std::string state_dir = options.state_dir;
-  auto opened = Core::Open(std::move(options));
+  auto opened = Core::Open(std::move(options), std::move(store));
   if (!opened.ok()) return Fail(opened.status());
   Core& core = **opened;
 
@@ -297,16 +366,18 @@ int Run(const Flags& flags) {
   });
 
   AdminServer admin(&core, [] { kill(getpid(), SIGTERM); });
-  if (security != nullptr)
-    admin.set_still_admitted(
-        [gate = security->gate](const grpc::AuthContext& peer) { return gate->Identify(peer).status(); });
-  BlobServer blobs(&core.blobs());
+  BlobServer blobs(&core.blobs(), [&core] { return core.config()->limits.disk_free_bytes_min; });
   ModelServer models(&core.models());
-  if (security != nullptr)
-    models.set_caller([gate = security->gate](const grpc::AuthContext& peer) -> StatusOr<std::string> {
+  if (security != nullptr) {
+    const CallerOf caller = [gate = security->gate](const grpc::AuthContext& peer) -> StatusOr<std::string> {
       ASSIGN_OR_RETURN(const IdentityInfo who, gate->Identify(peer));
       return who.name;
-    });
+    };
+    admin.set_caller(caller);
+    blobs.set_caller(caller);
+    models.set_caller(caller);
+    security->gate->SetCallsPerSecond([&core] { return core.config()->limits.identity_calls_per_second; });
+  }
   IdentityServer identities(security.get(), [&](const std::string& name) {
     fleet.EndRefused();
     core.ForgetWorker(name);
@@ -314,8 +385,7 @@ int Run(const Flags& flags) {
   grpc::EnableDefaultHealthCheckService(true);  // grpc.health.v1
   grpc::ServerBuilder builder;
   int port = 0;
-  builder.AddListeningPort(listen, security == nullptr ? grpc::InsecureServerCredentials() : Credentials(*security),
-                           &port);
+  builder.AddListeningPort(listen, credentials(), &port);
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 10'000);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 5'000);
@@ -327,7 +397,8 @@ int Run(const Flags& flags) {
   quota.SetMaxThreads(kThreadsMax);
   builder.SetResourceQuota(quota);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kStreamsOfConnectionMax);
-  builder.SetMaxReceiveMessageSize(static_cast<int>(config.limits.json_bytes_max) + (1 << 20));
+  // Of every method: what is larger comes in chunks.
+  builder.SetMaxReceiveMessageSize(static_cast<int>(limits::kMessageBytesMax) + (1 << 20));
   builder.RegisterService(&fleet);
   builder.RegisterService(&admin);
   builder.RegisterService(&blobs);
@@ -356,12 +427,6 @@ int Run(const Flags& flags) {
 
   std::unique_ptr<ProbeServer> probes;
   if (!config.metrics.listen.empty() && !flags.private_master) {
-    // On loopback as plain as the calls there.
-    auto guard =
-        MakeProbeGuard(config.metrics.listen,
-                       security != nullptr && !IsLoopback(config.metrics.listen) ? security->http_key_file : "");
-    if (!guard.ok()) return Fail(Annotate(guard.status(), "metrics.listen"));
-    guard->hosts.push_back(config.master.address.substr(0, config.master.address.rfind(':')));
     auto started = ProbeServer::Start(
         config.metrics.listen, [&core](std::string_view path) { return AnswerProbe(core, path); }, *guard);
     if (started.ok()) {
@@ -395,6 +460,15 @@ int Run(const Flags& flags) {
     reloader.Reload();
     NotifyManager("READY=1");
   };
+  std::optional<Publisher> publisher;
+  if (config.discovery.publish && security != nullptr) {
+    char name[HOST_NAME_MAX + 1] = "";
+    gethostname(name, sizeof name - 1);
+    publisher.emplace(Cat("Atelier on ", name), static_cast<uint16_t>(port), security->authority.fingerprint());
+  } else if (config.discovery.publish) {
+    LogWarning("discovery.publish: this master listens on loopback alone, so it is not offered to other machines");
+  }
+  if (stood_by) reload();  // what has changed since it was read
   NotifyManager(Cat("READY=1\nSTATUS=serves on ", address));
 
   const int signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -419,9 +493,14 @@ int Run(const Flags& flags) {
     if (now_ms() < next_tick_ms) continue;
     next_tick_ms = now_ms() + tick_ms;
     fleet.Tick();
+    blobs.Tick();
+    if (publisher)
+      if (const Status offered = publisher->Tick(); !offered.ok())
+        LogWarning("discovery.publish: ", Message(offered), "; tried again each half minute");
     if (watchdog_ms > 0 && core.CheckHealth().alive) NotifyManager("WATCHDOG=1");
   }
   NotifyManager("STOPPING=1");
+  publisher.reset();
   core.BeginDrain();
   if (auto* health = server->GetHealthCheckService(); health != nullptr) health->SetServingStatus(false);
   LogInfo("ending");
@@ -475,7 +554,12 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(1, 1'000'000))
       ->capture_default_str();
   token->fallthrough();
+  auto* health = app.add_subcommand("health", "ask the running master how it is; status 0: well");
+  std::string health_path = "/readyz";
+  health->add_option("PATH", health_path, "/readyz, /healthz or /metrics")->capture_default_str();
+  health->fallthrough();
   CLI11_PARSE(app, argc, argv);
+  if (health->parsed()) flags.health_path = health_path;
   flags.init = init->parsed();
   flags.token = token->parsed();
   return atelier::Run(flags);

@@ -2,6 +2,7 @@
 #include <pthread.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <climits>
 #include <csignal>
@@ -18,6 +19,7 @@
 #include "CLI/CLI.hpp"
 #include "common/base/log.h"
 #include "common/base/log_fields.h"
+#include "common/discovery/discovery.h"
 #include "common/files/data_dir.h"
 #include "common/obs/notify.h"
 #include "common/obs/probe_server.h"
@@ -52,6 +54,11 @@ std::string DefaultName(const std::string& device, bool lasting) {
   return name;
 }
 
+bool OnLoopback(const std::string& masters) {
+  const std::vector<std::string> addresses = SplitAddresses(masters);
+  return std::all_of(addresses.begin(), addresses.end(), [](const std::string& one) { return IsLoopback(one); });
+}
+
 // The stored identity, or one that the token gives; null for a master on loopback when there is neither. A token that
 // the stored one was got with is done with, so that a restart with the same command line goes on.
 StatusOr<std::unique_ptr<IdentityKeeper>> FindIdentity(const std::string& master, const std::string& name,
@@ -68,7 +75,7 @@ StatusOr<std::unique_ptr<IdentityKeeper>> FindIdentity(const std::string& master
     }
   }
   if (!stored.ok()) {
-    if (IsLoopback(master)) return std::unique_ptr<IdentityKeeper>();
+    if (OnLoopback(master)) return std::unique_ptr<IdentityKeeper>();
     return FailedPrecondition("there is no identity for the master at ", master, " (", path,
                               "); run `atelier-master token` there, and here the command that it prints");
   }
@@ -83,14 +90,27 @@ StatusOr<std::unique_ptr<IdentityKeeper>> FindIdentity(const std::string& master
   return std::make_unique<IdentityKeeper>(master, path, *std::move(stored));
 }
 
+// The address of the master that the token is of, or, without a token, the list of all that offer themselves.
+StatusOr<std::string> FindMaster(const std::string& token_text) {
+  ASSIGN_OR_RETURN(const std::vector<Offer> offers, DiscoverMasters());
+  if (token_text.empty()) return OffersText(offers);
+  ASSIGN_OR_RETURN(const JoinToken token, ParseToken(token_text));
+  for (const Offer& offer : offers)
+    if (offer.fingerprint == token.fingerprint) return offer.address;
+  return Unavailable("no master of the local network offers itself as the one of this token; name it with --master");
+}
+
 int Main(int argc, char** argv) {
   EngineSetup setup;
   SessionOptions options;
   bool print_catalog = false;
-  std::string token, token_file, identity_file, health_key_file;
+  std::string token, token_file, identity_file, health_key_file, health_identity;
   std::string log_level = "info", log_format = "text", health_listen;
   CLI::App app("One device of an Atelier cluster: pulls tasks from the master and executes them.", "atelier-worker");
-  app.add_option("--master", options.master, "address of the master")->type_name("HOST:PORT")->capture_default_str();
+  app.add_option("--master", options.master,
+                 "address of the master; of several that share a database: all of them, with commas")
+      ->type_name("HOST:PORT,...")
+      ->capture_default_str();
   app.add_option("--name", options.name, "name in the cluster, unique; default: host and device");
   app.add_option("--token", token,
                  "join with it (others may see an argument: better hand it over in $ATELIER_JOIN_TOKEN)")
@@ -133,6 +153,12 @@ int Main(int argc, char** argv) {
                  "folder for what it may lose: hashes of model files; default: $STATE_DIRECTORY, $ATELIER_STATE_DIR or "
                  "~/.local/state/atelier")
       ->type_name("DIR");
+  app.add_option("--health-identity", health_identity,
+                 "file (0600) with key, certificate and authority (PEM) for HTTPS, which callers outside loopback need")
+      ->type_name("FILE");
+  bool discover = false;
+  app.add_flag("--discover", discover,
+               "find the master in the local network: with a token the one that it is of, without one they are listed");
   bool no_share = false;
   app.add_flag("--no-share", no_share, "models are neither hashed nor brought here nor given to others");
   app.add_option("--models-disk-max", options.models_disk_bytes_max,
@@ -188,14 +214,26 @@ int Main(int argc, char** argv) {
     LogError("--token-file: ", Message(given.status()));
     return 2;
   }
+  if (discover) {
+    const StatusOr<std::string> found = FindMaster(*given);
+    if (!found.ok()) {
+      LogError(Message(found.status()));
+      return 3;
+    }
+    if (given->empty()) {
+      std::printf("%s", found->c_str());
+      return 0;
+    }
+    options.master = *found;
+  }
   if (options.name.empty())
     options.name =
-        DefaultName(options.device, !given->empty() || !identity_file.empty() || !IsLoopback(options.master));
+        DefaultName(options.device, !given->empty() || !identity_file.empty() || !OnLoopback(options.master));
   if (options.state_dir.empty()) options.state_dir = KeepDir();
   if (no_share) options.state_dir.clear();
 
   SetLogProcess({.worker = options.name});
-  if (identity_file.empty()) identity_file = IdentityPath(options.master, options.name);
+  if (identity_file.empty()) identity_file = IdentityPath(SplitAddresses(options.master).front(), options.name);
   StatusOr<std::unique_ptr<IdentityKeeper>> keeper = FindIdentity(options.master, options.name, identity_file, *given);
   if (!keeper.ok()) {
     LogError(Message(keeper.status()));
@@ -209,7 +247,16 @@ int Main(int argc, char** argv) {
   if (*keeper != nullptr) (*keeper)->Start([session] { session->Redial(); });
   std::unique_ptr<ProbeServer> probes;
   if (!health_listen.empty()) {
-    StatusOr<ProbeGuard> guard = MakeProbeGuard(health_listen, health_key_file);
+    std::shared_ptr<const Identity> https;
+    if (!health_identity.empty()) {
+      StatusOr<Identity> loaded = LoadIdentity(health_identity);
+      if (!loaded.ok()) {
+        LogError("--health-identity: ", Message(loaded.status()));
+        return 2;
+      }
+      https = std::make_shared<const Identity>(*std::move(loaded));
+    }
+    StatusOr<ProbeGuard> guard = MakeProbeGuard(health_listen, health_key_file, std::move(https));
     if (!guard.ok()) {
       LogError("--health-listen: ", Message(guard.status()));
       return 2;

@@ -36,11 +36,18 @@ struct ClusterConfig {
   struct Master {
     std::string listen = "127.0.0.1:50188";  // HOST:PORT of the gRPC services
     std::string address;                     // HOST:PORT that others reach it at; "": found from listen
-    std::string state_dir;                   // database and blobs; "": StateDir()
+    std::string state_dir;                   // blobs, and the database of sqlite; "": StateDir()
     std::string output_dir = "output";       // relative paths: below the working folder
     std::string input_dir = "input";
     bool operator==(const Master&) const = default;
   } master;
+
+  struct Store {
+    std::string kind = "sqlite";  // sqlite, postgres
+    std::string url;              // of PostgreSQL, without a password
+    std::string password_file;    // ""; else a secret file
+    bool operator==(const Store&) const = default;
+  } store;
 
   struct Security {
     std::string tls = "auto";  // auto: outside loopback; always
@@ -82,8 +89,11 @@ struct ClusterConfig {
     int64_t image_pixels_max = limits::kImagePixelsMax;
     int64_t blob_bytes_max = limits::kBlobBytesMax;
     int64_t replicas_max = limits::kReplicasMax;
-    int64_t jobs_waiting_max = 10'000;          // jobs accepted and not ended; more are refused
-    int64_t disk_free_bytes_min = 256LL << 20;  // below this the master accepts no new job
+    int64_t jobs_waiting_max = 10'000;               // jobs accepted and not ended; more are refused
+    int64_t identity_jobs_max = 2'000;               // open jobs of one identity
+    int64_t identity_input_bytes_max = 256LL << 30;  // of the inputs of its open jobs
+    int64_t identity_calls_per_second = 5'000;
+    int64_t disk_free_bytes_min = 256LL << 20;  // below this the master accepts no new job and takes no files
     int64_t log_lines_max = limits::kLogLinesMax;
     bool operator==(const Limits&) const = default;
   } limits;
@@ -108,6 +118,11 @@ struct ClusterConfig {
     std::string listen = "127.0.0.1:50189";
     bool operator==(const Metrics&) const = default;
   } metrics;
+
+  struct Discovery {
+    bool publish = false;
+    bool operator==(const Discovery&) const = default;
+  } discovery;
 
   bool operator==(const ClusterConfig&) const = default;
 };

@@ -91,6 +91,14 @@ std::vector<Setting<WorkerConfig>> MakeWorkerSettings() {
   return s;
 }
 
+// By its form; the library that connects knows it exactly.
+bool IsUrlWithoutPassword(const std::string& url) {
+  const size_t begin = url.find("://"), at = url.find('@');
+  const bool in_user = begin != std::string::npos && at != std::string::npos && at < url.find('/', begin + 3) &&
+                       url.find(':', begin + 3) < at;
+  return !in_user && url.find("password") == std::string::npos;
+}
+
 void ReadRoots(ClusterConfig& config, const YamlNode& node, Faults& faults) {
   std::vector<std::string> roots;
   if (node.kind == YamlNode::Kind::kScalar) roots.push_back(node.text);
@@ -175,6 +183,19 @@ std::vector<Setting<ClusterConfig>> MakeRootSettings() {
       "Folder that finished files are written to; a relative path counts from where the master starts."));
   s.push_back(TextSetting<C>("master.input_dir", In(&C::master, &C::Master::input_dir),
                              "Folder that workflows name their input files in."));
+
+  s.push_back(ChoiceSetting<C>("store.kind", In(&C::store, &C::Store::kind),
+                               "sqlite: a file in the state folder, for one master; postgres: a database that two "
+                               "masters share, of which one is active and the other takes over "
+                               "(docs/reliability.md). The state folder must then be the same for both.",
+                               {"sqlite", "postgres"}));
+  s.push_back(TextSetting<C>("store.url", In(&C::store, &C::Store::url),
+                             "Of postgres: the database, as postgresql://USER@HOST/DATABASE?sslmode=verify-full. A "
+                             "password does not belong here.",
+                             "a connection string without a password, or \"\"", IsUrlWithoutPassword));
+  s.push_back(TextSetting<C>("store.password_file", In(&C::store, &C::Store::password_file),
+                             "Of postgres: file (0600) with the password; \"\": $PGPASSWORD or ~/.pgpass, if one is "
+                             "asked for."));
 
   using Y = C::Security;
   s.push_back(ChoiceSetting<C>("security.tls", In(&C::security, &Y::tls),
@@ -266,8 +287,18 @@ std::vector<Setting<ClusterConfig>> MakeRootSettings() {
                                      65536, "replicas")));
   s.push_back(Live(IntegerSetting<C>("limits.jobs_waiting_max", In(&C::limits, &L::jobs_waiting_max),
                                      "Jobs accepted and not ended; more are refused.", 1, 10'000'000, "jobs")));
+  s.push_back(Live(IntegerSetting<C>(
+      "limits.identity_jobs_max", In(&C::limits, &L::identity_jobs_max),
+      "Jobs accepted and not ended of one identity (docs/security.md); more are refused.", 1, 10'000'000, "jobs")));
+  s.push_back(Live(BytesSetting<C>("limits.identity_input_bytes_max", In(&C::limits, &L::identity_input_bytes_max),
+                                   "Input files of such jobs of one identity.", 1 << 20, int64_t{1} << 50)));
+  s.push_back(Live(IntegerSetting<C>(
+      "limits.identity_calls_per_second", In(&C::limits, &L::identity_calls_per_second),
+      "Calls of one identity, persons and workers alike; twice as many may come at once.", 1, 10'000'000, "calls")));
   s.push_back(Live(BytesSetting<C>("limits.disk_free_bytes_min", In(&C::limits, &L::disk_free_bytes_min),
-                                   "Below this free space the master accepts no new job.", 0, int64_t{1} << 50)));
+                                   "Below this free space the master accepts no new job, and no file that would leave "
+                                   "less: it is kept for the master's own records.",
+                                   0, int64_t{1} << 50)));
   s.push_back(Live(IntegerSetting<C>("limits.log_lines_max", In(&C::limits, &L::log_lines_max),
                                      "Log lines kept per worker and per job.", 10, 10'000'000, "lines")));
 
@@ -300,11 +331,15 @@ std::vector<Setting<ClusterConfig>> MakeRootSettings() {
                                    "used within a minute; 0: any number.",
                                    0, int64_t{1} << 50)));
 
-  s.push_back(
-      TextSetting<C>("metrics.listen", In(&C::metrics, &C::Metrics::listen),
-                     "HOST:PORT of /metrics, /healthz and /readyz; \"\": none. Outside loopback they ask for the "
-                     "key in STATE/authority/http.key (Authorization: Bearer KEY).",
-                     "HOST:PORT or \"\"", [](const std::string& v) { return v.empty() || IsHostPort(v); }));
+  s.push_back(TextSetting<C>("metrics.listen", In(&C::metrics, &C::Metrics::listen),
+                             "HOST:PORT of /metrics, /healthz and /readyz; \"\": none. Outside loopback they speak TLS "
+                             "and ask for the key in STATE/authority/http.key (Authorization: Bearer KEY).",
+                             "HOST:PORT or \"\"", [](const std::string& v) { return v.empty() || IsHostPort(v); }));
+
+  s.push_back(FlagSetting<C>("discovery.publish", In(&C::discovery, &C::Discovery::publish),
+                             "yes: the master offers itself in the local network (DNS-SD, through Avahi), with the "
+                             "fingerprint of its authority; `atelier workers --discover` lists such offers. Joining "
+                             "needs a token all the same."));
 
   const C defaults;
   for (Setting<C>& setting : s) setting.info.default_value = setting.print(defaults);
@@ -326,6 +361,7 @@ const std::vector<Setting<ClusterConfig>>& RootSettings() {
 std::string_view SectionHelp(std::string_view section) {
   static const auto* const help = new std::map<std::string_view, std::string_view>{
       {"master", "The master: where it listens and what it writes."},
+      {"store", "Where jobs and results are on record."},
       {"security", "Who may call the master: certificates of its own authority (docs/security.md)."},
       {"models", "Where models lie."},
       {"workers", "The workers of the cluster."},
@@ -333,7 +369,8 @@ std::string_view SectionHelp(std::string_view section) {
       {"limits", "What is refused. Each is checked before memory is taken."},
       {"log", "What is logged, to stderr."},
       {"retention", "What is kept of jobs that have ended. Nothing of a job that has not ended is ever removed."},
-      {"metrics", "Figures for Prometheus, and whether the master is well."}};
+      {"metrics", "Figures for Prometheus, and whether the master is well."},
+      {"discovery", "Whether machines of the local network find the master by themselves."}};
   auto it = help->find(section);
   return it == help->end() ? std::string_view() : it->second;
 }

@@ -9,14 +9,18 @@
 #include <boost/asio/ip/address.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/post.hpp>
+#include <boost/asio/ssl/context.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <boost/beast/core/detect_ssl.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http.hpp>
+#include <boost/beast/ssl/ssl_stream.hpp>
 #include <chrono>
 #include <climits>
 #include <optional>
 #include <thread>
+#include <type_traits>
 #include <utility>
 
 #include "common/security/identity.h"
@@ -76,24 +80,56 @@ std::optional<ProbeReply> Refuse(const ProbeGuard& guard, const http::request<ht
   return std::nullopt;
 }
 
-// One connection: one request, one answer. Kept alive by its own pending operation.
-class Connection : public std::enable_shared_from_this<Connection> {
+// Counts a connection while it lasts.
+class Counted {
  public:
-  Connection(tcp::socket socket, const ProbeServer::Handler& handler, const ProbeGuard& guard, int& open)
-      : stream_(std::move(socket)), handler_(handler), guard_(guard), open_(open) {
-    ++open_;
+  explicit Counted(int& open) : open_(open) { ++open_; }
+  ~Counted() { --open_; }
+  Counted(const Counted&) = delete;
+  Counted& operator=(const Counted&) = delete;
+
+ private:
+  int& open_;
+};
+
+using Tls = beast::ssl_stream<beast::tcp_stream>;
+
+// One connection: one request, one answer. Kept alive by its own pending operation. Stream: beast::tcp_stream or Tls.
+template <typename Stream>
+class Connection : public std::enable_shared_from_this<Connection<Stream>> {
+ public:
+  Connection(Stream stream, std::unique_ptr<Counted> counted, const ProbeServer::Handler& handler,
+             const ProbeGuard& guard)
+      : counted_(std::move(counted)), stream_(std::move(stream)), handler_(handler), guard_(guard) {
     parser_.header_limit(kHeaderBytesMax);
     parser_.body_limit(0);
   }
-  ~Connection() { --open_; }
-  Connection(const Connection&) = delete;
-  Connection& operator=(const Connection&) = delete;
 
   void Begin() {
-    stream_.expires_after(kRequestTime);
-    http::async_read(stream_, buffer_, parser_, [self = shared_from_this()](Error error, size_t) {
+    http::async_read(stream_, buffer_, parser_, [self = this->shared_from_this()](Error error, size_t) {
       if (!error) self->Answer();
     });
+  }
+  // `begun`: what has come of it.
+  void BeginTls(beast::flat_buffer begun) {
+    buffer_ = std::move(begun);
+    stream_.async_handshake(asio::ssl::stream_base::server, buffer_.data(),
+                            [self = this->shared_from_this()](Error error, size_t used) {
+                              self->buffer_.consume(used);
+                              if (!error) self->Begin();
+                            });
+  }
+  void Send(ProbeReply reply, bool head = false) {
+    response_.version(11);
+    response_.result(static_cast<unsigned>(reply.status));
+    response_.set(http::field::content_type, reply.type);
+    response_.set(http::field::cache_control, "no-store");
+    response_.keep_alive(false);
+    const size_t size = reply.body.size();
+    if (!head) response_.body() = std::move(reply.body);
+    response_.content_length(size);
+    serializer_.emplace(response_);
+    http::async_write(stream_, *serializer_, [self = this->shared_from_this()](Error, size_t) { self->Close(self); });
   }
 
  private:
@@ -111,29 +147,58 @@ class Connection : public std::enable_shared_from_this<Connection> {
     } else {
       reply = {405, kText, "only GET and HEAD are answered here\n"};
     }
-    response_.version(11);
-    response_.result(static_cast<unsigned>(reply.status));
-    response_.set(http::field::content_type, reply.type);
-    response_.set(http::field::cache_control, "no-store");
-    response_.keep_alive(false);
-    const size_t size = reply.body.size();
-    if (!head) response_.body() = std::move(reply.body);
-    response_.content_length(size);
-    serializer_.emplace(response_);
-    http::async_write(stream_, *serializer_, [self = shared_from_this()](Error, size_t) {
+    Send(std::move(reply), head);
+  }
+  void Close(const std::shared_ptr<Connection>& self) {
+    if constexpr (std::is_same_v<Stream, Tls>) {
+      stream_.async_shutdown([self](Error) {});
+    } else {
       Error ignored;
-      self->stream_.socket().shutdown(tcp::socket::shutdown_send, ignored);
-    });
+      stream_.socket().shutdown(tcp::socket::shutdown_send, ignored);
+      (void)self;
+    }
   }
 
-  beast::tcp_stream stream_;
+  const std::unique_ptr<Counted> counted_;
+  Stream stream_;
   beast::flat_buffer buffer_{size_t{2} * kHeaderBytesMax};
   http::request_parser<http::empty_body> parser_;
   http::response<http::string_body> response_;
   std::optional<http::response_serializer<http::string_body>> serializer_;
   const ProbeServer::Handler& handler_;
   const ProbeGuard& guard_;
-  int& open_;
+};
+
+// A connection that is to speak TLS, until it shows whether it does.
+class Greeting : public std::enable_shared_from_this<Greeting> {
+ public:
+  Greeting(beast::tcp_stream stream, std::unique_ptr<Counted> counted, const ProbeServer::Handler& handler,
+           const ProbeGuard& guard, asio::ssl::context& tls)
+      : counted_(std::move(counted)), stream_(std::move(stream)), handler_(handler), guard_(guard), tls_(tls) {}
+
+  void Begin() {
+    beast::async_detect_ssl(stream_, buffer_, [self = shared_from_this()](Error error, bool speaks_tls) {
+      if (!error) self->GoOn(speaks_tls);
+    });
+  }
+
+ private:
+  void GoOn(bool speaks_tls) {
+    if (speaks_tls) {
+      std::make_shared<Connection<Tls>>(Tls(std::move(stream_), tls_), std::move(counted_), handler_, guard_)
+          ->BeginTls(std::move(buffer_));
+      return;
+    }
+    std::make_shared<Connection<beast::tcp_stream>>(std::move(stream_), std::move(counted_), handler_, guard_)
+        ->Send({400, kText, "this port speaks TLS alone: ask with https://\n"});
+  }
+
+  std::unique_ptr<Counted> counted_;
+  beast::tcp_stream stream_;
+  beast::flat_buffer buffer_{size_t{2} * kHeaderBytesMax};
+  const ProbeServer::Handler& handler_;
+  const ProbeGuard& guard_;
+  asio::ssl::context& tls_;
 };
 
 }  // namespace
@@ -143,6 +208,7 @@ class ProbeServer::Impl {
   Impl(Handler handler, ProbeGuard guard) : handler_(std::move(handler)), guard_(std::move(guard)) {}
 
   Status Listen(const std::string& listen) {
+    if (guard_.tls != nullptr) RETURN_IF_ERROR(UseTls(*guard_.tls));
     const size_t colon = listen.rfind(':');
     if (colon == std::string::npos) return InvalidArgument("\"", listen, "\" is not HOST:PORT");
     std::string host = listen.substr(0, colon);
@@ -184,13 +250,32 @@ class ProbeServer::Impl {
         return;
       }
       // Beyond the bound the socket is closed as it goes.
-      if (open_ < kConnectionsMax) std::make_shared<Connection>(std::move(socket), handler_, guard_, open_)->Begin();
+      if (open_ < kConnectionsMax) Serve(beast::tcp_stream(std::move(socket)));
       Accept();
     });
   }
 
+  void Serve(beast::tcp_stream stream) {
+    stream.expires_after(kRequestTime);
+    auto counted = std::make_unique<Counted>(open_);
+    if (tls_)
+      std::make_shared<Greeting>(std::move(stream), std::move(counted), handler_, guard_, *tls_)->Begin();
+    else
+      std::make_shared<Connection<beast::tcp_stream>>(std::move(stream), std::move(counted), handler_, guard_)->Begin();
+  }
+  Status UseTls(const Identity& identity) {
+    tls_.emplace(asio::ssl::context::tls_server);
+    SSL_CTX_set_min_proto_version(tls_->native_handle(), TLS1_2_VERSION);
+    Error error;
+    tls_->use_certificate_chain(asio::buffer(identity.certificate + identity.authority), error);
+    if (!error) tls_->use_private_key(asio::buffer(identity.key), asio::ssl::context::pem, error);
+    if (error) return FailedPrecondition("key or certificate cannot be used for HTTPS: ", error.message());
+    return OkStatus();
+  }
+
   const Handler handler_;
   const ProbeGuard guard_;
+  std::optional<asio::ssl::context> tls_;
   int open_ = 0;  // before io_: connections that it still holds count down as they go
   asio::io_context io_{1};
   tcp::acceptor acceptor_{io_};
@@ -199,7 +284,8 @@ class ProbeServer::Impl {
   std::thread thread_;
 };
 
-StatusOr<ProbeGuard> MakeProbeGuard(const std::string& listen, const std::string& key_file) {
+StatusOr<ProbeGuard> MakeProbeGuard(const std::string& listen, const std::string& key_file,
+                                    std::shared_ptr<const Identity> identity) {
   if (key_file.empty()) {
     if (IsLoopback(listen)) return ProbeGuard();
     return FailedPrecondition(listen,
@@ -210,7 +296,11 @@ StatusOr<ProbeGuard> MakeProbeGuard(const std::string& listen, const std::string
   while (!key.empty() && (key.back() == '\n' || key.back() == '\r')) key.pop_back();
   if (key.size() < 32)
     return FailedPrecondition("the key in ", key_file, " has ", key.size(), " characters, at least 32 are wanted");
-  return ProbeGuard{key, {}};
+  if (!IsLoopback(listen) && identity == nullptr)
+    return FailedPrecondition(listen,
+                              " is outside loopback, where HTTP is asked for over TLS alone; name a file with a "
+                              "key and certificate, or listen on 127.0.0.1");
+  return ProbeGuard{key, {}, std::move(identity)};
 }
 
 ProbeServer::ProbeServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

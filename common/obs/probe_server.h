@@ -1,5 +1,5 @@
 // A small HTTP listener for probes: GET and HEAD of a few paths, answered by one function. On loopback it asks nobody
-// who calls, so nothing secret may be told here; outside it asks for a key.
+// who calls, so nothing secret may be told here; outside it speaks TLS and asks for a key.
 #pragma once
 
 #include <cstdint>
@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "common/base/status.h"
+#include "common/security/identity.h"
 
 namespace atelier {
 
@@ -24,12 +25,15 @@ struct ProbeReply {
 struct ProbeGuard {
   std::string key;                 // "": none is asked for; else "Authorization: Bearer KEY" must be there
   std::vector<std::string> hosts;  // names beside addresses, localhost and this machine's name
+  // Null: HTTP without TLS. Else HTTPS with this key and certificate, and whoever does not speak TLS is told to.
+  std::shared_ptr<const Identity> tls;
 };
 
-/// The guard of a listener at HOST:PORT: without a key on loopback; outside it the key of `key_file`, a secret file of
-/// at least 32 characters. Errors: FAILED_PRECONDITION (outside loopback and no file named, or a short key), those of
-/// ReadSecretFile. Thread: any.
-StatusOr<ProbeGuard> MakeProbeGuard(const std::string& listen, const std::string& key_file);
+/// The guard of a listener at HOST:PORT: without a key on loopback; outside it with TLS as `identity`, and the key of
+/// `key_file`, a secret file of at least 32 characters. Errors: FAILED_PRECONDITION (outside loopback and no file or
+/// identity, or a short key), those of ReadSecretFile. Thread: any.
+StatusOr<ProbeGuard> MakeProbeGuard(const std::string& listen, const std::string& key_file,
+                                    std::shared_ptr<const Identity> identity);
 
 /// One thread. At most 32 connections, each 5 s for a request and its answer, requests of at most 8 KiB without a
 /// body; what goes beyond is closed.
@@ -37,7 +41,8 @@ class ProbeServer {
  public:
   /// Called by the server's thread with the path without its query; a slow answer delays the others.
   using Handler = std::function<ProbeReply(std::string_view path)>;
-  /// Listens on HOST:PORT, HOST an address or a name, port 0: any free one. Errors: UNAVAILABLE with the reason.
+  /// Listens on HOST:PORT, HOST an address or a name, port 0: any free one. Errors: UNAVAILABLE with the reason,
+  /// FAILED_PRECONDITION (key or certificate cannot be used).
   static StatusOr<std::unique_ptr<ProbeServer>> Start(const std::string& listen, Handler handler,
                                                       ProbeGuard guard = {});
   /// Closes all connections and joins. REQUIRES: what the handler uses is still there.

@@ -1,6 +1,7 @@
 #include "common/rpc/join.h"
 
 #include <ctime>
+#include <sstream>
 
 #include "atelier/v1/identity.grpc.pb.h"
 #include "common/base/log.h"
@@ -13,9 +14,7 @@ namespace {
 constexpr int kFetchSeconds = 10;
 constexpr int kJoinMs = 15'000, kRenewMs = 5'000;
 
-}  // namespace
-
-StatusOr<Identity> Join(const std::string& address, const JoinToken& token, const std::string& name) {
+StatusOr<Identity> JoinOne(const std::string& address, const JoinToken& token, const std::string& name) {
   Identity identity;
   ASSIGN_OR_RETURN(identity.authority, FetchAuthority(address, token.fingerprint, kFetchSeconds));
   ASSIGN_OR_RETURN(identity.key, NewKey());
@@ -35,7 +34,7 @@ StatusOr<Identity> Join(const std::string& address, const JoinToken& token, cons
   return identity;
 }
 
-StatusOr<Identity> Renew(const std::string& address, const Identity& identity) {
+StatusOr<Identity> RenewOne(const std::string& address, const Identity& identity) {
   Identity renewed = identity;
   ASSIGN_OR_RETURN(const IdentityInfo info, ReadCertificate(identity.certificate));
   ASSIGN_OR_RETURN(renewed.key, NewKey());
@@ -48,6 +47,39 @@ StatusOr<Identity> Renew(const std::string& address, const Identity& identity) {
   RETURN_IF_ERROR(FromGrpc(stub->Renew(&context, request, &reply)));
   renewed.certificate = reply.certificate();
   return renewed;
+}
+
+// The first answer that does not say that this master cannot be asked now.
+template <typename Ask>
+StatusOr<Identity> AskEach(const std::string& addresses, const Ask& ask) {
+  StatusOr<Identity> answer = Unavailable("no address");
+  for (const std::string& address : SplitAddresses(addresses)) {
+    answer = ask(address);
+    if (answer.status().code() != StatusCode::kUnavailable && answer.status().code() != StatusCode::kDeadlineExceeded)
+      break;
+  }
+  return answer;
+}
+
+}  // namespace
+
+std::vector<std::string> SplitAddresses(const std::string& list) {
+  std::vector<std::string> addresses;
+  std::istringstream parts(list);
+  for (std::string part; std::getline(parts, part, ',');) {
+    std::erase(part, ' ');
+    if (!part.empty()) addresses.push_back(std::move(part));
+  }
+  if (addresses.empty()) addresses.push_back(list);
+  return addresses;
+}
+
+StatusOr<Identity> Join(const std::string& addresses, const JoinToken& token, const std::string& name) {
+  return AskEach(addresses, [&](const std::string& address) { return JoinOne(address, token, name); });
+}
+
+StatusOr<Identity> Renew(const std::string& addresses, const Identity& identity) {
+  return AskEach(addresses, [&](const std::string& address) { return RenewOne(address, identity); });
 }
 
 StatusOr<std::shared_ptr<const Identity>> IdentityFor(const std::string& address) {

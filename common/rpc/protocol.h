@@ -14,6 +14,9 @@ inline constexpr uint32_t kProtocolOldest = 1;
 /// The program's version, for people.
 inline constexpr const char* kProgramVersion = "0.1.0";
 
+/// The error detail of a refusal (UNAVAILABLE) by a master that stands by; the message names the active one.
+inline constexpr const char* kStandbyDetail = "standby";
+
 /// Where a master listens unless told otherwise.
 inline constexpr const char* kDefaultMasterAddress = "127.0.0.1:50188";
 

@@ -8,16 +8,19 @@
 
 #include "atelier/v1/admin.grpc.pb.h"
 #include "atelier/v1/identity.grpc.pb.h"
+#include "common/base/hash.h"
 #include "common/base/limits.h"
 #include "common/rpc/blob_client.h"
 #include "common/rpc/channel.h"
 #include "common/rpc/join.h"
+#include "common/rpc/protocol.h"
 
 namespace atelier::cli {
 namespace {
 
 constexpr int kCallSeconds = 10;
 constexpr int kPlanSeconds = 120;
+constexpr size_t kWorkflowInMessageMax = static_cast<size_t>(limits::kMessageBytesMax) - (1 << 20);
 constexpr int kPushSeconds = 600;  // the end of a push: the master reads the file back
 
 }  // namespace
@@ -37,6 +40,8 @@ namespace {
 
 Status InSentences(const grpc::Status& status, const std::string& address) {
   if (status.ok()) return OkStatus();
+  if (status.error_details() == kStandbyDetail)
+    return Unavailable("the master at ", address, " does not serve now: ", status.error_message());
   if (status.error_code() == grpc::StatusCode::UNAVAILABLE)
     return Unavailable("no master answers at ", address,
                        "; start atelier-master there, or name another with --master HOST:PORT");
@@ -72,11 +77,24 @@ Client::Client(std::string address) : address_(std::move(address)), impl_(std::m
 
 Client::~Client() = default;
 
-StatusOr<v1::SubmitReply> Client::Submit(const v1::SubmitRequest& request) {
+// A workflow that no message takes goes ahead as a blob.
+StatusOr<v1::SubmitRequest> Client::WithoutBulk(const v1::SubmitRequest& request) {
+  v1::SubmitRequest small = request;
+  if (request.workflow().size() <= kWorkflowInMessageMax) return small;
+  const std::string hash = Sha256Hex(request.workflow());
+  RETURN_IF_ERROR(Annotate(PutBlob(hash, request.workflow()), "the workflow"));
+  small.clear_workflow();
+  small.set_workflow_hash(hash);
+  return small;
+}
+
+StatusOr<v1::SubmitReply> Client::Submit(const v1::SubmitRequest& whole) {
+  ASSIGN_OR_RETURN(const v1::SubmitRequest request, WithoutBulk(whole));
   return Call<v1::SubmitReply>(impl_->identity, *impl_->stub, address_, &v1::AdminService::Stub::Submit, request,
                                kPlanSeconds);
 }
-StatusOr<v1::ExplainReply> Client::Explain(const v1::SubmitRequest& request) {
+StatusOr<v1::ExplainReply> Client::Explain(const v1::SubmitRequest& whole) {
+  ASSIGN_OR_RETURN(const v1::SubmitRequest request, WithoutBulk(whole));
   return Call<v1::ExplainReply>(impl_->identity, *impl_->stub, address_, &v1::AdminService::Stub::Explain, request,
                                 kPlanSeconds);
 }

@@ -50,6 +50,7 @@ class Client {
   Status WaitReachable(double seconds);
 
  private:
+  StatusOr<v1::SubmitRequest> WithoutBulk(const v1::SubmitRequest& request);
   struct Impl;
   std::string address_;
   std::unique_ptr<Impl> impl_;

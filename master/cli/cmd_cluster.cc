@@ -1,6 +1,7 @@
 // The commands that ask the master: jobs, job, cancel, logs, why, workers, nodes.
 #include <ctime>
 
+#include "common/discovery/discovery.h"
 #include "common/json/json.h"
 #include "master/cli/client.h"
 #include "master/cli/commands.h"
@@ -121,6 +122,17 @@ Status Logs(Client& client, const CommandLine& line, Surroundings& io) {
   return OkStatus();
 }
 
+Status Discover(const CommandLine& line, Surroundings& io) {
+  ASSIGN_OR_RETURN(const std::vector<Offer> offers, DiscoverMasters());
+  if (!line.json) {
+    io.out << OffersText(offers);
+    return OkStatus();
+  }
+  for (const Offer& offer : offers)
+    io.out << DumpJson({{"name", offer.name}, {"address", offer.address}, {"fingerprint", offer.fingerprint}}) << "\n";
+  return OkStatus();
+}
+
 Status Workers(Client& client, const CommandLine& line, Surroundings& io) {
   if (line.action == "forget") {
     ASSIGN_OR_RETURN(const uint32_t identities, client.Forget(line.id));
@@ -220,7 +232,7 @@ int ShowCluster(const CommandLine& line, Surroundings& io) {
       status = Logs(client, line, io);
       break;
     case Command::kWorkers:
-      status = Workers(client, line, io);
+      status = line.discover ? Discover(line, io) : Workers(client, line, io);
       break;
     case Command::kNodes:
       status = Nodes(client, line, io);

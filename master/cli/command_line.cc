@@ -196,6 +196,8 @@ class Grammar {
             ->check(CLI::IsMember({"enable", "disable", "drain", "forget"}));
     CLI::Option* name = workers->add_option("NAME", line_.id, "the worker's name");
     action->needs(name);
+    workers->add_flag("--discover", line_.discover, "lists the masters that offer themselves in the local network")
+        ->excludes(action);
     Master(workers);
     JsonFlag(workers, "one JSON object a worker");
     CLI::App* join = Add(Command::kJoin, app_, "join", "exchanges a token of `atelier-master token` for a certificate");

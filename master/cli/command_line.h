@@ -73,6 +73,7 @@ struct CommandLine {
   std::string folder;  // models push
   std::string as;      // models push: the name there
   std::string action;  // enable, disable, drain, forget
+  bool discover = false;
   // join
   std::string token_file, name;
   std::string config_file;

@@ -17,6 +17,9 @@
 namespace atelier {
 namespace {
 
+constexpr double kBurstSeconds = 2;        // of calls that may come at once
+constexpr size_t kAllowancesMax = 10'000;  // identities whose calls are counted; beyond, all start anew
+
 constexpr unsigned kPeople = kOperators | kViewers;
 constexpr unsigned kAllRoles = kPeople | kWorkers;
 constexpr AccessRule kRules[] = {
@@ -122,11 +125,30 @@ Status Gate::Allow(const grpc::AuthContext& peer, std::string_view method) const
   const unsigned who = rule == std::end(kRules) ? 0 : rule->who;
   if ((who & kAnyone) != 0) return OkStatus();
   ASSIGN_OR_RETURN(const IdentityInfo info, Identify(peer));
+  RETURN_IF_ERROR(Count(info));
   if ((who & BitOf(info.role)) != 0) return OkStatus();
   const std::string_view name = method.substr(method.rfind('/') + 1).substr(0, 64);
   if (who == 0) return MakeStatus(StatusCode::kPermissionDenied, "nobody may call \"", name, "\" here");
   return MakeStatus(StatusCode::kPermissionDenied, "\"", info.name, "\" has the role ", RoleName(info.role), "; ", name,
                     " is for: ", WhoMay(who));
+}
+
+Status Gate::Count(const IdentityInfo& who) const {
+  if (!calls_per_second_) return OkStatus();
+  const auto limit = static_cast<double>(calls_per_second_());
+  const auto now = std::chrono::steady_clock::now();
+  const std::lock_guard lock(mutex_);
+  if (allowances_.size() >= kAllowancesMax) allowances_.clear();
+  const auto [at, fresh] = allowances_.try_emplace(who.id, Allowance{limit * kBurstSeconds, now});
+  Allowance& own = at->second;
+  own.calls =
+      std::min(limit * kBurstSeconds, own.calls + limit * std::chrono::duration<double>(now - own.as_of).count());
+  own.as_of = now;
+  if (own.calls < 1)
+    return ResourceExhausted("\"", who.name, "\" makes more than ", limit,
+                             " calls a second (limits.identity_calls_per_second); try again in a second");
+  own.calls -= 1;
+  return OkStatus();
 }
 
 Status Gate::Admit(const grpc::AuthContext& peer, const std::string& worker) const {

@@ -1,6 +1,10 @@
 // Who may call what: one table of every method of every service, and the one place that applies it.
 #pragma once
 
+#include <chrono>
+#include <functional>
+#include <map>
+#include <mutex>
 #include <span>
 #include <string>
 #include <string_view>
@@ -39,19 +43,31 @@ class Gate final : public grpc::AuthMetadataProcessor {
   Gate(const Authority* authority, IdentityStore* identities) : authority_(authority), identities_(identities) {}
 
   /// OK when the peer may call `method`. Errors: UNAUTHENTICATED (no certificate, another authority, expired, revoked),
-  /// PERMISSION_DENIED (its role may not, or nobody may). Thread: any.
+  /// PERMISSION_DENIED (its role may not, or nobody may), RESOURCE_EXHAUSTED (it calls too often). Thread: any.
   Status Allow(const grpc::AuthContext& peer, std::string_view method) const;
   /// OK when the peer is a worker and has this name: it may have a session under it. Errors: as Allow. Thread: any.
   Status Admit(const grpc::AuthContext& peer, const std::string& worker) const;
   /// Who calls. Errors: UNAUTHENTICATED as above. Thread: any.
   StatusOr<IdentityInfo> Identify(const grpc::AuthContext& peer) const;
 
+  /// How many calls a second one identity may make; asked at each call. Null: any number. Before the server starts.
+  void SetCallsPerSecond(std::function<int64_t()> limit) { calls_per_second_ = std::move(limit); }
+
   grpc::Status Process(const InputMetadata& metadata, grpc::AuthContext* peer, OutputMetadata* consumed,
                        OutputMetadata* response) override;
 
  private:
+  Status Count(const IdentityInfo& who) const;
+
   const Authority* const authority_;
   IdentityStore* const identities_;
+  std::function<int64_t()> calls_per_second_;
+  struct Allowance {
+    double calls = 0;
+    std::chrono::steady_clock::time_point as_of;
+  };
+  mutable std::mutex mutex_;
+  mutable std::map<std::string, Allowance> allowances_;  // by id
 };
 
 }  // namespace atelier

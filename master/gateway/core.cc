@@ -12,6 +12,8 @@ namespace atelier {
 namespace {
 
 constexpr size_t kControlQueueMax = limits::kEventQueueMax;
+constexpr size_t kCatalogsMax = 256;  // of workers of different versions
+constexpr size_t kTypesMax = 20'000;  // node types, those that workers brought along included
 constexpr size_t kPixelQueueMax = std::numeric_limits<size_t>::max();  // bounded by the tiles of open jobs; the control
                                                                        // thread must never wait for pixels
 
@@ -60,8 +62,9 @@ int64_t Core::NowMs() const {
       .count();
 }
 
-StatusOr<std::unique_ptr<Core>> Core::Open(CoreOptions options) {
+StatusOr<std::unique_ptr<Core>> Core::Open(CoreOptions options, std::unique_ptr<JobStore> store) {
   std::unique_ptr<Core> core(new Core(std::move(options)));
+  core->store_ = std::move(store);
   Status opened;
   core->queue_.Run([&] { opened = core->Recover(); });
   RETURN_IF_ERROR(opened);
@@ -70,7 +73,9 @@ StatusOr<std::unique_ptr<Core>> Core::Open(CoreOptions options) {
 
 Status Core::Recover() {
   const std::string& state = options_.state_dir;
-  ASSIGN_OR_RETURN(store_, JobStore::Open(state + "/atelier.db"));
+  if (store_ == nullptr) {
+    ASSIGN_OR_RETURN(store_, JobStore::Open(state + "/atelier.db"));
+  }
   ASSIGN_OR_RETURN(blobs_,
                    BlobStore::Open(state + "/blobs", static_cast<uint64_t>(options_.config.limits.blob_bytes_max)));
   outputs_ = std::make_unique<OutputWriter>(options_.output_dir, state + "/temp");
@@ -119,7 +124,11 @@ Status Core::Recover() {
     const std::string id = job.job.id;
     open_[id].record = job.job;
     auto settings = ParseJson(job.job.settings_json);
-    if (settings.ok()) open_[id].trace = settings->value("trace", "");
+    if (settings.ok()) {
+      open_[id].trace = settings->value("trace", "");
+      open_[id].owner = settings->value("owner", "");
+    }
+    for (const InputBinding& input : job.inputs) open_[id].input_bytes += input.blob.size;
     const LogScope scope(About(id));
     std::vector<std::string> output_nodes;
     if (settings.ok() && settings->contains("outputs"))
@@ -209,7 +218,7 @@ bool Core::JoinCatalog(const Catalog& brought) {
   std::lock_guard lock(mutex_);
   auto joined = std::make_shared<Catalog>(*catalog_);
   for (const std::string& type : brought.Types())
-    if (joined->Find(type) == nullptr) joined->Add(*brought.Find(type));
+    if (joined->size() < kTypesMax && joined->Find(type) == nullptr) joined->Add(*brought.Find(type));
   if (joined->size() == catalog_->size()) return false;
   catalog_ = std::move(joined);
   return true;
@@ -342,6 +351,16 @@ void Core::HandleMessage(const std::string& name, v1::FromWorker message) {
       break;
     }
     case v1::FromWorker::kCatalog: {
+      bool full = false;
+      {
+        std::lock_guard lock(mutex_);
+        full = catalogs_.size() >= kCatalogsMax;
+      }
+      if (full) {
+        LogWarning("worker \"", name, "\" brings one more catalogue than the ", kCatalogsMax,
+                   " that are kept; restart the master");
+        break;
+      }
       auto json = ParseJson(message.catalog().json());
       StatusOr<Catalog> parsed = json.ok() ? Catalog::FromJson(*json) : StatusOr<Catalog>(json.status());
       if (!parsed.ok()) {

@@ -51,8 +51,9 @@ struct CoreOptions {
 /// Thread: any, unless said otherwise.
 class Core {
  public:
-  /// Opens the state and takes up the jobs that had not ended. Errors: one sentence each, of store and folders.
-  static StatusOr<std::unique_ptr<Core>> Open(CoreOptions options);
+  /// Opens the state and takes up the jobs that had not ended. `store` null: a SQLite file in the state folder. Errors:
+  /// one sentence each, of store and folders.
+  static StatusOr<std::unique_ptr<Core>> Open(CoreOptions options, std::unique_ptr<JobStore> store = nullptr);
   ~Core();
 
   /// The sessions' events, to make the Fleet with; then SetFleet() before any worker can attach.
@@ -91,7 +92,8 @@ class Core {
   /// a master on. Earlier ones are removed. Errors: RESOURCE_EXHAUSTED, FAILED_PRECONDITION.
   StatusOr<Backed> Backup();
 
-  StatusOr<v1::SubmitReply> Submit(const v1::SubmitRequest& request);
+  /// `caller`: the identity that submits; "": none is known. Errors: RESOURCE_EXHAUSTED names the limit.
+  StatusOr<v1::SubmitReply> Submit(const v1::SubmitRequest& request, const std::string& caller = "");
   StatusOr<v1::ExplainReply> Explain(const v1::SubmitRequest& request);
   StatusOr<v1::Job> GetJob(const std::string& id);
   StatusOr<v1::Job> CancelJob(const std::string& id);
@@ -119,7 +121,8 @@ class Core {
   // What is known of an open job beside the reducer's part.
   struct OpenJobInfo {
     JobRecord record;
-    std::string trace;
+    std::string trace, owner;  // owner: the identity that submitted it, or ""
+    uint64_t input_bytes = 0;
     std::vector<MadeFile> files;  // while they are being saved
     std::vector<SavedOutput> outputs;
   };
@@ -140,6 +143,7 @@ class Core {
 
   explicit Core(CoreOptions options);
   Status Recover();
+  Status CheckQuota(const std::string& owner, uint64_t input_bytes, const ClusterConfig::Limits& limits) const;
   StatusOr<Prepared> Prepare(const v1::SubmitRequest& request, bool store_inputs);
   std::shared_ptr<const Catalog> catalog();
   Inventory UsableInventory();

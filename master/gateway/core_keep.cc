@@ -39,6 +39,7 @@ void Core::CollectGarbage() {
   }
   if (now < next_garbage_ms_) return;
   next_garbage_ms_ = now + kGarbageEveryMs;
+  const int64_t as_of_unix = UnixMs() / 1000;
   auto live = store_->LiveBlobs();
   if (!live.ok()) return;
   for (const auto& [id, job] : control_->jobs()) {
@@ -48,9 +49,9 @@ void Core::CollectGarbage() {
     for (const auto& [stream_id, stream] : job.streams)
       for (const Blob& crop : stream.crops) live->insert(crop.hash);
   }
-  pixels_.Post([this, config, live = std::move(*live)] {
+  pixels_.Post([this, config, as_of_unix, live = std::move(*live)] {
     auto collected = blobs_->Collect(live, config->retention.blobs_minutes * 60,
-                                     static_cast<uint64_t>(config->retention.blobs_bytes));
+                                     static_cast<uint64_t>(config->retention.blobs_bytes), as_of_unix);
     if (!collected.ok()) {
       LogWarning("unused blobs could not be removed: ", Message(collected.status()));
       return;

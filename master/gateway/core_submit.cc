@@ -132,7 +132,16 @@ StatusOr<Core::Prepared> Core::Prepare(const v1::SubmitRequest& request, bool st
   const std::shared_ptr<const Catalog> known = catalog();
   WidgetTable widgets = options_.widgets;
   widgets.Merge(*known);
-  ASSIGN_OR_RETURN(LoadedWorkflow loaded, LoadWorkflow(request.workflow(), widgets, {LocalTime(), RandomSeed()}));
+  std::string large;
+  if (!request.workflow_hash().empty()) {
+    ASSIGN_OR_RETURN(const uint64_t size, blobs_->Size(request.workflow_hash()));
+    if (size > static_cast<uint64_t>(config->limits.json_bytes_max))
+      return ResourceExhausted("the workflow has ", size, " bytes, above limits.json_bytes_max (",
+                               config->limits.json_bytes_max, ")");
+    ASSIGN_OR_RETURN(large, blobs_->ReadAll(request.workflow_hash()));
+  }
+  const std::string& text = request.workflow_hash().empty() ? request.workflow() : large;
+  ASSIGN_OR_RETURN(LoadedWorkflow loaded, LoadWorkflow(text, widgets, {LocalTime(), RandomSeed()}));
   for (const std::string& set : request.sets()) RETURN_IF_ERROR(ApplySet(set, loaded.prompt));
   if (!loaded.workflow.is_null()) out.workflow_json = DumpJson(loaded.workflow);
 
@@ -210,7 +219,29 @@ StatusOr<Core::Prepared> Core::Prepare(const v1::SubmitRequest& request, bool st
   return out;
 }
 
-StatusOr<v1::SubmitReply> Core::Submit(const v1::SubmitRequest& request) {
+// Control thread.
+Status Core::CheckQuota(const std::string& owner, uint64_t input_bytes, const ClusterConfig::Limits& limits) const {
+  if (owner.empty()) return OkStatus();
+  int64_t jobs = 0;
+  uint64_t bytes = input_bytes;
+  for (const auto& [id, info] : open_) {
+    if (info.owner != owner) continue;
+    ++jobs;
+    bytes += info.input_bytes;
+  }
+  if (jobs >= limits.identity_jobs_max)
+    return ResourceExhausted("\"", owner, "\" has ", jobs,
+                             " jobs that have not ended, as many as one identity may have (limits.identity_jobs_max): "
+                             "wait for one to end, or cancel one");
+  if (bytes > static_cast<uint64_t>(limits.identity_input_bytes_max))
+    return ResourceExhausted("the input files of this job and of the open ones of \"", owner, "\" take ", bytes,
+                             " bytes, above the ", limits.identity_input_bytes_max,
+                             " that one identity may have (limits.identity_input_bytes_max): wait for a job to end, or "
+                             "cancel one");
+  return OkStatus();
+}
+
+StatusOr<v1::SubmitReply> Core::Submit(const v1::SubmitRequest& request, const std::string& caller) {
   if (draining_) return Unavailable("the master is ending; submit again when it is back");
   const std::shared_ptr<const ClusterConfig> config = this->config();
   struct statvfs disk {};
@@ -230,6 +261,7 @@ StatusOr<v1::SubmitReply> Core::Submit(const v1::SubmitRequest& request) {
   const std::string trace = RandomHex(16);
   Json settings{{"outputs", prepared.outputs},
                 {"submitter", request.submitter()},
+                {"owner", caller},
                 {"priority", request.priority()},
                 {"compat", prepared.plan.compat},
                 {"frames", config->scheduling.frames},
@@ -252,16 +284,22 @@ StatusOr<v1::SubmitReply> Core::Submit(const v1::SubmitRequest& request) {
   Control::NewJob job{id, request.submitter(), request.priority(), std::move(prepared.plan), prepared.outputs, {}, {}};
   for (const InputBinding& input : prepared.inputs) job.inputs[input.name] = input.blob;
 
+  uint64_t input_bytes = 0;
+  for (const InputBinding& input : prepared.inputs) input_bytes += input.blob.size;
   Status stored;
   const bool ran = queue_.Run([&] {
     if (static_cast<int64_t>(open_.size()) >= config->limits.jobs_waiting_max) {
       stored = ResourceExhausted("there are ", open_.size(), " jobs waiting already (limits.jobs_waiting_max)");
       return;
     }
+    stored = CheckQuota(caller, input_bytes, config->limits);
+    if (!stored.ok()) return;
     Commit();
     stored = store_->InsertJob(record, prepared.inputs);
     if (!stored.ok()) return;
     open_[id].record = record;
+    open_[id].owner = caller;
+    open_[id].input_bytes = input_bytes;
     open_[id].trace = trace;
     ++figures_.jobs_accepted;
     const LogScope scope(About(id));

@@ -28,6 +28,10 @@ std::string ServerFile(const std::string& state_dir) { return Folder(state_dir) 
 std::string HttpKeyFile(const std::string& state_dir) { return Folder(state_dir) + "/http.key"; }
 std::string IdentitiesFile(const std::string& state_dir) { return Folder(state_dir) + "/identities.db"; }
 
+StatusOr<std::unique_ptr<IdentityStore>> OpenIdentities(const std::string& state_dir, const ClusterConfig& config) {
+  return IdentityStore::Open(IdentitiesFile(state_dir), config.store.kind == "postgres");
+}
+
 int64_t WorkerSeconds(const ClusterConfig& config) { return static_cast<int64_t>(config.security.worker_hours * 3600); }
 int64_t PersonSeconds(const ClusterConfig& config) {
   return static_cast<int64_t>(config.security.person_days * 86'400);
@@ -124,7 +128,7 @@ StatusOr<std::unique_ptr<Security>> OpenSecurity(const std::string& state_dir, c
                               " is of another authority; remove it and run `atelier-master init`");
   auto security = std::make_unique<Security>(*std::move(authority));
   security->server = *std::move(server);
-  ASSIGN_OR_RETURN(security->identities, IdentityStore::Open(IdentitiesFile(state_dir)));
+  ASSIGN_OR_RETURN(security->identities, OpenIdentities(state_dir, config));
   security->http_key_file = HttpKeyFile(state_dir);
   security->worker_seconds = WorkerSeconds(config);
   security->person_seconds = PersonSeconds(config);
@@ -194,7 +198,7 @@ StatusOr<std::string> InitSecurity(const InitOptions& options) {
   }
   if (!ReadSecretFile(HttpKeyFile(state)).ok())
     RETURN_IF_ERROR(WriteSecretFile(HttpKeyFile(state), RandomHex(32) + "\n"));
-  ASSIGN_OR_RETURN(const std::unique_ptr<IdentityStore> identities, IdentityStore::Open(IdentitiesFile(state)));
+  ASSIGN_OR_RETURN(const std::unique_ptr<IdentityStore> identities, OpenIdentities(state, config));
   const int64_t now = std::time(nullptr);
   ASSIGN_OR_RETURN(const IdentityInfo person,
                    identities->Add(PersonName(), Role::kOperator, now + PersonSeconds(config), true));

@@ -12,6 +12,9 @@ namespace {
 
 constexpr int64_t kWatchPollMs = 1000;  // how soon a watcher whose client has gone is noticed
 constexpr int kHaveMax = 10'000;
+constexpr int kOpenPutsMax = 64;                           // of one identity; our own programs send one at a time
+constexpr uint64_t kOpenPutBytesMax = uint64_t{32} << 30;  // of one identity's, beside the first
+constexpr std::chrono::seconds kPutIdle{30};
 
 // A StatusOr as the answer of a call.
 template <typename T>
@@ -23,8 +26,15 @@ grpc::Status Answer(StatusOr<T> result, T* reply) {
 
 }  // namespace
 
-grpc::Status AdminServer::Submit(grpc::ServerContext*, const v1::SubmitRequest* request, v1::SubmitReply* reply) {
-  return Answer(core_->Submit(*request), reply);
+grpc::Status AdminServer::Submit(grpc::ServerContext* context, const v1::SubmitRequest* request,
+                                 v1::SubmitReply* reply) {
+  std::string caller;
+  if (caller_) {
+    StatusOr<std::string> known = caller_(*context->auth_context());
+    if (!known.ok()) return ToGrpc(known.status());
+    caller = *std::move(known);
+  }
+  return Answer(core_->Submit(*request, caller), reply);
 }
 
 grpc::Status AdminServer::Explain(grpc::ServerContext*, const v1::SubmitRequest* request, v1::ExplainReply* reply) {
@@ -38,8 +48,9 @@ grpc::Status AdminServer::Watch(grpc::ServerContext* context, const v1::WatchReq
   std::chrono::steady_clock::time_point ask_again;
   while (!context->IsCancelled()) {
     bool timed_out = false;
-    if (const auto now = std::chrono::steady_clock::now(); still_admitted_ && now >= ask_again) {
-      if (const Status admitted = still_admitted_(*context->auth_context()); !admitted.ok()) return ToGrpc(admitted);
+    if (const auto now = std::chrono::steady_clock::now(); caller_ && now >= ask_again) {
+      const Status admitted = caller_(*context->auth_context()).status();
+      if (!admitted.ok()) return ToGrpc(admitted);
       ask_again = now + std::chrono::milliseconds(kWatchPollMs);
     }
     auto event = (*watcher)->Next(kWatchPollMs, &timed_out);
@@ -156,16 +167,90 @@ grpc::Status BlobServer::Get(grpc::ServerContext* context, const v1::GetBlob* re
   return grpc::Status::OK;
 }
 
-grpc::Status BlobServer::Put(grpc::ServerContext*, grpc::ServerReader<v1::BlobChunk>* reader, v1::PutReply* reply) {
+// One Put, counted while it lasts.
+class BlobServer::OpenPut {
+ public:
+  OpenPut(BlobServer& server, grpc::ServerContext* context, std::string caller)
+      : server_(server), context_(context), caller_(std::move(caller)) {
+    const std::lock_guard lock(server_.mutex_);
+    server_.open_puts_.insert(this);
+  }
+  ~OpenPut() {
+    const std::lock_guard lock(server_.mutex_);
+    server_.open_puts_.erase(this);
+  }
+  OpenPut(const OpenPut&) = delete;
+  OpenPut& operator=(const OpenPut&) = delete;
+
+  // RESOURCE_EXHAUSTED where so many bytes are too many for its caller, or would leave too little of the disk.
+  Status Announce(uint64_t bytes) {
+    const auto kept = static_cast<uint64_t>(server_.disk_free_bytes_min_());
+    ASSIGN_OR_RETURN(const uint64_t free, server_.blobs_->FreeBytes());
+    const std::lock_guard lock(server_.mutex_);
+    uint64_t on_their_way = 0, own = 0;
+    int puts = 0;
+    for (const OpenPut* put : server_.open_puts_) {
+      on_their_way += put->promised_;
+      if (put->caller_ != caller_) continue;
+      ++puts;
+      own += put->announced_;
+    }
+    if (puts > kOpenPutsMax || (own > 0 && own + bytes > kOpenPutBytesMax))
+      return ResourceExhausted("more than ", kOpenPutsMax, " files or ", kOpenPutBytesMax >> 30,
+                               " GiB of one identity are on their way; send one after the other");
+    if (on_their_way + kept > free || bytes > free - on_their_way - kept)
+      return ResourceExhausted("the disk of the master's state folder has ", free >> 20, " MiB free, of which ",
+                               on_their_way >> 20, " MiB are on their way and ", kept >> 20,
+                               " MiB are kept (limits.disk_free_bytes_min): there is no room for ", bytes,
+                               " bytes more; free some space there");
+    announced_ = promised_ = bytes;
+    return OkStatus();
+  }
+  // A chunk came; so many bytes are still on their way that the disk has not set aside.
+  void Came(uint64_t left) {
+    const std::lock_guard lock(server_.mutex_);
+    promised_ = left;
+    last_ = std::chrono::steady_clock::now();
+  }
+  // REQUIRES: the server's mutex.
+  void CutIfIdle(std::chrono::steady_clock::time_point now) const {
+    if (now - last_ > kPutIdle) context_->TryCancel();
+  }
+
+ private:
+  BlobServer& server_;
+  grpc::ServerContext* const context_;
+  const std::string caller_;
+  uint64_t announced_ = 0, promised_ = 0;
+  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+};
+
+void BlobServer::Tick() {
+  const auto now = std::chrono::steady_clock::now();
+  const std::lock_guard lock(mutex_);
+  for (const OpenPut* put : open_puts_) put->CutIfIdle(now);
+}
+
+grpc::Status BlobServer::Put(grpc::ServerContext* context, grpc::ServerReader<v1::BlobChunk>* reader,
+                             v1::PutReply* reply) {
   v1::BlobChunk chunk;
   if (!reader->Read(&chunk) || !IsSha256Hex(chunk.hash()))
     return {grpc::StatusCode::INVALID_ARGUMENT, "the first chunk must name the blob's hash and size"};
   const std::string hash = chunk.hash();
   reply->set_existed(blobs_->Has(hash));
   if (reply->existed()) return grpc::Status::OK;
-  auto writer = blobs_->NewBlob(hash, chunk.size());
+  StatusOr<std::string> caller = caller_ ? caller_(*context->auth_context()) : StatusOr<std::string>("");
+  if (!caller.ok()) return ToGrpc(caller.status());
+  OpenPut open(*this, context, *std::move(caller));
+  uint64_t left = chunk.size();
+  if (const Status room = open.Announce(left); !room.ok()) return ToGrpc(room);
+  auto writer = blobs_->NewBlob(hash, left);
   if (!writer.ok()) return ToGrpc(writer.status());
   do {
+    if (chunk.data().size() > left)
+      return {grpc::StatusCode::INVALID_ARGUMENT, "a blob has more bytes than its first chunk announced"};
+    left -= chunk.data().size();
+    open.Came((*writer)->reserved() ? 0 : left);
     Status added = (*writer)->Append(chunk.data());
     if (!added.ok()) return ToGrpc(added);
   } while (reader->Read(&chunk));

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <functional>
+#include <mutex>
+#include <set>
 #include <string>
 
 #include "atelier/v1/admin.grpc.pb.h"
@@ -11,13 +13,17 @@
 
 namespace atelier {
 
+/// The name of the identity that calls. Errors: UNAUTHENTICATED.
+using CallerOf = std::function<StatusOr<std::string>(const grpc::AuthContext& peer)>;
+
 class AdminServer final : public v1::AdminService::Service {
  public:
   /// `shutdown` ends the process in order; called by a gRPC thread. `address`: where the master serves.
   AdminServer(Core* core, std::function<void()> shutdown) : core_(core), shutdown_(std::move(shutdown)) {}
   void set_address(std::string address) { address_ = std::move(address); }
-  /// Asked again and again of a peer that watches: a stream does not outlive its certificate. Before the server starts.
-  void set_still_admitted(std::function<Status(const grpc::AuthContext&)> ask) { still_admitted_ = std::move(ask); }
+  /// Who calls, by the certificate; also asked again and again of a peer that watches: a stream does not outlive its
+  /// certificate. Null: nobody has one. Before the server starts.
+  void set_caller(CallerOf caller) { caller_ = std::move(caller); }
 
   grpc::Status Submit(grpc::ServerContext*, const v1::SubmitRequest*, v1::SubmitReply*) override;
   grpc::Status Watch(grpc::ServerContext*, const v1::WatchRequest*, grpc::ServerWriter<v1::JobEvent>*) override;
@@ -42,18 +48,30 @@ class AdminServer final : public v1::AdminService::Service {
   Core* const core_;
   const std::function<void()> shutdown_;
   std::string address_;
-  std::function<Status(const grpc::AuthContext&)> still_admitted_;
+  CallerOf caller_;
 };
 
 class BlobServer final : public v1::BlobService::Service {
  public:
-  explicit BlobServer(BlobStore* blobs) : blobs_(blobs) {}
+  /// `disk_free_bytes_min`: what a blob must leave free on the disk, asked each time.
+  BlobServer(BlobStore* blobs, std::function<int64_t()> disk_free_bytes_min)
+      : blobs_(blobs), disk_free_bytes_min_(std::move(disk_free_bytes_min)) {}
+  /// As AdminServer's.
+  void set_caller(CallerOf caller) { caller_ = std::move(caller); }
+  /// Cuts the puts of which nothing has come for half a minute. Call now and then.
+  void Tick();
   grpc::Status Get(grpc::ServerContext*, const v1::GetBlob*, grpc::ServerWriter<v1::BlobChunk>*) override;
   grpc::Status Put(grpc::ServerContext*, grpc::ServerReader<v1::BlobChunk>*, v1::PutReply*) override;
   grpc::Status Have(grpc::ServerContext*, const v1::HaveBlobs*, v1::HaveReply*) override;
 
  private:
+  class OpenPut;
+
   BlobStore* const blobs_;
+  const std::function<int64_t()> disk_free_bytes_min_;
+  CallerOf caller_;
+  std::mutex mutex_;
+  std::set<OpenPut*> open_puts_;
 };
 
 }  // namespace atelier

@@ -21,8 +21,11 @@ constexpr size_t kPushesMax = 8;
 constexpr int64_t kPushIdleMs = 600'000;
 constexpr int64_t kFailedAgainMs = 60'000;
 constexpr size_t kOrdersMax = 10'000;
-constexpr size_t kFactsMax = 200'000;  // of one worker
-constexpr int kFaultsMax = 64;         // told with one question
+constexpr int64_t kOrdersOfWorkerMax = 256;  // that nobody here asked for: a worker goes on with them after a restart
+constexpr size_t kFactsMax = 200'000;        // of one worker
+constexpr size_t kFactNameBytesMax = 1024;   // of folder and name; longer ones are no files of a models folder
+constexpr size_t kErrorBytesMax = 1'000;     // of a worker's reason
+constexpr int kFaultsMax = 64;               // told with one question
 
 int64_t NowMs() {
   return std::chrono::duration_cast<milliseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -112,6 +115,7 @@ void ModelHub::Reported(const std::string& name, const v1::ModelReport& report) 
   WorkerState& worker = workers_[name];
   if (report.whole()) worker.files.clear();
   for (const v1::ModelFact& fact : report.facts()) {
+    if (fact.folder().size() + fact.name().size() > kFactNameBytesMax) continue;
     const Name file{fact.folder(), fact.name()};
     const auto before = worker.files.find(file);
     const bool news = before == worker.files.end() || before->second.hash != fact.hash();
@@ -131,18 +135,23 @@ void ModelHub::Reported(const std::string& name, const v1::ModelReport& report) 
 }
 
 void ModelHub::Progressed(const std::string& worker, const v1::ModelProgress& progress) {
+  if (progress.folder().size() + progress.name().size() > kFactNameBytesMax) return;
   const std::lock_guard lock(mutex_);
   const std::pair key{worker, Name{progress.folder(), progress.name()}};
+  const auto own = [&] {
+    return std::count_if(orders_.begin(), orders_.end(),
+                         [&](const auto& order) { return order.first.first == worker; });
+  };
   if (progress.state() == "done") {
     orders_.erase(key);
     tracker_.Forget(worker, progress.hash());
-  } else if (orders_.contains(key) || orders_.size() < kOrdersMax) {  // a worker may go on from before a restart
+  } else if (orders_.contains(key) || (orders_.size() < kOrdersMax && own() < kOrdersOfWorkerMax)) {
     OrderState& order = orders_[key];
-    order.hash = progress.hash();
+    order.hash = IsSha256Hex(progress.hash()) ? progress.hash() : "";
     order.size = progress.size();
     order.bytes = progress.bytes();
-    order.state = progress.state();
-    order.error = progress.error();
+    order.state = progress.state().substr(0, kErrorBytesMax);
+    order.error = progress.error().substr(0, kErrorBytesMax);
     if (order.state == "failed") {
       order.failed_ms = NowMs();
       manifests_.erase(progress.hash());  // what one worker told may be what was wrong

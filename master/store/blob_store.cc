@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -222,6 +223,12 @@ bool BlobStore::Has(std::string_view hash) {
   return true;
 }
 
+StatusOr<uint64_t> BlobStore::FreeBytes() const {
+  struct statvfs disk {};
+  if (statvfs(dir_.c_str(), &disk) != 0) return FileError(errno, "ask for free space", dir_);
+  return static_cast<uint64_t>(disk.f_bavail) * disk.f_frsize;
+}
+
 StatusOr<uint64_t> BlobStore::Size(std::string_view hash) const {
   if (!IsSha256Hex(hash)) return NotAHash(hash);
   struct stat info {};
@@ -244,10 +251,10 @@ StatusOr<std::unique_ptr<BlobWriter>> BlobStore::NewBlob(std::string_view expect
   writer->fd_ = open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   if (writer->fd_ < 0) return FileError(errno, "store a blob", dir_);
   writer->temp_path_ = std::move(path);
-  if (expected_size >= kReserveBytesMin &&
-      fallocate(writer->fd_, FALLOC_FL_KEEP_SIZE, 0, static_cast<off_t>(expected_size)) != 0 && errno != EOPNOTSUPP &&
-      errno != ENOSYS && errno != EINTR) {
-    return FileError(errno, Cat("store a blob of ", expected_size, " bytes"), dir_);
+  if (expected_size >= kReserveBytesMin) {
+    writer->reserved_ = fallocate(writer->fd_, FALLOC_FL_KEEP_SIZE, 0, static_cast<off_t>(expected_size)) == 0;
+    if (!writer->reserved_ && errno != EOPNOTSUPP && errno != ENOSYS && errno != EINTR)
+      return FileError(errno, Cat("store a blob of ", expected_size, " bytes"), dir_);
   }
   return writer;
 }
@@ -303,7 +310,7 @@ StatusOr<BlobRef> BlobStore::PutFile(const std::string& path) {
 }
 
 StatusOr<BlobStore::Collected> BlobStore::Collect(const std::set<std::string>& live, double age_seconds,
-                                                  uint64_t idle_bytes_max) {
+                                                  uint64_t idle_bytes_max, int64_t as_of_unix) {
   struct Idle {
     double age;
     uint64_t bytes;
@@ -312,7 +319,7 @@ StatusOr<BlobStore::Collected> BlobStore::Collect(const std::set<std::string>& l
   Collected collected;
   std::vector<Idle> idle;
   uint64_t idle_bytes = 0;
-  const double now = static_cast<double>(std::time(nullptr));
+  const double now = static_cast<double>(as_of_unix > 0 ? as_of_unix : std::time(nullptr));
   const auto remove = [&](const std::string& path, uint64_t bytes) {
     if (unlink(path.c_str()) != 0) return false;
     ++collected.blobs;

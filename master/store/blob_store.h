@@ -32,6 +32,8 @@ class BlobWriter {
   /// hash or size is not the announced one, RESOURCE_EXHAUSTED when the disk is full.
   StatusOr<std::string> Commit();
   uint64_t size() const { return size_; }
+  /// Whether the disk has set the announced bytes aside.
+  bool reserved() const { return reserved_; }
 
  private:
   friend class BlobStore;
@@ -45,6 +47,7 @@ class BlobWriter {
   std::string buffer_;  // small appends are gathered
   Sha256 hash_;
   Status failed_;
+  bool reserved_ = false;
 };
 
 /// One blob open for reading; stays readable after it was collected. Thread: one at a time.
@@ -87,6 +90,8 @@ class BlobStore {
 
   /// Whether the blob is there; true counts as a use, so that Collect() leaves it for a while.
   bool Has(std::string_view hash);
+  /// Free bytes of the disk. Errors: those of FileError.
+  StatusOr<uint64_t> FreeBytes() const;
   /// Its bytes. Errors: NOT_FOUND, INVALID_ARGUMENT (not a hash).
   StatusOr<uint64_t> Size(std::string_view hash) const;
 
@@ -110,7 +115,10 @@ class BlobStore {
   };
   /// Removes the blobs that are not in `live` and were neither written nor asked for within `age_seconds`; of what is
   /// left of them beyond `idle_bytes_max` (0: any) the least recently used too, but none used within a minute.
-  StatusOr<Collected> Collect(const std::set<std::string>& live, double age_seconds, uint64_t idle_bytes_max = 0);
+  /// `as_of_unix`: when `live` was right; what was written or asked for later stays, also by a master that has been
+  /// stopped meanwhile while another one took over. 0: now.
+  StatusOr<Collected> Collect(const std::set<std::string>& live, double age_seconds, uint64_t idle_bytes_max = 0,
+                              int64_t as_of_unix = 0);
   /// Makes `folder`/ab/abcdef... the same file as that blob (a hard link), or a copy where links cannot be. A blob
   /// that is not there is left out; its bytes, 0 then. Errors: RESOURCE_EXHAUSTED, FAILED_PRECONDITION.
   StatusOr<uint64_t> LinkInto(const std::string& hash, const std::string& folder);

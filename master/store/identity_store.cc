@@ -127,7 +127,7 @@ Status IdentityStore::Execute(const char* sql) {
 
 IdentityStore::~IdentityStore() { sqlite3_close(db_); }
 
-StatusOr<std::unique_ptr<IdentityStore>> IdentityStore::Open(const std::string& path) {
+StatusOr<std::unique_ptr<IdentityStore>> IdentityStore::Open(const std::string& path, bool shared) {
   std::unique_ptr<IdentityStore> store(new IdentityStore);
   store->path_ = path;
   {
@@ -138,7 +138,8 @@ StatusOr<std::unique_ptr<IdentityStore>> IdentityStore::Open(const std::string& 
   const int rc = sqlite3_open_v2(path.c_str(), &store->db_, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, nullptr);
   if (rc != SQLITE_OK) return store->Failure(rc);
   sqlite3_busy_timeout(store->db_, kBusyMs);
-  RETURN_IF_ERROR(store->Execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA trusted_schema=OFF"));
+  RETURN_IF_ERROR(store->Execute(shared ? "PRAGMA journal_mode=DELETE" : "PRAGMA journal_mode=WAL"));
+  RETURN_IF_ERROR(store->Execute("PRAGMA synchronous=FULL; PRAGMA trusted_schema=OFF"));
   RETURN_IF_ERROR(store->Execute(kSchema));
   return store;
 }

@@ -19,8 +19,9 @@ namespace atelier {
 /// UNAVAILABLE (another process holds the file for 5 s) or DATA_LOSS. Thread: any; several processes may have it open.
 class IdentityStore {
  public:
-  /// Opens or makes the file, for its owner alone. Errors: FAILED_PRECONDITION.
-  static StatusOr<std::unique_ptr<IdentityStore>> Open(const std::string& path);
+  /// Opens or makes the file, for its owner alone. `shared`: it lies on a file system that other machines write as
+  /// well, where the faster journal of one machine (WAL) does not work. Errors: FAILED_PRECONDITION.
+  static StatusOr<std::unique_ptr<IdentityStore>> Open(const std::string& path, bool shared = false);
   ~IdentityStore();
   IdentityStore(const IdentityStore&) = delete;
   IdentityStore& operator=(const IdentityStore&) = delete;

@@ -1,44 +1,17 @@
 #include "master/store/job_store.h"
 
-#include <sqlite3.h>
-
-#include <filesystem>
+#include <charconv>
+#include <limits>
 #include <utility>
 
 #include "common/json/json.h"
 #include "master/store/files.h"
+#include "master/store/sqlite_database.h"
 
 namespace atelier {
 namespace {
 
-constexpr int kSchemaVersion = 1;
-constexpr int64_t kPagesCheckedMax = 16'384;  // 64 MiB; more would delay the start of the master
-constexpr char kSchema[] = R"sql(
-CREATE TABLE schema_version(version INTEGER NOT NULL);
-CREATE TABLE key_value(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE jobs(
-  number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, name TEXT NOT NULL, prompt_json TEXT NOT NULL,
-  workflow_json TEXT NOT NULL, settings_json TEXT NOT NULL, replicas INTEGER NOT NULL, tiles TEXT NOT NULL,
-  state TEXT NOT NULL, error TEXT NOT NULL, plan_digest TEXT NOT NULL, created_unix_ms INTEGER NOT NULL,
-  ended_unix_ms INTEGER NOT NULL, seconds REAL NOT NULL);
-CREATE INDEX open_jobs ON jobs(number) WHERE ended_unix_ms = 0;
-CREATE TABLE inputs(
-  job_id TEXT NOT NULL REFERENCES jobs(id) ON DELETE CASCADE, name TEXT NOT NULL, hash TEXT NOT NULL,
-  size INTEGER NOT NULL, PRIMARY KEY(job_id, name)) WITHOUT ROWID;
-CREATE TABLE accepted_tasks(
-  number INTEGER PRIMARY KEY, job_id TEXT NOT NULL REFERENCES jobs(id) ON DELETE CASCADE, task_id TEXT NOT NULL,
-  results TEXT NOT NULL, files TEXT NOT NULL, worker TEXT NOT NULL, attempt INTEGER NOT NULL, seconds REAL NOT NULL,
-  UNIQUE(job_id, task_id));
-CREATE TABLE intents(
-  job_id TEXT NOT NULL REFERENCES jobs(id) ON DELETE CASCADE, file_index INTEGER NOT NULL, type TEXT NOT NULL,
-  subfolder TEXT NOT NULL, base TEXT NOT NULL, counter INTEGER NOT NULL, extension TEXT NOT NULL,
-  PRIMARY KEY(job_id, file_index)) WITHOUT ROWID;
-CREATE TABLE outputs(
-  job_id TEXT NOT NULL REFERENCES jobs(id) ON DELETE CASCADE, file_index INTEGER NOT NULL, node TEXT NOT NULL,
-  type TEXT NOT NULL, path TEXT NOT NULL, subfolder TEXT NOT NULL, filename TEXT NOT NULL, batch_index INTEGER NOT NULL,
-  PRIMARY KEY(job_id, file_index)) WITHOUT ROWID;
-INSERT INTO schema_version VALUES(1);
-)sql";
+constexpr int64_t kAll = std::numeric_limits<int64_t>::max();  // rows
 
 Json ToJson(const BlobRef& blob) { return Json{{"hash", blob.hash}, {"size", blob.size}}; }
 
@@ -122,217 +95,76 @@ void ReadExtension(const std::string& text, OutputIntent& intent) {
 
 }  // namespace
 
-// A prepared statement. Binds and columns in the order of the SQL.
-class JobStore::Statement {
- public:
-  Statement(const JobStore* store, sqlite3_stmt* statement) : store_(store), statement_(statement) {}
-  Statement(Statement&& other) noexcept : store_(other.store_), statement_(std::exchange(other.statement_, nullptr)) {}
-  Statement& operator=(Statement&&) = delete;
-  ~Statement() { sqlite3_finalize(statement_); }
-
-  Statement& Text(std::string_view text) {
-    // Never a null pointer, which would be NULL; the callers' bytes outlive the statement's only use.
-    sqlite3_bind_text64(statement_, ++bound_, text.data() == nullptr ? "" : text.data(), text.size(), SQLITE_STATIC,
-                        SQLITE_UTF8);
-    return *this;
-  }
-  Statement& Integer(int64_t number) {
-    sqlite3_bind_int64(statement_, ++bound_, number);
-    return *this;
-  }
-  Statement& Unsigned(uint64_t number) { return Integer(static_cast<int64_t>(number)); }
-  Statement& Real(double number) {
-    sqlite3_bind_double(statement_, ++bound_, number);
-    return *this;
-  }
-
-  // The next row, or false at the end.
-  StatusOr<bool> Row(std::string_view doing) {
-    column_ = 0;
-    const int rc = sqlite3_step(statement_);
-    if (rc == SQLITE_ROW) return true;
-    if (rc == SQLITE_DONE) return false;
-    return store_->Failure(rc, doing);
-  }
-  Status Run(std::string_view doing) { return Row(doing).status(); }
-
-  std::string TextColumn() {
-    const int column = column_++;
-    const void* bytes = sqlite3_column_blob(statement_, column);
-    if (bytes == nullptr) return "";
-    return std::string(static_cast<const char*>(bytes), static_cast<size_t>(sqlite3_column_bytes(statement_, column)));
-  }
-  int64_t IntegerColumn() { return sqlite3_column_int64(statement_, column_++); }
-  uint64_t UnsignedColumn() { return static_cast<uint64_t>(IntegerColumn()); }
-  uint32_t Unsigned32Column() { return static_cast<uint32_t>(IntegerColumn()); }
-  double RealColumn() { return sqlite3_column_double(statement_, column_++); }
-
- private:
-  const JobStore* store_;
-  sqlite3_stmt* statement_;
-  int bound_ = 0, column_ = 0;
-};
-
-// All or nothing: outside a transaction one of its own, inside it a part that can fail alone.
+// All or nothing, durable when it commits: outside a transaction one of its own, inside it a part that can fail alone.
 class JobStore::Scope {
  public:
-  explicit Scope(JobStore* store) : store_(store), begun_(store->Execute("SAVEPOINT method")) {}
-  ~Scope() {
-    if (open_ && begun_.ok()) {
-      store_->Execute("ROLLBACK TO method").IgnoreError();
-      store_->Execute("RELEASE method").IgnoreError();
-    }
+  explicit Scope(JobStore* store)
+      : store_(store), part_(store->depth_ > 0), begun_(part_ ? store->db_->BeginPart() : store->db_->Begin()) {
+    if (begun_.ok()) ++store_->depth_;
   }
+  ~Scope() {
+    if (!begun_.ok()) return;
+    --store_->depth_;
+    if (ended_) return;
+    part_ ? store_->db_->UndoPart() : store_->db_->Rollback();
+  }
+  Scope(const Scope&) = delete;
+  Scope& operator=(const Scope&) = delete;
   const Status& status() const { return begun_; }
-  /// The failpoints "NAME before commit" and "NAME after commit" surround it.
+  /// The failpoints "NAME before commit" and "NAME after commit" surround it; "": none do.
   Status Commit(std::string_view name) {
-    if (failpoint_hook != nullptr) failpoint_hook(Cat(name, " before commit"));
-    RETURN_IF_ERROR(store_->Execute("RELEASE method"));
-    open_ = false;
-    if (failpoint_hook != nullptr) failpoint_hook(Cat(name, " after commit"));
+    if (failpoint_hook != nullptr && !name.empty()) failpoint_hook(Cat(name, " before commit"));
+    RETURN_IF_ERROR(part_ ? store_->db_->EndPart() : store_->db_->Commit());
+    ended_ = true;
+    if (failpoint_hook != nullptr && !name.empty()) failpoint_hook(Cat(name, " after commit"));
     return OkStatus();
   }
 
  private:
-  JobStore* store_;
-  Status begun_;
-  bool open_ = true;
+  JobStore* const store_;
+  const bool part_;
+  const Status begun_;
+  bool ended_ = false;
 };
 
-JobStore::~JobStore() { sqlite3_close(db_); }
-
-Status JobStore::Failure(int rc, std::string_view doing) const {
-  const std::string detail = db_ == nullptr ? sqlite3_errstr(rc) : sqlite3_errmsg(db_);
-  switch (rc & 0xff) {
-    case SQLITE_CONSTRAINT:
-      switch (db_ == nullptr ? rc : sqlite3_extended_errcode(db_)) {
-        case SQLITE_CONSTRAINT_FOREIGNKEY:
-          return NotFound("cannot ", doing, ": there is no such job");
-        case SQLITE_CONSTRAINT_UNIQUE:
-        case SQLITE_CONSTRAINT_PRIMARYKEY:
-          return MakeStatus(StatusCode::kAlreadyExists, "cannot ", doing, ": it is recorded already");
-        default:
-          return Internal("cannot ", doing, ": ", detail);
-      }
-    case SQLITE_FULL:
-      return ResourceExhausted("cannot ", doing, ": the disk of '", path_,
-                               "' is full; free some space there or set master.state_dir to a larger disk");
-    case SQLITE_CORRUPT:
-    case SQLITE_NOTADB:
-      return DataLoss("the job database '", path_,
-                      "' is damaged; restore a copy, or move it (and its -wal file) away to start with no jobs");
-    case SQLITE_BUSY:
-    case SQLITE_LOCKED:
-      return FailedPrecondition("the job database '", path_,
-                                "' is in use by another master; stop that one or give this one another state folder");
-    case SQLITE_CANTOPEN:
-    case SQLITE_READONLY:
-    case SQLITE_PERM:
-    case SQLITE_AUTH:
-      return FailedPrecondition("the job database '", path_, "' cannot be written: ", detail,
-                                "; check the folder's owner and permissions");
-    case SQLITE_IOERR:
-      return DataLoss("cannot ", doing, ": the disk of '", path_, "' reports an error (", detail,
-                      "); check the disk and its free space");
-    default:
-      return Internal("cannot ", doing, " in '", path_, "': ", detail);
-  }
-}
-
-Status JobStore::Execute(const char* sql) {
-  const int rc = sqlite3_exec(db_, sql, nullptr, nullptr, nullptr);
-  return rc == SQLITE_OK ? OkStatus() : Failure(rc, "use the job database");
-}
-
-StatusOr<JobStore::Statement> JobStore::Prepare(const char* sql) {
-  sqlite3_stmt* statement = nullptr;
-  const int rc = sqlite3_prepare_v2(db_, sql, -1, &statement, nullptr);
-  if (rc != SQLITE_OK) return Failure(rc, "use the job database");
-  return Statement(this, statement);
-}
+JobStore::JobStore(std::unique_ptr<SqlDatabase> database) : db_(std::move(database)) {}
+JobStore::~JobStore() = default;
 
 StatusOr<std::unique_ptr<JobStore>> JobStore::Open(const std::string& path) {
-  std::unique_ptr<JobStore> store(new JobStore);
-  store->path_ = path;
-  const std::filesystem::path folder = std::filesystem::path(path).parent_path();
-  if (!folder.empty()) RETURN_IF_ERROR(MakeFolders(folder.string()));
-  const int rc = sqlite3_open_v2(path.c_str(), &store->db_,
-                                 SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, nullptr);
-  if (rc != SQLITE_OK) return store->Failure(rc, "open the job database");
-  sqlite3_extended_result_codes(store->db_, 1);
-  // Exclusive: two masters on one state folder would both lease the same tasks.
-  RETURN_IF_ERROR(
-      store->Execute("PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; "
-                     "PRAGMA foreign_keys=ON; PRAGMA trusted_schema=OFF; PRAGMA temp_store=MEMORY;"
-                     "PRAGMA journal_size_limit=67108864; PRAGMA cache_size=-4096;"));
-  RETURN_IF_ERROR(store->Execute("BEGIN IMMEDIATE"));  // takes the lock
-  int64_t tables = 0;
-  bool versioned = false;
-  {
-    ASSIGN_OR_RETURN(Statement count,
-                     store->Prepare("SELECT count(*), sum(name = 'schema_version') FROM sqlite_master"));
-    RETURN_IF_ERROR(count.Run("read the job database"));
-    tables = count.IntegerColumn();
-    versioned = count.IntegerColumn() > 0;
-  }
-  if (tables == 0) {
-    RETURN_IF_ERROR(store->Execute(kSchema));
-  } else if (!versioned) {
-    return FailedPrecondition("'", path, "' is a database of another program; give the master another state folder");
-  }
-  RETURN_IF_ERROR(store->Execute("COMMIT"));
-  int64_t version = 0;
-  {
-    ASSIGN_OR_RETURN(Statement select, store->Prepare("SELECT max(version) FROM schema_version"));
-    RETURN_IF_ERROR(select.Run("read the job database"));
-    version = select.IntegerColumn();
-  }
-  if (version > kSchemaVersion) {
-    return FailedPrecondition("the job database '", path, "' has version ", version, " and this master knows ",
-                              kSchemaVersion, "; start the newer master or give this one another state folder");
-  }
-  if (version != kSchemaVersion) {
-    return DataLoss("the job database '", path, "' is damaged (version ", version,
-                    "); restore a copy, or move it (and its -wal file) away to start with no jobs");
-  }
-  {
-    // A look at every page costs milliseconds for a usual database, and damage is told now, not in the middle of a job.
-    ASSIGN_OR_RETURN(Statement pages, store->Prepare("PRAGMA page_count"));
-    RETURN_IF_ERROR(pages.Run("check the job database"));
-    if (pages.IntegerColumn() <= kPagesCheckedMax) {
-      ASSIGN_OR_RETURN(Statement check, store->Prepare("PRAGMA quick_check(1)"));
-      RETURN_IF_ERROR(check.Run("check the job database"));
-      if (check.TextColumn() != "ok") return store->Failure(SQLITE_CORRUPT, "check the job database");
-    }
-  }
-  // Later than version 1 of the schema, but no reader of it minds an index.
-  RETURN_IF_ERROR(store->Execute(
-      "CREATE INDEX IF NOT EXISTS ended_jobs ON jobs(ended_unix_ms, number, id) WHERE ended_unix_ms <> 0"));
-  return store;
+  ASSIGN_OR_RETURN(std::unique_ptr<SqliteDatabase> database, SqliteDatabase::Open(path));
+  return std::make_unique<JobStore>(std::move(database));
+}
+
+SqlStatement JobStore::Prepare(std::string_view sql) { return SqlStatement(*db_, sql); }
+
+Status JobStore::Change(SqlStatement& statement, std::string_view doing) {
+  Scope scope(this);
+  RETURN_IF_ERROR(scope.status());
+  RETURN_IF_ERROR(statement.Run(doing));
+  return scope.Commit("");
 }
 
 // ---------------------------------------------------------------- transactions
 
 StatusOr<JobStore::Transaction> JobStore::Begin() {
-  if (in_transaction_) return Internal("a second transaction while one is open");
-  RETURN_IF_ERROR(Execute("BEGIN IMMEDIATE"));
-  in_transaction_ = true;
+  if (depth_ > 0) return Internal("a second transaction while one is open");
+  RETURN_IF_ERROR(db_->Begin());
+  depth_ = 1;
   return Transaction(this);
 }
 
 JobStore::Transaction::~Transaction() {
   if (store_ == nullptr) return;
-  // A failed COMMIT may have rolled back by itself.
-  if (sqlite3_get_autocommit(store_->db_) == 0) store_->Execute("ROLLBACK").IgnoreError();
-  store_->in_transaction_ = false;
+  store_->db_->Rollback();
+  store_->depth_ = 0;
 }
 
 Status JobStore::Transaction::Commit() {
   if (store_ == nullptr) return Internal("a transaction committed twice");
   Failpoint("results before commit");
-  RETURN_IF_ERROR(store_->Execute("COMMIT"));
+  RETURN_IF_ERROR(store_->db_->Commit());
   Failpoint("results after commit");
-  store_->in_transaction_ = false;
+  store_->depth_ = 0;
   store_ = nullptr;
   return OkStatus();
 }
@@ -340,7 +172,7 @@ Status JobStore::Transaction::Commit() {
 // ---------------------------------------------------------------- writing
 
 Status JobStore::CheckJob(std::string_view id) {
-  ASSIGN_OR_RETURN(Statement select, Prepare("SELECT 1 FROM jobs WHERE id = ?"));
+  SqlStatement select = Prepare("SELECT 1 FROM jobs WHERE id = ?");
   ASSIGN_OR_RETURN(const bool found, select.Text(id).Row("find a job"));
   if (!found) return NotFound("there is no job '", id.substr(0, 80), "'");
   return OkStatus();
@@ -350,17 +182,17 @@ Status JobStore::InsertJob(const JobRecord& job, const std::vector<InputBinding>
   Scope scope(this);
   RETURN_IF_ERROR(scope.status());
   {
-    ASSIGN_OR_RETURN(Statement insert,
-                     Prepare("INSERT INTO jobs(id, name, prompt_json, workflow_json, settings_json, replicas, tiles, "
-                             "state, error, plan_digest, created_unix_ms, ended_unix_ms, seconds) "
-                             "VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?)"));
+    SqlStatement insert = Prepare(
+        "INSERT INTO jobs(id, name, prompt_json, workflow_json, settings_json, replicas, tiles, "
+        "state, error, plan_digest, created_unix_ms, ended_unix_ms, seconds) "
+        "VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?)");
     insert.Text(job.id).Text(job.name).Text(job.prompt_json).Text(job.workflow_json).Text(job.settings_json);
     insert.Integer(job.replicas).Text(job.tiles).Text(job.state).Text(job.error).Text(job.plan_digest);
     insert.Integer(job.created_unix_ms).Integer(job.ended_unix_ms).Real(job.seconds);
     RETURN_IF_ERROR(insert.Run(Cat("record job ", job.id)));
   }
   for (const InputBinding& input : inputs) {
-    ASSIGN_OR_RETURN(Statement insert, Prepare("INSERT INTO inputs(job_id, name, hash, size) VALUES(?,?,?,?)"));
+    SqlStatement insert = Prepare("INSERT INTO inputs(job_id, name, hash, size) VALUES(?,?,?,?)");
     insert.Text(job.id).Text(input.name).Text(input.blob.hash).Unsigned(input.blob.size);
     RETURN_IF_ERROR(insert.Run(Cat("record input '", input.name, "' of job ", job.id)));
   }
@@ -369,21 +201,21 @@ Status JobStore::InsertJob(const JobRecord& job, const std::vector<InputBinding>
 
 Status JobStore::UpdateJob(std::string_view id, std::string_view state, std::string_view error, int64_t ended_unix_ms,
                            double seconds) {
-  ASSIGN_OR_RETURN(Statement update,
-                   Prepare("UPDATE jobs SET state = ?, error = ?, ended_unix_ms = ?, seconds = ? WHERE id = ?"));
+  SqlStatement update = Prepare("UPDATE jobs SET state = ?, error = ?, ended_unix_ms = ?, seconds = ? WHERE id = ?");
   update.Text(state).Text(error).Integer(ended_unix_ms).Real(seconds).Text(id);
-  RETURN_IF_ERROR(update.Run(Cat("change job ", id)));
-  if (sqlite3_changes(db_) == 0) return NotFound("there is no job '", id.substr(0, 80), "'");
+  RETURN_IF_ERROR(Change(update, Cat("change job ", id)));
+  if (update.changed() == 0) return NotFound("there is no job '", id.substr(0, 80), "'");
   return OkStatus();
 }
 
 Status JobStore::AcceptTask(const AcceptedTask& task) {
   const std::string results = ResultsText(task.results), files = FilesText(task.files);
-  ASSIGN_OR_RETURN(Statement insert,
-                   Prepare("INSERT INTO accepted_tasks(job_id, task_id, results, files, worker, attempt, seconds) "
-                           "VALUES(?,?,?,?,?,?,?)"));
+  SqlStatement insert = Prepare(
+      "INSERT INTO accepted_tasks(job_id, task_id, results, files, worker, attempt, seconds) "
+      "VALUES(?,?,?,?,?,?,?)");
   insert.Text(task.job_id).Text(task.task_id).Text(results).Text(files).Text(task.worker).Unsigned(task.attempt);
-  return insert.Real(task.seconds).Run(Cat("record the result of task ", task.task_id, " of job ", task.job_id));
+  insert.Real(task.seconds);
+  return Change(insert, Cat("record the result of task ", task.task_id, " of job ", task.job_id));
 }
 
 Status JobStore::PutIntents(std::string_view job_id, const std::vector<OutputIntent>& intents) {
@@ -391,13 +223,13 @@ Status JobStore::PutIntents(std::string_view job_id, const std::vector<OutputInt
   RETURN_IF_ERROR(scope.status());
   RETURN_IF_ERROR(CheckJob(job_id));
   {
-    ASSIGN_OR_RETURN(Statement remove, Prepare("DELETE FROM intents WHERE job_id = ?"));
+    SqlStatement remove = Prepare("DELETE FROM intents WHERE job_id = ?");
     RETURN_IF_ERROR(remove.Text(job_id).Run("record output names"));
   }
   for (const OutputIntent& intent : intents) {
-    ASSIGN_OR_RETURN(Statement insert,
-                     Prepare("INSERT INTO intents(job_id, file_index, type, subfolder, base, counter, extension) "
-                             "VALUES(?,?,?,?,?,?,?)"));
+    SqlStatement insert = Prepare(
+        "INSERT INTO intents(job_id, file_index, type, subfolder, base, counter, extension) "
+        "VALUES(?,?,?,?,?,?,?)");
     insert.Text(job_id).Integer(intent.index).Text(intent.type).Text(intent.subfolder).Text(intent.base);
     const std::string extension = ExtensionText(intent);
     insert.Unsigned(intent.counter).Text(extension);
@@ -411,10 +243,11 @@ Status JobStore::InsertOutputs(std::string_view job_id, const std::vector<SavedO
   RETURN_IF_ERROR(scope.status());
   RETURN_IF_ERROR(CheckJob(job_id));
   for (const SavedOutput& output : outputs) {
-    ASSIGN_OR_RETURN(
-        Statement insert,
-        Prepare("INSERT OR REPLACE INTO outputs(job_id, file_index, node, type, path, subfolder, filename, "
-                "batch_index) VALUES(?,?,?,?,?,?,?,?)"));
+    SqlStatement insert = Prepare(
+        "INSERT INTO outputs(job_id, file_index, node, type, path, subfolder, filename, batch_index) "
+        "VALUES(?,?,?,?,?,?,?,?) ON CONFLICT(job_id, file_index) DO UPDATE SET node = excluded.node, "
+        "type = excluded.type, path = excluded.path, subfolder = excluded.subfolder, "
+        "filename = excluded.filename, batch_index = excluded.batch_index");
     insert.Text(job_id).Integer(output.index).Text(output.node).Text(output.type).Text(output.path);
     insert.Text(output.subfolder).Text(output.filename).Integer(output.batch_index);
     RETURN_IF_ERROR(insert.Run(Cat("record outputs of job ", job_id)));
@@ -429,59 +262,38 @@ Status JobStore::FinishJob(std::string_view id, std::string_view state, std::str
   RETURN_IF_ERROR(UpdateJob(id, state, error, ended_unix_ms, seconds));
   RETURN_IF_ERROR(InsertOutputs(id, outputs));
   {
-    ASSIGN_OR_RETURN(Statement remove, Prepare("DELETE FROM intents WHERE job_id = ?"));
+    SqlStatement remove = Prepare("DELETE FROM intents WHERE job_id = ?");
     RETURN_IF_ERROR(remove.Text(id).Run("end a job"));
   }
   return scope.Commit("end");
 }
 
 Status JobStore::ForgetAccepted(std::string_view job_id) {
-  ASSIGN_OR_RETURN(Statement remove, Prepare("DELETE FROM accepted_tasks WHERE job_id = ?"));
-  return remove.Text(job_id).Run(Cat("drop the results of job ", job_id));
+  SqlStatement remove = Prepare("DELETE FROM accepted_tasks WHERE job_id = ?");
+  return Change(remove.Text(job_id), Cat("drop the results of job ", job_id));
 }
 
 Status JobStore::DeleteJob(std::string_view id) {
   ASSIGN_OR_RETURN(const JobRecord job, GetJob(id));
   if (job.ended_unix_ms == 0) return FailedPrecondition("job ", id, " has not ended; cancel it first");
-  ASSIGN_OR_RETURN(Statement remove, Prepare("DELETE FROM jobs WHERE id = ?"));
-  return remove.Text(id).Run(Cat("delete job ", id));
+  SqlStatement remove = Prepare("DELETE FROM jobs WHERE id = ?");
+  return Change(remove.Text(id), Cat("delete job ", id));
 }
 
 Status JobStore::DeleteOutputs(std::string_view job_id) {
-  ASSIGN_OR_RETURN(Statement remove, Prepare("DELETE FROM outputs WHERE job_id = ?"));
-  return remove.Text(job_id).Run(Cat("forget the outputs of job ", job_id));
+  SqlStatement remove = Prepare("DELETE FROM outputs WHERE job_id = ?");
+  return Change(remove.Text(job_id), Cat("forget the outputs of job ", job_id));
 }
 
-StatusOr<uint64_t> JobStore::BackupTo(const std::string& path) {
-  sqlite3* copy = nullptr;
-  int rc = sqlite3_open_v2(path.c_str(), &copy, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, nullptr);
-  uint64_t bytes = 0;
-  if (rc == SQLITE_OK) {
-    sqlite3_backup* backup = sqlite3_backup_init(copy, "main", db_, "main");
-    rc = backup == nullptr ? sqlite3_errcode(copy) : sqlite3_backup_step(backup, -1);
-    if (backup != nullptr && (rc == SQLITE_DONE || rc == SQLITE_OK)) {
-      bytes = static_cast<uint64_t>(sqlite3_backup_pagecount(backup)) * 4096;
-      rc = sqlite3_backup_finish(backup);
-    } else if (backup != nullptr) {
-      sqlite3_backup_finish(backup);
-    }
-  }
-  const std::string detail = sqlite3_errmsg(copy);
-  // The copy is one file, without a log beside it.
-  if (rc == SQLITE_OK) rc = sqlite3_exec(copy, "PRAGMA journal_mode=DELETE", nullptr, nullptr, nullptr);
-  sqlite3_close(copy);
-  if ((rc & 0xff) == SQLITE_FULL)
-    return ResourceExhausted("cannot back up to '", path, "': the disk is full; free some space there");
-  if (rc != SQLITE_OK) return FailedPrecondition("cannot back up to '", path, "': ", detail);
-  return bytes;
-}
+StatusOr<uint64_t> JobStore::BackupTo(const std::string& path) { return db_->BackupTo(path); }
 
 // ---------------------------------------------------------------- reading
 
 StatusOr<std::vector<JobStore::Ended>> JobStore::EndedJobs(int64_t before_unix_ms, uint32_t limit) {
-  ASSIGN_OR_RETURN(Statement select, Prepare("SELECT id, ended_unix_ms FROM jobs WHERE ended_unix_ms <> 0 AND "
-                                             "ended_unix_ms < ? ORDER BY ended_unix_ms, number LIMIT ?"));
-  select.Integer(before_unix_ms).Integer(limit == 0 ? -1 : int64_t{limit});
+  SqlStatement select = Prepare(
+      "SELECT id, ended_unix_ms FROM jobs WHERE ended_unix_ms <> 0 AND "
+      "ended_unix_ms < ? ORDER BY ended_unix_ms, number LIMIT ?");
+  select.Integer(before_unix_ms).Integer(limit == 0 ? kAll : int64_t{limit});
   std::vector<Ended> ended;
   while (true) {
     ASSIGN_OR_RETURN(const bool row, select.Row("read jobs"));
@@ -492,17 +304,17 @@ StatusOr<std::vector<JobStore::Ended>> JobStore::EndedJobs(int64_t before_unix_m
 }
 
 StatusOr<int64_t> JobStore::CountEndedJobs() {
-  ASSIGN_OR_RETURN(Statement count, Prepare("SELECT count(*) FROM jobs WHERE ended_unix_ms <> 0"));
-  RETURN_IF_ERROR(count.Run("count jobs"));
-  return count.IntegerColumn();
+  SqlStatement count = Prepare("SELECT count(*) FROM jobs WHERE ended_unix_ms <> 0");
+  ASSIGN_OR_RETURN(const bool row, count.Row("count jobs"));
+  return row ? count.IntegerColumn() : 0;
 }
 
-StatusOr<std::vector<JobRecord>> JobStore::QueryJobs(const char* where_sql, std::string_view argument) {
+StatusOr<std::vector<JobRecord>> JobStore::QueryJobs(std::string_view where_sql, std::string_view argument) {
   const std::string sql =
       Cat("SELECT id, name, prompt_json, workflow_json, settings_json, replicas, tiles, state, error, plan_digest, "
           "created_unix_ms, ended_unix_ms, seconds FROM jobs ",
           where_sql);
-  ASSIGN_OR_RETURN(Statement select, Prepare(sql.c_str()));
+  SqlStatement select = Prepare(sql);
   if (sql.find('?') != std::string::npos) select.Text(argument);
   std::vector<JobRecord> jobs;
   while (true) {
@@ -538,8 +350,8 @@ StatusOr<std::vector<OpenJob>> JobStore::LoadOpenJobs() {
 }
 
 StatusOr<std::vector<JobRecord>> JobStore::ListJobs(uint32_t limit) {
-  const std::string where = Cat("ORDER BY number DESC LIMIT ", limit == 0 ? int64_t{-1} : int64_t{limit});
-  return QueryJobs(where.c_str(), "");
+  const std::string where = Cat("ORDER BY number DESC LIMIT ", limit == 0 ? kAll : int64_t{limit});
+  return QueryJobs(where, "");
 }
 
 StatusOr<JobRecord> JobStore::GetJob(std::string_view id) {
@@ -549,7 +361,7 @@ StatusOr<JobRecord> JobStore::GetJob(std::string_view id) {
 }
 
 StatusOr<std::vector<InputBinding>> JobStore::GetInputs(std::string_view id) {
-  ASSIGN_OR_RETURN(Statement select, Prepare("SELECT name, hash, size FROM inputs WHERE job_id = ? ORDER BY name"));
+  SqlStatement select = Prepare("SELECT name, hash, size FROM inputs WHERE job_id = ? ORDER BY name");
   select.Text(id);
   std::vector<InputBinding> inputs;
   while (true) {
@@ -563,8 +375,9 @@ StatusOr<std::vector<InputBinding>> JobStore::GetInputs(std::string_view id) {
 }
 
 StatusOr<std::vector<AcceptedTask>> JobStore::GetAcceptedTasks(std::string_view id) {
-  ASSIGN_OR_RETURN(Statement select, Prepare("SELECT job_id, task_id, results, files, worker, attempt, seconds FROM "
-                                             "accepted_tasks WHERE job_id = ? ORDER BY number"));
+  SqlStatement select = Prepare(
+      "SELECT job_id, task_id, results, files, worker, attempt, seconds FROM "
+      "accepted_tasks WHERE job_id = ? ORDER BY number");
   select.Text(id);
   std::vector<AcceptedTask> tasks;
   while (true) {
@@ -582,9 +395,9 @@ StatusOr<std::vector<AcceptedTask>> JobStore::GetAcceptedTasks(std::string_view 
 }
 
 StatusOr<std::vector<OutputIntent>> JobStore::GetIntents(std::string_view job_id) {
-  ASSIGN_OR_RETURN(Statement select,
-                   Prepare("SELECT file_index, type, subfolder, base, counter, extension FROM intents "
-                           "WHERE job_id = ? ORDER BY file_index"));
+  SqlStatement select = Prepare(
+      "SELECT file_index, type, subfolder, base, counter, extension FROM intents "
+      "WHERE job_id = ? ORDER BY file_index");
   select.Text(job_id);
   std::vector<OutputIntent> intents;
   while (true) {
@@ -601,9 +414,9 @@ StatusOr<std::vector<OutputIntent>> JobStore::GetIntents(std::string_view job_id
 }
 
 StatusOr<std::vector<SavedOutput>> JobStore::GetOutputs(std::string_view id) {
-  ASSIGN_OR_RETURN(Statement select,
-                   Prepare("SELECT file_index, node, type, path, subfolder, filename, batch_index FROM "
-                           "outputs WHERE job_id = ? ORDER BY file_index"));
+  SqlStatement select = Prepare(
+      "SELECT file_index, node, type, path, subfolder, filename, batch_index FROM "
+      "outputs WHERE job_id = ? ORDER BY file_index");
   select.Text(id);
   std::vector<SavedOutput> outputs;
   while (true) {
@@ -622,7 +435,7 @@ StatusOr<std::vector<SavedOutput>> JobStore::GetOutputs(std::string_view id) {
 
 StatusOr<std::set<std::string>> JobStore::LiveBlobs() {
   std::set<std::string> live;
-  ASSIGN_OR_RETURN(Statement select, Prepare("SELECT id FROM jobs WHERE ended_unix_ms = 0"));
+  SqlStatement select = Prepare("SELECT id FROM jobs WHERE ended_unix_ms = 0");
   while (true) {
     ASSIGN_OR_RETURN(const bool row, select.Row("read jobs"));
     if (!row) return live;
@@ -640,34 +453,35 @@ StatusOr<std::set<std::string>> JobStore::LiveBlobs() {
 // ---------------------------------------------------------------- keys
 
 StatusOr<std::string> JobStore::GetValue(std::string_view key) {
-  ASSIGN_OR_RETURN(Statement select, Prepare("SELECT value FROM key_value WHERE key = ?"));
+  SqlStatement select = Prepare("SELECT value FROM key_value WHERE key = ?");
   ASSIGN_OR_RETURN(const bool row, select.Text(key).Row("read a setting"));
   if (!row) return NotFound("the job database has no value '", key, "'");
   return select.TextColumn();
 }
 
+Status JobStore::PutValue(std::string_view key, std::string_view value) {
+  SqlStatement insert =
+      Prepare("INSERT INTO key_value(key, value) VALUES(?,?) ON CONFLICT(key) DO UPDATE SET value = excluded.value");
+  return insert.Text(key).Text(value).Run(Cat("record '", key, "'"));
+}
+
 Status JobStore::SetValue(std::string_view key, std::string_view value) {
   Scope scope(this);
   RETURN_IF_ERROR(scope.status());
-  {
-    ASSIGN_OR_RETURN(Statement insert, Prepare("INSERT OR REPLACE INTO key_value(key, value) VALUES(?,?)"));
-    RETURN_IF_ERROR(insert.Text(key).Text(value).Run(Cat("record '", key, "'")));
-  }
+  RETURN_IF_ERROR(PutValue(key, value));
   return scope.Commit("value");
 }
 
 StatusOr<uint64_t> JobStore::NextEpoch() {
   Scope scope(this);
   RETURN_IF_ERROR(scope.status());
+  const StatusOr<std::string> last = GetValue("epoch");
+  if (!last.ok() && last.status().code() != StatusCode::kNotFound) return last.status();
   uint64_t epoch = 0;
-  {
-    ASSIGN_OR_RETURN(Statement next,
-                     Prepare("INSERT INTO key_value(key, value) VALUES('epoch', '1') ON CONFLICT(key) DO UPDATE SET "
-                             "value = CAST(CAST(value AS INTEGER) + 1 AS TEXT) RETURNING CAST(value AS INTEGER)"));
-    RETURN_IF_ERROR(next.Run("count the epoch"));
-    epoch = next.UnsignedColumn();
-    RETURN_IF_ERROR(next.Run("count the epoch"));
-  }
+  if (last.ok() && std::from_chars(last->data(), last->data() + last->size(), epoch).ec != std::errc())
+    return DataLoss("the job database holds the epoch '", last->substr(0, 80), "', which is no number; restore a copy");
+  ++epoch;
+  RETURN_IF_ERROR(PutValue("epoch", std::to_string(epoch)));
   RETURN_IF_ERROR(scope.Commit("epoch"));
   return epoch;
 }

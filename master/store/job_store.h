@@ -1,4 +1,4 @@
-// The master's memory: jobs, accepted tasks, outputs, in one SQLite file (WAL, synchronous=FULL). What a method
+// The master's memory: jobs, accepted tasks, outputs, in a database (SqlDatabase: SQLite or PostgreSQL). What a method
 // returned OK for outside a Transaction, or a Transaction committed, survives a crash of the process, the system and
 // the power.
 #pragma once
@@ -13,9 +13,7 @@
 
 #include "common/base/status.h"
 #include "master/store/records.h"
-
-struct sqlite3;
-struct sqlite3_stmt;
+#include "master/store/sql_database.h"
 
 namespace atelier {
 
@@ -27,13 +25,11 @@ struct OpenJob {
   std::vector<OutputIntent> intents;   // by index; empty before the outputs were planned
 };
 
-/// Thread: the one that opened it. Every method may give RESOURCE_EXHAUSTED (disk full) or DATA_LOSS (damaged database)
-/// besides the errors it names.
+/// Thread: one at a time. Every method may give the errors of SqlDatabase besides those it names.
 class JobStore {
  public:
-  /// Opens or makes the database and takes it for this process alone. Errors, one sentence each: FAILED_PRECONDITION
-  /// when another process has it open, when it is of a newer version, or when the folder cannot be written; DATA_LOSS
-  /// when it is damaged.
+  explicit JobStore(std::unique_ptr<SqlDatabase> database);
+  /// The same on a SQLite file. Errors: those of SqliteDatabase::Open.
   static StatusOr<std::unique_ptr<JobStore>> Open(const std::string& path);
   ~JobStore();
   JobStore(const JobStore&) = delete;
@@ -80,7 +76,7 @@ class JobStore {
   /// Forgets where an ended job's files lie, which were deleted.
   Status DeleteOutputs(std::string_view job_id);
   /// Copies the whole database into the file `path`, which must not be there, as of now; its bytes. Errors:
-  /// FAILED_PRECONDITION.
+  /// FAILED_PRECONDITION, also of a database that is copied by its own tools.
   StatusOr<uint64_t> BackupTo(const std::string& path);
 
   struct Ended {
@@ -111,18 +107,15 @@ class JobStore {
   StatusOr<uint64_t> NextEpoch();
 
  private:
-  class Statement;
   class Scope;
-  JobStore() = default;
-  Status Execute(const char* sql);
-  Status Failure(int rc, std::string_view doing) const;
-  StatusOr<Statement> Prepare(const char* sql);
+  SqlStatement Prepare(std::string_view sql);
+  Status Change(SqlStatement& statement, std::string_view doing);
+  Status PutValue(std::string_view key, std::string_view value);
   Status CheckJob(std::string_view id);
-  StatusOr<std::vector<JobRecord>> QueryJobs(const char* where_sql, std::string_view argument);
+  StatusOr<std::vector<JobRecord>> QueryJobs(std::string_view where_sql, std::string_view argument);
 
-  sqlite3* db_ = nullptr;
-  std::string path_;
-  bool in_transaction_ = false;
+  const std::unique_ptr<SqlDatabase> db_;
+  int depth_ = 0;  // of transactions and their parts
 };
 
 }  // namespace atelier

@@ -10,6 +10,7 @@
 
 #include "atelier/v1/session.grpc.pb.h"
 #include "common/rpc/channel.h"
+#include "tests/security/https.h"
 #include "tests/security/tls_cluster.h"
 
 namespace atelier::test {
@@ -185,8 +186,8 @@ TEST_CASE("init, token, join, a job, forget; and no secret anywhere it should no
   CHECK(Found("x" + *secrets.begin(), secrets) != "");
   std::string key = ReadAll(cluster.authority_dir() + "/http.key");
   key.pop_back();
-  const std::string page = Ask(cluster.http_port(), Cat("GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\n",
-                                                        "Authorization: Bearer ", key, "\r\n\r\n"));
+  const std::string page = AskTls(cluster.http_port(), Cat("GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\n",
+                                                           "Authorization: Bearer ", key, "\r\n\r\n"));
   CHECK(page.find("atelier_build_info") != std::string::npos);
   CHECK(Found(page, secrets).empty());
   int files = 0, pictures = 0;

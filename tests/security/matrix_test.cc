@@ -8,11 +8,13 @@
 #include <sstream>
 
 #include "atelier/v1/identity.grpc.pb.h"
+#include "common/obs/probe_client.h"
 #include "common/rpc/channel.h"
 #include "common/rpc/join.h"
 #include "grpcpp/generic/generic_stub.h"
 #include "master/gateway/access.h"
 #include "master/gateway/probes.h"
+#include "tests/security/https.h"
 #include "tests/security/tls_cluster.h"
 
 namespace atelier::test {
@@ -138,7 +140,7 @@ class Callers {
 std::string Http(int port, const std::string& path, const std::vector<std::string>& fields) {
   std::string request = "GET " + path + " HTTP/1.1\r\n";
   for (const std::string& field : fields) request += field + "\r\n";
-  return Ask(port, request + "\r\n");
+  return AskTls(port, request + "\r\n");
 }
 
 TEST_CASE("the table of who may call what has every method, and nothing else") {
@@ -269,11 +271,26 @@ TEST_CASE("every RPC and every HTTP route refuses everyone who has no right to i
     refuse_http({right, "Origin: http://evil.example", host}, "403");  // a page of another origin
     refuse_http({right, host, "Origin: null"}, "403");
     refuse_http({right}, "400");  // no Host
-    const std::string answer = Http(cluster.http_port(), path, {host, right, "Origin: http://" + host.substr(6)});
+    // Without TLS nothing is told, not even to the right key.
+    const std::string bare =
+        Ask(cluster.http_port(), Cat("GET ", path, " HTTP/1.1\r\n", host, "\r\n", right, "\r\n\r\n"));
+    CHECK(bare.starts_with("HTTP/1.1 400"));
+    CHECK(bare.find("atelier_") == std::string::npos);
+    ++refused;
+    const std::string answer = Http(cluster.http_port(), path, {host, right, "Origin: https://" + host.substr(6)});
     const bool route = path.size() > 1 && path != "/none";
     CHECK(answer.starts_with(route ? "HTTP/1.1 200" : "HTTP/1.1 404"));
     ++accepted;
   }
+
+  // The master's own command knows how to ask, and whom: a key and certificate of another authority do not do.
+  CHECK(cluster.Run({"health", "/healthz"}) == "ok\n");
+  CHECK(cluster.Run({"health", "/metrics"}).find("atelier_ready 1") != std::string::npos);
+  const auto foreign = Authority::Create();
+  REQUIRE(foreign.ok());
+  CHECK(
+      AskProbe(Cat("127.0.0.1:", cluster.http_port()), "/healthz", http_key, foreign->certificate()).status().code() ==
+      StatusCode::kFailedPrecondition);
 
   REQUIRE(cluster.master().Running());
   REQUIRE(last.size() == 1);

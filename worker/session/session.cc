@@ -19,6 +19,7 @@
 #include "common/json/json.h"
 #include "common/rpc/blob_client.h"
 #include "common/rpc/channel.h"
+#include "common/rpc/join.h"
 #include "worker/session/blob_cache.h"
 #include "worker/session/lease.h"
 #include "worker/session/report.h"
@@ -72,6 +73,7 @@ class Session::Impl {
       : options_(std::move(options)),
         catalog_(RegisteredCatalog()),
         instance_(RandomId()),
+        masters_(SplitAddresses(options_.master)),
         blob_client_(Dial()),
         blob_cache_(options_.blob_cache_bytes_max),
         executor_(options_.executor),
@@ -141,8 +143,9 @@ class Session::Impl {
  private:
   std::shared_ptr<grpc::Channel> Dial() {
     const std::shared_ptr<const Identity> identity = options_.identity ? options_.identity() : nullptr;
-    return MakeChannel(options_.master, 1000, identity.get());
+    return MakeChannel(Master(), 1000, identity.get());
   }
+  const std::string& Master() const { return masters_[at_]; }
 
   using Stream = grpc::ClientReaderWriter<v1::FromWorker, v1::ToWorker>;
 
@@ -151,22 +154,32 @@ class Session::Impl {
   void ConnectLoop() {
     milliseconds wait = kRetryFirst;
     Clock::time_point lost = Clock::now();
-    Clock::time_point told{};
-    std::string told_text;
+    struct Told {
+      std::string text;
+      Clock::time_point when;
+    };
+    std::vector<Told> told(masters_.size());
     std::minstd_rand jitter(std::random_device{}());
     for (;;) {
       const bool was_welcomed = ConnectOnce();
+      Told& last = told[at_];
+      // Of several masters one is active: after a stream has ended, that may be another one.
+      if (masters_.size() > 1) {
+        at_ = (at_ + 1) % masters_.size();
+        refused_ = false;
+        const std::lock_guard lock(mutex_);
+        redial_ = true;
+      }
       if (was_welcomed) {
         wait = kRetryFirst;
         lost = Clock::now();
-        told_text.clear();
+        for (Told& one : told) one.text.clear();
       }
       const Clock::time_point now = Clock::now();
       // One line when it is lost or another reason comes up, then one a minute.
-      if (!Drained() && !end_text_.empty() && (end_text_ != told_text || now - told > kAwayLong)) {
+      if (!Drained() && !end_text_.empty() && (end_text_ != last.text || now - last.when > kAwayLong)) {
         LogWarning(end_text_);
-        told_text = end_text_;
-        told = now;
+        last = {end_text_, now};
       }
       if (refused_) wait = kRetryMax;
       const milliseconds pause = wait * std::uniform_int_distribution<int>(80, 120)(jitter) / 100;
@@ -237,27 +250,27 @@ class Session::Impl {
         case StatusCode::kFailedPrecondition:
           if (options_.protocol == kProtocolVersion && offered_ > kProtocolOldest) {
             offered_ = kProtocolOldest;
-            end_text_ = Cat("the master at ", options_.master, " does not take protocol ", options_.protocol,
+            end_text_ = Cat("the master at ", Master(), " does not take protocol ", options_.protocol,
                             "; dialling again with ", offered_, ", in case it is older");
             break;
           }
           offered_ = options_.protocol;
           refused_ = true;
-          end_text_ = Cat("the master at ", options_.master, " refused this worker: ", Message(end));
+          end_text_ = Cat("the master at ", Master(), " refused this worker: ", Message(end));
           break;
         case StatusCode::kUnauthenticated:
         case StatusCode::kPermissionDenied:
           refused_ = true;
-          end_text_ = Cat("the master at ", options_.master, " refused this worker's certificate: ", Message(end));
+          end_text_ = Cat("the master at ", Master(), " refused this worker's certificate: ", Message(end));
           break;
         case StatusCode::kAlreadyExists:
         case StatusCode::kInvalidArgument:
         case StatusCode::kResourceExhausted:
-          end_text_ = Cat("the master at ", options_.master, " refused this worker for now: ", Message(end));
+          end_text_ = Cat("the master at ", Master(), " refused this worker for now: ", Message(end));
           break;
         default:
-          end_text_ = was_welcomed ? Cat("lost the master at ", options_.master, "; dialling again until it is back")
-                                   : Cat("no master answers at ", options_.master, " (", Message(end),
+          end_text_ = was_welcomed ? Cat("lost the master at ", Master(), "; dialling again until it is back")
+                                   : Cat("no master answers at ", Master(), " (", Message(end),
                                          "); dialling again until it does: start it, or correct --master");
       }
     }
@@ -302,7 +315,7 @@ class Session::Impl {
     if (welcome.protocol() != offered_) {
       refused_ = true;
       end_text_ = Cat("this worker is version ", options_.version, " (protocol ", options_.protocol,
-                      "), the master at ", options_.master, " is version ", welcome.master_version(), " (protocol ",
+                      "), the master at ", Master(), " is version ", welcome.master_version(), " (protocol ",
                       welcome.protocol(), "): install the same version on both");
       return false;
     }
@@ -315,8 +328,8 @@ class Session::Impl {
           per_minute == 0 ? milliseconds::zero() : std::max(kPreviewEvery, milliseconds(60'000 / per_minute));
       changed_.notify_all();
     }
-    LogInfo("attached to the master at ", options_.master, " (version ", welcome.master_version(), ") as \"",
-            options_.name, "\"");
+    LogInfo("attached to the master at ", Master(), " (version ", welcome.master_version(), ") as \"", options_.name,
+            "\"");
     TellModels(true);
     return true;
   }
@@ -554,6 +567,8 @@ class Session::Impl {
   const Catalog catalog_;
   std::string catalog_digest_;
   const std::string instance_;
+  const std::vector<std::string> masters_;
+  size_t at_ = 0;           // of masters_; of the thread of Run()
   BlobClient blob_client_;  // on a connection of its own, so that a tensor never delays a heartbeat
   BlobCache blob_cache_;
   Executor executor_;  // of the executor thread

@@ -19,7 +19,7 @@
 namespace atelier {
 
 struct SessionOptions {
-  std::string master = kDefaultMasterAddress;  // HOST:PORT
+  std::string master = kDefaultMasterAddress;  // HOST:PORT, or several with commas: the active one is found
   std::string name;                            // unique in the cluster
   std::string device = "cpu";                  // "cpu", "cuda:0"
   std::string device_name;

@@ -17,7 +17,9 @@
 
 #include "common/obs/metrics.h"
 #include "common/obs/notify.h"
+#include "common/obs/probe_client.h"
 #include "common/obs/probe_server.h"
+#include "common/security/authority.h"
 #include "common/security/identity.h"
 
 namespace atelier {
@@ -106,15 +108,18 @@ TEST_CASE("slow and silent clients are closed, and a crowd does not shut others 
   for (const int fd : crowd) close(fd);
 }
 
-TEST_CASE("outside loopback a listener has a key") {
-  CHECK(MakeProbeGuard("127.0.0.1:1", "")->key.empty());
-  CHECK(MakeProbeGuard("0.0.0.0:1", "").status().code() == StatusCode::kFailedPrecondition);
+TEST_CASE("outside loopback a listener has a key and speaks TLS") {
+  const auto own = std::make_shared<const Identity>();
+  CHECK(MakeProbeGuard("127.0.0.1:1", "", nullptr)->key.empty());
+  CHECK(MakeProbeGuard("0.0.0.0:1", "", own).status().code() == StatusCode::kFailedPrecondition);
   const std::string file = Cat("/tmp/atelier-obs-key-", getpid());
   REQUIRE(WriteSecretFile(file, "too short\n").ok());
-  CHECK(MakeProbeGuard("0.0.0.0:1", file).status().code() == StatusCode::kFailedPrecondition);
+  CHECK(MakeProbeGuard("0.0.0.0:1", file, own).status().code() == StatusCode::kFailedPrecondition);
   const std::string key = RandomHex(32);
   REQUIRE(WriteSecretFile(file, key + "\n").ok());
-  const auto guard = MakeProbeGuard("0.0.0.0:1", file);
+  CHECK(MakeProbeGuard("0.0.0.0:1", file, nullptr).status().code() == StatusCode::kFailedPrecondition);
+  const auto guard = MakeProbeGuard("127.0.0.1:1", file, nullptr);
+  CHECK(MakeProbeGuard("0.0.0.0:1", file, own)->tls == own);
   unlink(file.c_str());
   REQUIRE(guard.ok());
   auto server = ProbeServer::Start("127.0.0.1:0", Answer, *guard);
@@ -122,6 +127,60 @@ TEST_CASE("outside loopback a listener has a key") {
   const std::string begin = "GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n";
   CHECK(Ask((*server)->port(), begin + "\r\n").starts_with("HTTP/1.1 401 "));
   CHECK(Ask((*server)->port(), begin + "Authorization: Bearer " + key + "\r\n\r\n").ends_with("ok\n"));
+}
+
+TEST_CASE("HTTPS: who asks knows whom, and who speaks plainly is told so") {
+  const auto authority = Authority::Create(), other = Authority::Create();
+  REQUIRE(authority.ok());
+  REQUIRE(other.ok());
+  const auto server_identity = authority->IssueServer();
+  REQUIRE(server_identity.ok());
+  const std::string key = RandomHex(32);
+  ProbeGuard guard{key, {kMasterName}, std::make_shared<const Identity>(*server_identity)};
+  auto server = ProbeServer::Start("127.0.0.1:0", Answer, guard);
+  INFO(server.status().ToString());
+  REQUIRE(server.ok());
+  const uint16_t port = (*server)->port();
+  const std::string address = Cat("127.0.0.1:", port);
+  const auto fine = AskProbe(address, "/healthz", key, authority->certificate());
+  INFO(fine.status().ToString());
+  REQUIRE(fine.ok());
+  CHECK(fine->status == 200);
+  CHECK(fine->body == "ok\n");
+  CHECK(AskProbe(address, "/readyz", key, authority->certificate())->status == 503);
+  CHECK(AskProbe(address, "/healthz", "", authority->certificate())->status == 401);
+  CHECK(AskProbe(address, "/healthz", key, other->certificate()).status().code() == StatusCode::kFailedPrecondition);
+  // The key of one who forgot the "s" has gone out, but nothing is answered to it.
+  const std::string plain =
+      Ask(port, "GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer " + key + "\r\n\r\n");
+  CHECK(plain.starts_with("HTTP/1.1 400 "));
+  CHECK(plain.find("https://") != std::string::npos);
+  // Half a greeting, or none, is closed in time.
+  const int half = Dial(port), silent = Dial(port);
+  (void)!write(half, "\x16\x03\x01", 3);
+  CHECK(ReadAll(half, 8000).find("(open)") == std::string::npos);
+  CHECK(ReadAll(silent, 8000).find("(open)") == std::string::npos);
+  close(half);
+  close(silent);
+  CHECK(AskProbe(address, "/healthz", key, authority->certificate()).ok());
+  guard.tls = std::make_shared<const Identity>(Identity{"no key", server_identity->certificate, "", ""});
+  CHECK(ProbeServer::Start("127.0.0.1:0", Answer, guard).status().code() == StatusCode::kFailedPrecondition);
+}
+
+TEST_CASE("who asks a listener that does not answer waits five seconds") {
+  const int silent = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in at{};
+  at.sin_family = AF_INET;
+  at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof at;
+  REQUIRE(bind(silent, reinterpret_cast<const sockaddr*>(&at), size) == 0);
+  REQUIRE(listen(silent, 1) == 0);
+  REQUIRE(getsockname(silent, reinterpret_cast<sockaddr*>(&at), &size) == 0);
+  const auto start = Clock::now();
+  CHECK(AskProbe(Cat("127.0.0.1:", ntohs(at.sin_port)), "/", "", "").status().code() == StatusCode::kUnavailable);
+  CHECK(std::chrono::duration<double>(Clock::now() - start).count() < 8);
+  close(silent);
+  CHECK(AskProbe(Cat("127.0.0.1:", ntohs(at.sin_port)), "/", "", "").status().code() == StatusCode::kUnavailable);
 }
 
 TEST_CASE("a port that is taken, and an address that is none") {

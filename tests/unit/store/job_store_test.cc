@@ -8,7 +8,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "tests/unit/store/temp_folder.h"
+#include "tests/unit/store/stores.h"
 
 namespace atelier {
 namespace {
@@ -56,8 +56,8 @@ std::unique_ptr<JobStore> Open(const std::string& path) {
 }
 
 TEST_CASE("what was recorded is there after a restart") {
-  TempFolder temp;
-  const std::string path = temp.path() + "/state/jobs.db";
+  const StorePlace place(GENERATE("sqlite", "postgres"));
+  if (place.Missing()) return;
   JobRecord job = MakeJob("j1");
   const std::vector<InputBinding> inputs = {{"a.png", {"in1", 4}}, {"b.png", {"in2", 5}}};
   const std::vector<OutputIntent> intents = {
@@ -65,7 +65,7 @@ TEST_CASE("what was recorded is there after a restart") {
       {.index = 1, .type = "temp", .base = "b", .counter = 8, .extension = "mp4", .suffix = "-audio"},
       {.index = 2, .type = "temp", .base = "b", .counter = 8, .extension = "png", .suffix = ""}};
   {
-    auto store = Open(path);
+    auto store = place.Open();
     REQUIRE(store->InsertJob(job, inputs).ok());
     REQUIRE(store->InsertJob(MakeJob("j2"), {}).ok());
     REQUIRE(store->AcceptTask(MakeTask("j1", "t2")).ok());
@@ -74,7 +74,7 @@ TEST_CASE("what was recorded is there after a restart") {
     REQUIRE(store->PutIntents("j1", intents).ok());
     REQUIRE(store->UpdateJob("j1", "running", "", 0, 2.5).ok());
   }
-  auto store = Open(path);
+  auto store = place.Open();
   job.state = "running";
   job.seconds = 2.5;
   CHECK(store->GetJob("j1").value() == job);
@@ -106,8 +106,9 @@ TEST_CASE("what was recorded is there after a restart") {
 }
 
 TEST_CASE("a task is accepted once, a job inserted once, and only of jobs that exist") {
-  TempFolder temp;
-  auto store = Open(temp.path() + "/jobs.db");
+  const StorePlace place(GENERATE("sqlite", "postgres"));
+  if (place.Missing()) return;
+  auto store = place.Open();
   REQUIRE(store->InsertJob(MakeJob("j1"), {}).ok());
   CHECK(store->InsertJob(MakeJob("j1"), {}).code() == StatusCode::kAlreadyExists);
   REQUIRE(store->AcceptTask(MakeTask("j1", "t1")).ok());
@@ -126,9 +127,9 @@ TEST_CASE("a task is accepted once, a job inserted once, and only of jobs that e
 }
 
 TEST_CASE("a transaction is kept whole or not at all") {
-  TempFolder temp;
-  const std::string path = temp.path() + "/jobs.db";
-  auto store = Open(path);
+  const StorePlace place(GENERATE("sqlite", "postgres"));
+  if (place.Missing()) return;
+  auto store = place.Open();
   {
     auto transaction = store->Begin();
     REQUIRE(transaction.ok());
@@ -146,32 +147,33 @@ TEST_CASE("a transaction is kept whole or not at all") {
     CHECK(transaction->Commit().code() == StatusCode::kInternal);
   }
   store.reset();
-  store = Open(path);
+  store = place.Open();
   CHECK(store->GetJob("kept").ok());
   CHECK(store->GetAcceptedTasks("kept")->size() == 1);
   CHECK(store->GetJob("half").status().code() == StatusCode::kNotFound);
 }
 
 TEST_CASE("what was committed before a crash is there, what was not is gone") {
-  TempFolder temp;
-  const std::string path = temp.path() + "/jobs.db";
+  const StorePlace place(GENERATE("sqlite", "postgres"));
+  if (place.Missing()) return;
   REQUIRE(CrashAt("here", 1, [&] {
-    auto store = JobStore::Open(path);
+    auto store = place.Try();
     (*store)->InsertJob(MakeJob("kept"), {}).IgnoreError();
     (*store)->NextEpoch().IgnoreError();
     auto transaction = (*store)->Begin();
     (*store)->InsertJob(MakeJob("open"), {}).IgnoreError();
     Failpoint("here");
   }));
-  auto store = Open(path);
+  auto store = place.Open();
   CHECK(store->GetJob("kept").ok());
   CHECK(store->GetJob("open").status().code() == StatusCode::kNotFound);
   CHECK(store->NextEpoch().value() == 2);
 }
 
 TEST_CASE("values and epochs") {
-  TempFolder temp;
-  auto store = Open(temp.path() + "/jobs.db");
+  const StorePlace place(GENERATE("sqlite", "postgres"));
+  if (place.Missing()) return;
+  auto store = place.Open();
   CHECK(store->GetValue("x").status().code() == StatusCode::kNotFound);
   REQUIRE(store->SetValue("x", "1").ok());
   REQUIRE(store->SetValue("x", "").ok());
@@ -275,8 +277,9 @@ TEST_CASE("job store speed", "[.bench]") {
 }
 
 TEST_CASE("ended jobs are told by their end, and forgotten with all that is theirs") {
-  TempFolder temp;
-  auto store = Open(temp.path() + "/jobs.db");
+  const StorePlace place(GENERATE("sqlite", "postgres"));
+  if (place.Missing()) return;
+  auto store = place.Open();
   for (int i = 0; i < 5; ++i) {
     REQUIRE(store->InsertJob(MakeJob(Cat("j", i)), {}).ok());
     if (i == 4) continue;  // still open
@@ -320,14 +323,15 @@ TEST_CASE("a backup is a whole database of one instant") {
 }
 
 TEST_CASE("a crash around each commit: all of it or nothing") {
+  const std::string kind = GENERATE("sqlite", "postgres");
   for (const std::string_view at : {"job before commit", "job after commit", "end before commit", "end after commit",
                                     "intents before commit", "intents after commit", "value before commit",
                                     "value after commit", "results before commit", "results after commit"}) {
     INFO(at);
-    TempFolder temp;
-    const std::string path = temp.path() + "/jobs.db";
+    const StorePlace place(kind);
+    if (place.Missing()) return;
     REQUIRE(CrashAt(at, 1, [&] {
-      auto store = JobStore::Open(path);
+      auto store = place.Try();
       (*store)->InsertJob(MakeJob("j"), {{"in.png", {"h", 1}}}).IgnoreError();
       (*store)->SetValue("k", "v").IgnoreError();
       {
@@ -343,10 +347,12 @@ TEST_CASE("a crash around each commit: all of it or nothing") {
     const std::string step(at.substr(0, at.find(' ')));
     const bool after = at.find("after") != std::string_view::npos;
     const auto done = [&](const std::string& name) {
-      const auto place = [&](const std::string& s) { return std::find(steps.begin(), steps.end(), s) - steps.begin(); };
-      return place(name) < place(step) || (name == step && after);
+      const auto order_of = [&](const std::string& s) {
+        return std::find(steps.begin(), steps.end(), s) - steps.begin();
+      };
+      return order_of(name) < order_of(step) || (name == step && after);
     };
-    auto store = Open(path);
+    auto store = place.Open();
     CHECK(store->GetJob("j").ok() == done("job"));
     if (done("job")) CHECK(store->GetInputs("j")->size() == 1);
     CHECK(store->GetValue("k").ok() == done("value"));
