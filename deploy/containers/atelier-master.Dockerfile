@@ -6,7 +6,7 @@ SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 WORKDIR /src
 COPY deploy/debian-packages.txt deploy/debian-packages.txt
 RUN apt-get update \
- && sed 's/#.*//' deploy/debian-packages.txt | xargs apt-get install -y --no-install-recommends \
+ && sed -e '/^# checks/,$d' -e 's/#.*//' deploy/debian-packages.txt | xargs apt-get install -y --no-install-recommends \
  && rm -rf /var/lib/apt/lists/*
 COPY . .
 RUN cmake -S . -B build -G Ninja -DCMAKE_BUILD_TYPE=Release -DATELIER_TORCH=OFF -DATELIER_TESTS=OFF \

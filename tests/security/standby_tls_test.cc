@@ -12,7 +12,7 @@ namespace {
 
 TEST_CASE("a master that stands by asks for certificates, and takes over with the identities of both") {
   if (PostgresServer::Get() == nullptr) {
-    WARN("SKIPPED: Debian's package postgresql is not installed (deploy/deps)");
+    WARN("SKIPPED: Debian's package postgresql is not installed (deploy/deps --checks)");
     return;
   }
   const std::string store = Cat("store: {kind: postgres, url: '", PostgresServer::Get()->NewSchema(),

@@ -149,7 +149,7 @@ std::string Undisturbed() {
 
 bool Missing() {
   if (PostgresServer::Get() != nullptr) return false;
-  WARN("SKIPPED: Debian's package postgresql is not installed (deploy/deps)");
+  WARN("SKIPPED: Debian's package postgresql is not installed (deploy/deps --checks)");
   return true;
 }
 

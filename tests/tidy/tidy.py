@@ -176,7 +176,7 @@ def rule_format(tree):
     files = [n for n, _ in tree.sources(".cc", ".h")]
     if not tool or not files or not (tree.root / ".clang-format").exists():
         if not tool:
-            print("tidy: no clang-format-14, its rule is NOT checked; deploy/deps installs it")
+            print("tidy: no clang-format-14, its rule is NOT checked; deploy/deps --checks installs it")
         return
     # One process for all: starting one a file would take longer than the work.
     run = subprocess.run([tool, "--dry-run", "-Werror", "--ferror-limit=1", *files], cwd=tree.root, stderr=subprocess.PIPE, text=True)

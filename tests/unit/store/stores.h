@@ -22,7 +22,7 @@ class StorePlace {
   /// Says so, too.
   bool Missing() const {
     if (!postgres_ || !url_.empty()) return false;
-    WARN("SKIPPED on PostgreSQL: Debian's package postgresql is not installed (deploy/deps)");
+    WARN("SKIPPED on PostgreSQL: Debian's package postgresql is not installed (deploy/deps --checks)");
     return true;
   }
   StatusOr<std::unique_ptr<JobStore>> Try() const {
