@@ -1,5 +1,6 @@
 #include "common/rpc/join.h"
 
+#include <chrono>
 #include <ctime>
 #include <sstream>
 
@@ -12,7 +13,7 @@ namespace atelier {
 namespace {
 
 constexpr int kFetchSeconds = 10;
-constexpr int kJoinMs = 15'000, kRenewMs = 5'000;
+constexpr int kConnectMs = 10'000, kJoinMs = 15'000, kRenewMs = 5'000;
 
 StatusOr<Identity> JoinOne(const std::string& address, const JoinToken& token, const std::string& name) {
   Identity identity;
@@ -23,10 +24,13 @@ StatusOr<Identity> JoinOne(const std::string& address, const JoinToken& token, c
   request.set_name(name);
   request.set_secret(token.secret);
   const Identity trusted{"", "", identity.authority, ""};
-  const auto stub = v1::IdentityService::NewStub(MakeChannel(address, 1000, &trusted));
+  const auto channel = MakeChannel(address, 1000, &trusted);
+  // A lost packet is no reason to make the user come again with a new token. When it does not come to a connection the
+  // call says why.
+  channel->WaitForConnected(std::chrono::system_clock::now() + std::chrono::milliseconds(kConnectMs));
+  const auto stub = v1::IdentityService::NewStub(channel);
   grpc::ClientContext context;
   SetDeadline(context, kJoinMs);
-  context.set_wait_for_ready(true);  // a lost packet is no reason to make the user come again with a new token
   v1::CertificateReply reply;
   RETURN_IF_ERROR(FromGrpc(stub->Join(&context, request, &reply)));
   identity.certificate = reply.certificate();
