@@ -26,20 +26,6 @@ constexpr char kDecoders[] =
 
 int RefuseOpen(AVFormatContext*, AVIOContext**, const char*, int, AVDictionary**) { return AVERROR(EACCES); }
 
-class BytesInMemory : public ByteSource {
- public:
-  explicit BytesInMemory(std::string_view bytes) : bytes_(bytes) {}
-  int64_t size() const override { return static_cast<int64_t>(bytes_.size()); }
-  int Read(int64_t offset, uint8_t* to, int count) override {
-    const std::string_view part = bytes_.substr(static_cast<size_t>(offset), static_cast<size_t>(count));
-    std::memcpy(to, part.data(), part.size());
-    return static_cast<int>(part.size());
-  }
-
- private:
-  const std::string_view bytes_;
-};
-
 void Quiet() {
   static const bool quiet = [] {
     av_log_set_level(AV_LOG_QUIET);
@@ -64,6 +50,12 @@ Status LibavError(std::string_view what, int error) {
 std::string Options::Unused() const {
   const AVDictionaryEntry* entry = av_dict_get(options_, "", nullptr, AV_DICT_IGNORE_SUFFIX);
   return entry == nullptr ? std::string() : entry->key;
+}
+
+int BytesInMemory::Read(int64_t offset, uint8_t* to, int count) {
+  const std::string_view part = bytes_.substr(static_cast<size_t>(offset), static_cast<size_t>(count));
+  std::memcpy(to, part.data(), part.size());
+  return static_cast<int>(part.size());
 }
 
 int MemoryInput::Read(void* self, uint8_t* to, int count) {

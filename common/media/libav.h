@@ -60,6 +60,17 @@ class ByteSource {
   virtual int Read(int64_t offset, uint8_t* to, int count) = 0;
 };
 
+/// Bytes that outlive the object.
+class BytesInMemory : public ByteSource {
+ public:
+  explicit BytesInMemory(std::string_view bytes) : bytes_(bytes) {}
+  int64_t size() const override { return static_cast<int64_t>(bytes_.size()); }
+  int Read(int64_t offset, uint8_t* to, int count) override;
+
+ private:
+  const std::string_view bytes_;
+};
+
 /// A container that is read from memory: mov/mp4, matroska/webm, avi, gif, wav, mp3, flac, ogg. Thread: one at a time.
 class MemoryInput {
  public:

@@ -60,6 +60,9 @@ class Process {
   int status_ = 0;
 };
 
+/// A port of loopback that nobody listens on now.
+int FreePort();
+
 /// The folder of the programs under test: $ATELIER_BIN, else build/bin of this build.
 std::string BinDir();
 

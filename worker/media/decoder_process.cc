@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -22,41 +23,19 @@ namespace atelier::media {
 namespace {
 
 constexpr int kSilentMs = 120'000;  // the process says nothing for so long: it hangs
+constexpr int kEndMs = 2000;        // it has closed its socket and does not end
 constexpr uint64_t kReadMax = 1 << 20;
 constexpr uint64_t kFrameBytesMax = static_cast<uint64_t>(limits::kImagePixelsMax) * 8;
 constexpr int kChannelsMax = 64;
 
-std::mutex program_mutex;
-std::string program;  // guarded by program_mutex
-
-std::string Program() {
-  std::lock_guard lock(program_mutex);
-  return program;
-}
-
-class ViewSource : public ByteSource {
+// A started process and the socket to it. Killed with the object. Thread: one at a time.
+class Child {
  public:
-  explicit ViewSource(std::string_view bytes) : bytes_(bytes) {}
-  int64_t size() const override { return static_cast<int64_t>(bytes_.size()); }
-  int Read(int64_t offset, uint8_t* to, int count) override {
-    const std::string_view part = bytes_.substr(static_cast<size_t>(offset), static_cast<size_t>(count));
-    std::memcpy(to, part.data(), part.size());
-    return static_cast<int>(part.size());
-  }
-
- private:
-  const std::string_view bytes_;
-};
-
-// One decoding process and the file that it works on. Thread: one at a time.
-class DecoderProcess {
- public:
-  static StatusOr<std::unique_ptr<DecoderProcess>> Start(const std::string& path, std::string_view bytes) {
-    std::unique_ptr<DecoderProcess> process(new DecoderProcess(bytes));
+  static StatusOr<std::unique_ptr<Child>> Start(const std::string& path) {
     int ends[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
       return ResourceExhausted("no socket to a decoding process: ", std::strerror(errno));
-    process->socket_ = ends[0];
+    std::unique_ptr<Child> child(new Child(ends[0]));
     posix_spawn_file_actions_t files;
     posix_spawnattr_t attributes;
     posix_spawn_file_actions_init(&files);
@@ -71,30 +50,88 @@ class DecoderProcess {
     if (const char* where = std::getenv("LD_LIBRARY_PATH")) libraries += where;
     char* argv[] = {name.data(), nullptr};
     char* envp[] = {libraries.data(), nullptr};
-    const int error = posix_spawn(&process->pid_, path.c_str(), &files, &attributes, argv, envp);
+    const int error = posix_spawn(&child->pid_, path.c_str(), &files, &attributes, argv, envp);
     posix_spawn_file_actions_destroy(&files);
     posix_spawnattr_destroy(&attributes);
     close(ends[1]);
-    if (error == 0) return process;
-    process->pid_ = -1;
+    if (error == 0) return child;
+    child->pid_ = -1;
     return FailedPrecondition("videos and sound are decoded by ", path,
                               ", which cannot be started: ", std::strerror(error), "; install the worker anew");
   }
-  ~DecoderProcess() {
+  ~Child() {
     close(socket_);
     if (pid_ < 0) return;
     kill(pid_, SIGKILL);
     Reap();
   }
-  DecoderProcess(const DecoderProcess&) = delete;
-  DecoderProcess& operator=(const DecoderProcess&) = delete;
+  Child(const Child&) = delete;
+  Child& operator=(const Child&) = delete;
+
+  int socket() const { return socket_; }
+  bool Lives() {
+    siginfo_t info{};
+    return pid_ > 0 && waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+           info.si_pid == 0;
+  }
+  // The exit status of one that has closed its socket, or was killed; one that lives on nevertheless is killed. -1: it
+  // was told before.
+  int Reap() {
+    if (pid_ < 0) return -1;
+    pollfd watch{static_cast<int>(syscall(SYS_pidfd_open, pid_, 0)), POLLIN, 0};
+    poll(&watch, 1, kEndMs);
+    close(watch.fd);
+    kill(pid_, SIGKILL);
+    int status = 0;
+    while (waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
+    }
+    pid_ = -1;
+    return status;
+  }
+
+ private:
+  explicit Child(int socket) : socket_(socket) {}
+
+  const int socket_;
+  pid_t pid_ = -1;
+};
+
+std::mutex mutex;
+std::string program;           // guarded by mutex
+std::unique_ptr<Child> spare;  // guarded by mutex: of this program, started and waiting for the next file
+
+std::string Program() {
+  std::lock_guard lock(mutex);
+  return program;
+}
+
+// A process that has worked on no file yet. The next one is started meanwhile: that takes as long as some frames.
+StatusOr<std::unique_ptr<Child>> Fresh(const std::string& path) {
+  std::lock_guard lock(mutex);
+  std::unique_ptr<Child> child = path == program ? std::move(spare) : nullptr;
+  if (child == nullptr || !child->Lives()) {
+    ASSIGN_OR_RETURN(child, Child::Start(path));
+  }
+  if (path == program) {
+    if (auto next = Child::Start(path); next.ok()) spare = std::move(*next);
+  }
+  return child;
+}
+
+// A decoding process and the file that it works on. Thread: one at a time.
+class DecoderProcess {
+ public:
+  static StatusOr<std::unique_ptr<DecoderProcess>> Start(const std::string& path, std::string_view bytes) {
+    ASSIGN_OR_RETURN(std::unique_ptr<Child> child, Fresh(path));
+    return std::unique_ptr<DecoderProcess>(new DecoderProcess(std::move(child), bytes));
+  }
 
   // Asks, hands out what the process wants to read of the file, and returns its answer. The answer's head has not been
   // looked at: read it within Understand().
   Status Ask(const Json& request, uint64_t body_max, MediaMessage& answer) {
-    if (Status sent = Send(socket_, request); !sent.ok()) return Ended();
+    if (Status sent = Send(child_->socket(), request); !sent.ok()) return Ended();
     while (true) {
-      const Status got = Receive(socket_, kSilentMs, body_max, answer);
+      const Status got = Receive(child_->socket(), kSilentMs, body_max, answer);
       if (got.code() == StatusCode::kUnavailable) return Ended();
       if (!got.ok()) return Annotate(got, "the process that decodes the file");
       if (answer.kind() == "status") return Understand([&] { return StatusOf(answer.head); });
@@ -114,7 +151,7 @@ class DecoderProcess {
   }
 
  private:
-  explicit DecoderProcess(std::string_view bytes) : source_(bytes) {}
+  DecoderProcess(std::unique_ptr<Child> child, std::string_view bytes) : child_(std::move(child)), source_(bytes) {}
 
   Status Serve(const Json& head) {
     const auto offset = head.at("offset").get<int64_t>();
@@ -123,21 +160,13 @@ class DecoderProcess {
       return InvalidArgument("the decoding process asks for bytes that the file does not have");
     buffer_.resize(static_cast<size_t>(std::min<int64_t>({count, kReadMax, source_.size() - offset})));
     source_.Read(offset, buffer_.data(), static_cast<int>(buffer_.size()));
-    if (!Send(socket_, {{"kind", "bytes"}}, buffer_.data(), buffer_.size()).ok()) return Ended();
+    if (!Send(child_->socket(), {{"kind", "bytes"}}, buffer_.data(), buffer_.size()).ok()) return Ended();
     return OkStatus();
   }
 
-  int Reap() {
-    int status = 0;
-    while (waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
-    }
-    pid_ = -1;
-    return status;
-  }
-
   Status Ended() {
-    if (pid_ < 0) return Unavailable("the decoding process has ended");
-    const int status = Reap();
+    const int status = child_->Reap();
+    if (status < 0) return Unavailable("the decoding process has ended");
     if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS)
       LogWarning("a decoding process tried a system call that it may not make, and was ended");
     if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
@@ -148,10 +177,9 @@ class DecoderProcess {
     return Internal("the decoding process ended with status ", WEXITSTATUS(status));
   }
 
-  ViewSource source_;
+  const std::unique_ptr<Child> child_;
+  BytesInMemory source_;
   std::vector<uint8_t> buffer_;
-  int socket_ = -1;
-  pid_t pid_ = -1;
 };
 
 Json Request(std::string_view kind, std::string_view bytes) {
@@ -195,14 +223,15 @@ class RemoteVideo : public VideoDecoder {
 }  // namespace
 
 void UseDecoderProgram(std::string path) {
-  std::lock_guard lock(program_mutex);
+  std::lock_guard lock(mutex);
   program = std::move(path);
+  spare.reset();
 }
 
 StatusOr<MediaInfo> Probe(std::string_view bytes) {
   const std::string path = Program();
   if (path.empty()) {
-    ViewSource source(bytes);
+    BytesInMemory source(bytes);
     return ProbeHere(&source);
   }
   ASSIGN_OR_RETURN(const auto process, DecoderProcess::Start(path, bytes));
@@ -218,7 +247,7 @@ StatusOr<MediaInfo> Probe(std::string_view bytes) {
 
 StatusOr<std::unique_ptr<VideoDecoder>> VideoDecoder::Open(std::string_view bytes, const VideoDecodeOptions& options) {
   const std::string path = Program();
-  if (path.empty()) return OpenVideoHere(std::make_unique<ViewSource>(bytes), options);
+  if (path.empty()) return OpenVideoHere(std::make_unique<BytesInMemory>(bytes), options);
   ASSIGN_OR_RETURN(auto process, DecoderProcess::Start(path, bytes));
   Json request = Request("video", bytes);
   request.update(
@@ -231,7 +260,7 @@ StatusOr<std::unique_ptr<VideoDecoder>> VideoDecoder::Open(std::string_view byte
 StatusOr<std::optional<AudioSamples>> DecodeAudio(std::string_view bytes, double start, double seconds) {
   const std::string path = Program();
   if (path.empty()) {
-    ViewSource source(bytes);
+    BytesInMemory source(bytes);
     return DecodeAudioHere(&source, start, seconds);
   }
   ASSIGN_OR_RETURN(const auto process, DecoderProcess::Start(path, bytes));

@@ -9,8 +9,35 @@
 
 namespace atelier::nodes {
 
+/// The largest number that a script of the editor holds exactly: the upper end of counts.
+inline constexpr int64_t kVhsCountMax = 9007199254740991;
+
 /// The presets of the input "format".
 std::vector<std::string> VhsLoadFormats();
+
+/// Declares what the loaders of videos have in common: rate, size and number of frames; autoencoder and preset.
+template <typename Node>
+void DescribeVhsFrames(NodeSchema<Node>& s) {
+  s.template Input<&Node::force_rate>("force_rate")
+      .Default(0)
+      .Range(0, 60)
+      .Step(1)
+      .Tooltip("Frames a second to bring the video to by leaving out or repeating; 0: as it is.");
+  s.template Input<&Node::custom_width>("custom_width").Default(0).Range(0, 8192).Tooltip("0: by the aspect.");
+  s.template Input<&Node::custom_height>("custom_height").Default(0).Range(0, 8192).Tooltip("0: by the aspect.");
+  s.template Input<&Node::frame_load_cap>("frame_load_cap")
+      .Default(0)
+      .Range(0, kVhsCountMax)
+      .Step(1)
+      .Tooltip("How many frames at most; 0: all.");
+}
+template <typename Node>
+void DescribeVhsTarget(NodeSchema<Node>& s) {
+  s.template Input<&Node::vae>("vae").Tooltip("With it the output is latents.");
+  s.template Input<&Node::format>("format")
+      .OneOf(VhsLoadFormats())
+      .Tooltip("For which model: sides and the number of frames are made to fit.");
+}
 
 /// What a preset asks of a load: sides are multiples of `side`, and the number of frames is `rest` modulo `frames`.
 struct VhsPreset {

@@ -9,8 +9,6 @@
 namespace atelier::nodes {
 namespace {
 
-constexpr int64_t kCountMax = 9007199254740991;
-
 // What of a video is loaded.
 struct VhsSelection {
   double frame_time = 0, source_time = 0;
@@ -95,32 +93,18 @@ struct VhsLoadVideo {
 
   template <typename Node>
   static void DescribeInputs(NodeSchema<Node>& s) {
-    s.template Input<&Node::force_rate>("force_rate")
-        .Default(0)
-        .Range(0, 60)
-        .Step(1)
-        .Tooltip("Frames a second to bring the video to by leaving out or repeating; 0: as it is.");
-    s.template Input<&Node::custom_width>("custom_width").Default(0).Range(0, 8192).Tooltip("0: by the aspect.");
-    s.template Input<&Node::custom_height>("custom_height").Default(0).Range(0, 8192).Tooltip("0: by the aspect.");
-    s.template Input<&Node::frame_load_cap>("frame_load_cap")
-        .Default(0)
-        .Range(0, kCountMax)
-        .Step(1)
-        .Tooltip("How many frames at most; 0: all.");
+    DescribeVhsFrames(s);
     s.template Input<&Node::skip_first_frames>("skip_first_frames")
         .Default(0)
-        .Range(0, kCountMax)
+        .Range(0, kVhsCountMax)
         .Step(1)
         .Tooltip("Frames to leave out at the beginning, at the rate asked for.");
     s.template Input<&Node::select_every_nth>("select_every_nth")
         .Default(1)
-        .Range(1, kCountMax)
+        .Range(1, kVhsCountMax)
         .Step(1)
         .Tooltip("Of the rest, every which frame.");
-    s.template Input<&Node::vae>("vae").Tooltip("With it the output is latents.");
-    s.template Input<&Node::format>("format")
-        .OneOf(VhsLoadFormats())
-        .Tooltip("For which model: sides and the number of frames are made to fit.");
+    DescribeVhsTarget(s);
   }
   template <typename Node>
   static void DescribeRest(NodeSchema<Node>& s) {

@@ -9,7 +9,6 @@
 namespace atelier::nodes {
 namespace {
 
-constexpr int64_t kCountMax = 9007199254740991;
 // Of start_time: before this many seconds it is jumped there and time begins anew, the rest is played.
 constexpr double kPlayedSeconds = 4;
 constexpr int64_t kNoMaskSide = 64;
@@ -24,27 +23,13 @@ struct VhsLoadVideoFFmpeg {
 
   template <typename Node>
   static void DescribeRest(NodeSchema<Node>& s) {
-    s.template Input<&Node::force_rate>("force_rate")
-        .Default(0)
-        .Range(0, 60)
-        .Step(1)
-        .Tooltip("Frames a second to bring the video to by leaving out or repeating; 0: as it is.");
-    s.template Input<&Node::custom_width>("custom_width").Default(0).Range(0, 8192).Tooltip("0: by the aspect.");
-    s.template Input<&Node::custom_height>("custom_height").Default(0).Range(0, 8192).Tooltip("0: by the aspect.");
-    s.template Input<&Node::frame_load_cap>("frame_load_cap")
-        .Default(0)
-        .Range(0, kCountMax)
-        .Step(1)
-        .Tooltip("How many frames at most; 0: all.");
+    DescribeVhsFrames(s);
     s.template Input<&Node::start_time>("start_time")
         .Default(0)
-        .Range(0, kCountMax)
+        .Range(0, kVhsCountMax)
         .Step(0.001)
         .Tooltip("Seconds of the video to leave out at the beginning.");
-    s.template Input<&Node::vae>("vae").Tooltip("With it the output is latents.");
-    s.template Input<&Node::format>("format")
-        .OneOf(VhsLoadFormats())
-        .Tooltip("For which model: sides and the number of frames are made to fit.");
+    DescribeVhsTarget(s);
     s.template Output<ImageOrLatent>("IMAGE").template Output<Mask>("mask");
     s.template Output<Audio>("audio").template Output<VideoInfo>("video_info");
   }

@@ -126,6 +126,10 @@ TEST_CASE("a decoder that dies, is missing or lies is a status") {
     INFO(Message(Asked()));
     CHECK(Message(Asked()).find("bytes that the file does not have") != std::string::npos);
   }
+  {
+    const Instead stays("#!/bin/sh\nexec 3>&-\nexec sleep 1000\n");
+    CHECK(Message(Asked()).find("was killed") != std::string::npos);
+  }
   UseDecoderProgram("/nowhere/atelier-media");
   CHECK(Message(Asked()).find("/nowhere/atelier-media, which cannot be started") != std::string::npos);
   UseDecoderProgram("");
