@@ -280,7 +280,8 @@ TEST_CASE("SIGTERM at a worker: its task is finished or handed back, status 0") 
   cluster.StartWorker("w1");
   cluster.StartWorker("w2");
   const std::string job = cluster.Submit(ReplicaPrompt(100), 4);
-  REQUIRE(cluster.WaitEvent(job, [](const v1::JobEvent& event) { return event.has_task(); }));
+  REQUIRE(cluster.WaitEvent(
+      job, [](const v1::JobEvent& event) { return event.has_task() && event.task().worker() == "w1"; }));
   cluster.worker("w1").Signal(SIGTERM);
   REQUIRE(cluster.worker("w1").WaitEnd(10));
   CHECK(cluster.worker("w1").exit_code() == 0);
