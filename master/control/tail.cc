@@ -25,7 +25,7 @@ std::vector<Control::Candidate> Control::Candidates(double now) {
       Task& task = job.tasks.at(busy.held[i].second);
       if (i > running) ends += speeds_.Seconds(busy.speed, task.kind).value_or(0);
       const auto own = std::find_if(task.attempts.begin(), task.attempts.end(),
-                                    [&](const Attempt& attempt) { return attempt.worker == name; });
+                                    [&worker = name](const Attempt& attempt) { return attempt.worker == worker; });
       if (job.ended() || own == task.attempts.end()) continue;
       if (std::any_of(task.attempts.begin(), task.attempts.end(),
                       [&](const Attempt& other) { return other.number != own->number && CountedOn(task, other); }))
