@@ -165,7 +165,10 @@ int Main(int argc, char** argv) {
                  "bytes of models that were brought and stay on the disk; 0: what the disk has");
   app.add_option("--models-bytes-per-second", options.models_bytes_per_second,
                  "bytes of models taken, and given to others, a second; 0: any");
-  app.add_option("--peer-listen", options.peer_listen, "give chunks of models to other workers here, e.g. 127.0.0.1:0")
+  app.add_option("--peer-listen", options.peer_listen,
+                 "give chunks of models to other workers, which reach it by this address, e.g. 192.168.1.20:50190; "
+                 "127.0.0.1:0: those "
+                 "of this machine")
       ->type_name("HOST:PORT");
   app.add_flag("--print-catalog", print_catalog, "print the declarations of all node types as JSON and end");
   app.set_version_flag("--version", Cat("atelier-worker ", kProgramVersion, ", protocol ", kProtocolVersion));

@@ -80,8 +80,8 @@ std::vector<Setting<WorkerConfig>> MakeWorkerSettings() {
                       0, int64_t{1} << 50));
   s.push_back(
       TextSetting<W>("peer_listen", Of(&W::peer_listen),
-                     "HOST:PORT on which it gives chunks of models to other workers, of this machine's loopback "
-                     "(127.0.0.1:0); \"\": models come through the master.",
+                     "HOST:PORT by which other workers reach it for chunks of models: 127.0.0.1:0 for those of this "
+                     "machine; another address needs an identity, over TLS. \"\": models come through the master.",
                      "HOST:PORT or \"\"", [](const std::string& v) { return v.empty() || IsHostPort(v); }));
   const W defaults;
   for (Setting<W>& setting : s) {

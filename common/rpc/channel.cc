@@ -19,7 +19,8 @@ std::array<std::pair<const char*, int>, 3> BulkArguments() {
            {GRPC_ARG_HTTP2_WRITE_BUFFER_SIZE, 1 << 20}}};
 }
 
-std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address, int backoff_max_ms, const Identity* identity) {
+std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address, int backoff_max_ms, const Identity* identity,
+                                           const char* server) {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 50);
@@ -30,7 +31,7 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address, int backo
   arguments.SetMaxReceiveMessageSize(kMessageBytesMax);
   arguments.SetMaxSendMessageSize(kMessageBytesMax);
   if (identity == nullptr) return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
-  arguments.SetString(GRPC_SSL_TARGET_NAME_OVERRIDE_ARG, kMasterName);
+  arguments.SetString(GRPC_SSL_TARGET_NAME_OVERRIDE_ARG, server);
   grpc::SslCredentialsOptions options;
   options.pem_root_certs = identity->authority;
   options.pem_private_key = identity->key;

@@ -18,11 +18,11 @@ std::array<std::pair<const char*, int>, 3> BulkArguments();
 
 /// A channel to HOST:PORT with connections of its own (nothing shared with other channels, so that a fresh channel
 /// dials at once) and the project's message bounds. Connects on first use, for at most 5 s, again after 50 ms when that
-/// fails, then ever slower up to `backoff_max_ms`. With an identity over TLS: the master must prove that it is
-/// kMasterName under the identity's authority, whatever its address, and is shown the identity's certificate if it has
+/// fails, then ever slower up to `backoff_max_ms`. With an identity over TLS: the other side must prove that it is
+/// `server` under the identity's authority, whatever its address, and is shown the identity's certificate if it has
 /// one; else without TLS. Thread: any.
 std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address, int backoff_max_ms = 1000,
-                                           const Identity* identity = nullptr);
+                                           const Identity* identity = nullptr, const char* server = kMasterName);
 
 /// The same code and message, OK for OK. Thread: any.
 Status FromGrpc(const grpc::Status& status);

@@ -135,7 +135,9 @@ StatusOr<std::string> Authority::Sign(std::string_view request, const IdentityIn
       !AddName(subject, NID_organizationalUnitName, std::string(RoleName(info.role))) ||
       !AddName(subject, NID_serialNumber, info.id))
     return Internal("no certificate could be made");
-  return parts_->Finish(std::move(made), "clientAuth", nullptr);
+  if (info.role != Role::kWorker) return parts_->Finish(std::move(made), "clientAuth", nullptr);
+  // Workers give chunks of models to one another.
+  return parts_->Finish(std::move(made), "clientAuth,serverAuth", Cat("DNS:", kWorkerName).c_str());
 }
 
 StatusOr<Identity> Authority::Issue(const IdentityInfo& info, int64_t seconds) const {

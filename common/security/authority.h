@@ -29,7 +29,7 @@ class Authority {
 
   /// A certificate for the key of `request` (PEM), with this name, role and id, good for `seconds` from now and
   /// for up to ten minutes before (clocks differ). Of the request only the key is taken, and that its owner has it is
-  /// checked. Errors: INVALID_ARGUMENT.
+  /// checked. A worker's also proves kWorkerName, as a server. Errors: INVALID_ARGUMENT.
   StatusOr<std::string> Sign(std::string_view request, const IdentityInfo& info, int64_t seconds) const;
   /// A new key with its certificate.
   StatusOr<Identity> Issue(const IdentityInfo& info, int64_t seconds) const;

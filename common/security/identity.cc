@@ -5,6 +5,7 @@
 #include <openssl/ec.h>
 #include <openssl/pem.h>
 #include <openssl/rand.h>
+#include <openssl/x509v3.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -114,7 +115,7 @@ StatusOr<Role> ParseRole(std::string_view word) {
 }
 
 bool IsIdentityName(std::string_view name) {
-  return !name.empty() && name.size() <= 64 && std::all_of(name.begin(), name.end(), [](char c) {
+  return !name.empty() && name.size() <= 64 && name != kMasterName && std::all_of(name.begin(), name.end(), [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
            c == '-';
   });
@@ -130,6 +131,8 @@ StatusOr<IdentityInfo> ReadCertificate(std::string_view certificate) {
   if (!IsIdentityName(info.name) || !IsHex(info.id, 32)) return InvalidArgument("this certificate is no identity");
   info.begins_unix = UnixTime(X509_get0_notBefore(parsed.get()));
   info.ends_unix = UnixTime(X509_get0_notAfter(parsed.get()));
+  info.serves = info.role == Role::kWorker && X509_check_purpose(parsed.get(), X509_PURPOSE_SSL_SERVER, 0) == 1 &&
+                X509_check_host(parsed.get(), kWorkerName, 0, X509_CHECK_FLAG_NEVER_CHECK_SUBJECT, nullptr) == 1;
   return info;
 }
 

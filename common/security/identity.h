@@ -17,7 +17,7 @@ std::string_view RoleName(Role role);
 /// Errors: INVALID_ARGUMENT for another word. Thread: any.
 StatusOr<Role> ParseRole(std::string_view word);
 
-/// Whether it can stand in a certificate: 1 to 64 letters, digits, '.', '_' or '-'. Thread: any.
+/// Whether it can stand in a certificate: 1 to 64 letters, digits, '.', '_' or '-', and not kMasterName. Thread: any.
 bool IsIdentityName(std::string_view name);
 
 /// What a certificate says.
@@ -27,6 +27,7 @@ struct IdentityInfo {
   std::string id;  // 32 hex digits; stays the same when the certificate is renewed, so revoking it revokes them all
   int64_t begins_unix = 0;
   int64_t ends_unix = 0;
+  bool serves = false;  // a worker's that may also stand for kWorkerName; those of before 0.1's last change may not
   /// Half of its life is over.
   bool RenewalDue(int64_t now_unix) const { return now_unix >= begins_unix + (ends_unix - begins_unix) / 2; }
   bool Expired(int64_t now_unix) const { return now_unix >= ends_unix; }
@@ -42,6 +43,8 @@ struct Identity {
 
 /// The name under which a master proves itself, whatever address it is reached by.
 inline constexpr const char* kMasterName = "atelier-master";
+/// The name under which a worker proves itself to other workers.
+inline constexpr const char* kWorkerName = "atelier-worker";
 
 /// Reads a certificate; whether it is genuine is Authority::Verify's to say. Errors: INVALID_ARGUMENT. Thread: any.
 StatusOr<IdentityInfo> ReadCertificate(std::string_view certificate);

@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <chrono>
+#include <ctime>
 
 #include "common/base/hash.h"
 #include "common/base/log.h"
 #include "common/files/models.h"
 #include "common/security/identity.h"
+#include "common/security/peer_ticket.h"
 
 namespace atelier {
 namespace {
@@ -24,6 +26,7 @@ constexpr size_t kOrdersMax = 10'000;
 constexpr int64_t kOrdersOfWorkerMax = 256;  // that nobody here asked for: a worker goes on with them after a restart
 constexpr size_t kFactsMax = 200'000;        // of one worker
 constexpr size_t kFactNameBytesMax = 1024;   // of folder and name; longer ones are no files of a models folder
+constexpr size_t kAddressBytesMax = 300;     // HOST:PORT
 constexpr size_t kErrorBytesMax = 1'000;     // of a worker's reason
 constexpr int kFaultsMax = 64;               // told with one question
 
@@ -88,7 +91,7 @@ void ModelHub::Attached(const v1::Attach& attach) {
   WorkerState& worker = workers_[attach.name()];
   worker.connected = true;
   worker.shares = attach.shares_models();
-  worker.address = IsLoopback(attach.peer_address()) ? attach.peer_address() : "";
+  worker.address = attach.peer_address().size() <= kAddressBytesMax ? attach.peer_address() : "";
   worker.key = attach.peer_key();
   worker.files.clear();
   for (auto& [key, order] : orders_)
@@ -524,8 +527,12 @@ StatusOr<v1::NextChunkReply> ModelHub::Next(const v1::NextChunkRequest& request)
         reply.set_index(static_cast<uint32_t>(answer.index));
         reply.set_source(answer.source);
         if (!answer.source.empty()) {
-          reply.set_address(workers_.at(answer.source).address);
-          reply.set_key(workers_.at(answer.source).key);
+          const WorkerState& giver = workers_.at(answer.source);
+          reply.set_address(giver.address);
+          reply.set_key(IsLoopback(giver.address)
+                            ? giver.key
+                            : MakePeerTicket(giver.key, request.worker(), request.hash(), reply.index(),
+                                             std::time(nullptr) + kPeerTicketSeconds));
         }
         return reply;
       case ModelTracker::Answer::kNobody:

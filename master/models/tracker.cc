@@ -42,7 +42,7 @@ ModelTracker::Answer ModelTracker::Next(const Question& question, int64_t now_ms
     return name != who && question.reachable.contains(name) && (blocked == blocked_.end() || blocked->second <= now_ms);
   };
   for (auto& [name, fetcher] : swarm) {
-    std::erase_if(fetcher.assigned, [&](const auto& entry) {
+    std::erase_if(fetcher.assigned, [&, &fetcher = fetcher](const auto& entry) {
       return entry.second.until_ms <= now_ms || (entry.first < fetcher.have.size() && fetcher.have[entry.first]);
     });
     const bool live = now_ms - fetcher.asked_ms <= options_.silent_ms_max && reachable(name);

@@ -37,6 +37,7 @@ class Link {
   void Set(const Weather& weather);
   /// The near end's address, which the far end reaches over the cable.
   static const char* near_address() { return "10.77.0.1"; }
+  static const char* far_address() { return "10.77.0.2"; }
   /// What to put before a command for it to run at the far end.
   std::vector<std::string> Far() const;
   /// Packets that came out at the other end, and those that did not.

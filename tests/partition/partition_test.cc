@@ -10,6 +10,7 @@
 #include "master/store/job_store.h"
 #include "tests/partition/link.h"
 #include "tests/security/tls_cluster.h"
+#include "tests/sharing/sharing.h"
 
 namespace atelier::test {
 namespace {
@@ -116,6 +117,42 @@ TEST_CASE("a cable that is slow and loses packets") {
     if (weather.loss > 0) CHECK(cluster.link.lost() > 0);
     CHECK(cluster.Picture(job) == expected);
   }
+}
+
+TEST_CASE("models between machines: workers prove who they are to one another, and the master sends little") {
+  Wide cluster(5, "security: {worker_hours: 0.01}\n");  // 36 s; renewed after 18
+  const auto models = [&](const std::string& worker) { return cluster.dir() / ("models-" + worker); };
+  const auto start = [&](const std::string& worker, const std::string& address, const Host& host) {
+    std::filesystem::create_directories(models(worker) + "/checkpoints");
+    cluster.StartWorker(
+        worker, cluster.Token(),
+        {"--models", models(worker), "--state", cluster.dir() / ("hashes-" + worker), "--peer-listen", address}, host);
+    REQUIRE(cluster.WaitState(worker, "connected"));
+  };
+  const auto pull = [&](const std::string& worker) {
+    v1::OrderModelRequest request;
+    request.set_action("pull");
+    request.set_name("m.safetensors");
+    request.set_worker(worker);
+    REQUIRE(Until([&] { return cluster.client().OrderModel(request).ok(); }, 60));
+    REQUIRE(Until([&] { return std::filesystem::exists(models(worker) + "/checkpoints/m.safetensors"); }, 60));
+    CHECK(Sha256Hex(ReadAll(models(worker) + "/checkpoints/m.safetensors")) ==
+          Sha256Hex(ReadAll(cluster.dir() / "models/checkpoints/m.safetensors")));
+  };
+  WriteModel(cluster.dir() / "models/checkpoints/m.safetensors", 40 << 20, 5);
+  cluster.master().Kill();
+  cluster.StartMaster();  // sees the file at once
+  start("near", Cat(Link::near_address(), ":0"), {});
+  pull("near");
+  start("far", Cat(Link::far_address(), ":0"), {cluster.link.Far(), Cat(Link::near_address(), ":", cluster.port())});
+  REQUIRE(cluster.worker("near").WaitLog("certificate was renewed", 60));  // and serves with the new one
+  const std::string before = cluster.worker("near").Log();
+  pull("far");
+  size_t given = 0;
+  const std::string log = cluster.worker("near").Log();
+  for (size_t at = before.size(); (at = log.find(" gave chunk ", at)) != std::string::npos; ++at) ++given;
+  std::cout << given << " of 10 chunks came from the other machine's worker\n";
+  CHECK(given >= 5);
 }
 
 TEST_CASE("a cable that is cut: the master notices within 6 s, others go on, the worker comes back") {

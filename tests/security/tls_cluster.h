@@ -120,6 +120,7 @@ class TlsCluster {
     slot = std::make_unique<Process>(arguments, dir_ / Cat("worker-", name, "-", ++runs_, ".log"), environment);
     return *slot;
   }
+  Process& worker(const std::string& name) { return *workers_.at(name); }
   std::string WorkerIdentity(const std::string& name) const {
     return Cat(dir_ / ("state-" + name), "/", name, "@", address(), ".pem");
   }

@@ -78,8 +78,8 @@ class Session::Impl {
         blob_cache_(options_.blob_cache_bytes_max),
         executor_(options_.executor),
         share_({Dial(), options_.name, options_.model_roots, options_.state_dir, options_.models_disk_bytes_max,
-                options_.models_bytes_per_second, options_.peer_listen, [this] { TellModels(false); },
-                options_.on_point}) {
+                options_.models_bytes_per_second, options_.peer_listen, options_.identity,
+                [this] { TellModels(false); }, options_.on_point}) {
     catalog_digest_ = catalog_.Digest();
     inventory_ = share_.Files().files;
   }
@@ -197,12 +197,14 @@ class Session::Impl {
 
   // One stream from dialling to its end; whether the master welcomed us. Sets end_text_ and refused_.
   bool ConnectOnce() {
+    bool redial = false;
     {
       const std::lock_guard lock(mutex_);
-      if (std::exchange(redial_, false)) {
-        blob_client_.SetChannel(Dial());
-        share_.SetChannel(Dial());
-      }
+      redial = std::exchange(redial_, false);
+    }
+    if (redial) {
+      blob_client_.SetChannel(Dial());
+      share_.SetChannel(Dial());
     }
     const std::shared_ptr<grpc::Channel> channel = Dial();
     const auto stub = v1::WorkerService::NewStub(channel);

@@ -95,14 +95,7 @@ class ModelShare::Impl {
     if (!Shares()) return OkStatus();
     fetch_thread_ = std::thread([this] { FetchLoop(); });
     give_thread_ = std::thread([this] { GiveLoop(); });
-    if (options_.peer_listen.empty()) return OkStatus();
-    auto started = PeerServer::Start(
-        options_.peer_listen, key_, [this](const std::string& hash, uint32_t index) { return ReadChunk(hash, index); },
-        &give_);
-    if (!started.ok()) return started.status();
-    const std::lock_guard lock(mutex_);
-    peers_ = std::move(*started);
-    return OkStatus();
+    return StartPeers(options_.peer_listen);
   }
 
   void Stop() {
@@ -127,8 +120,17 @@ class ModelShare::Impl {
 
   void SetChannel(const std::shared_ptr<grpc::Channel>& master) {
     std::shared_ptr<v1::ModelService::Stub> stub = v1::ModelService::NewStub(master);
-    const std::lock_guard lock(mutex_);
-    stub_ = std::move(stub);
+    std::unique_ptr<PeerServer> old;
+    {
+      const std::lock_guard lock(mutex_);
+      stub_ = std::move(stub);
+      if (options_.peer_listen.empty() || stop_ || IdentityNow() == peers_identity_) return;
+      channels_.clear();
+      old = std::move(peers_);
+    }
+    const std::string listen = old == nullptr ? options_.peer_listen : old->address();
+    old.reset();
+    if (const Status started = StartPeers(listen); !started.ok()) LogWarning(Message(started));
   }
 
   Inventory Files() const { return library_.inventory(); }
@@ -502,9 +504,9 @@ class ModelShare::Impl {
     if (from.source().empty()) {
       reader = master->GetChunk(call.get(), request);
     } else {
-      if (!IsLoopback(from.address())) return Unavailable("\"", from.address(), "\" is not of this machine");
       request.set_key(from.key());
-      peer = v1::PeerService::NewStub(ChannelTo(from.address()));
+      ASSIGN_OR_RETURN(const std::shared_ptr<grpc::Channel> channel, ChannelTo(from.address()));
+      peer = v1::PeerService::NewStub(channel);
       reader = peer->GetChunk(call.get(), request);
     }
     std::string bytes;
@@ -521,10 +523,13 @@ class ModelShare::Impl {
     return bytes;
   }
 
-  std::shared_ptr<grpc::Channel> ChannelTo(const std::string& address) {
+  StatusOr<std::shared_ptr<grpc::Channel>> ChannelTo(const std::string& address) {
+    const std::shared_ptr<const Identity> identity = IsLoopback(address) ? nullptr : IdentityNow();
+    if (identity == nullptr && !IsLoopback(address))
+      return Unavailable("\"", address, "\" is not of this machine, and this worker has no identity to show there");
     const std::lock_guard lock(mutex_);
     auto& channel = channels_[address];
-    if (channel == nullptr) channel = MakeChannel(address);
+    if (channel == nullptr) channel = MakeChannel(address, 1000, identity.get(), kWorkerName);
     while (channels_.size() > kChannelsMax)
       channels_.erase(channels_.begin()->first == address ? std::next(channels_.begin()) : channels_.begin());
     return channels_.at(address);
@@ -542,6 +547,25 @@ class ModelShare::Impl {
   }
 
   // ---- Giving ----
+
+  // What peers are shown; null on loopback, where a key does.
+  std::shared_ptr<const Identity> IdentityNow() const { return options_.identity ? options_.identity() : nullptr; }
+
+  Status StartPeers(const std::string& listen) {
+    if (listen.empty()) return OkStatus();
+    const std::shared_ptr<const Identity> identity = IdentityNow();
+    {
+      const std::lock_guard lock(mutex_);
+      peers_identity_ = identity;
+    }
+    ASSIGN_OR_RETURN(std::unique_ptr<PeerServer> started,
+                     PeerServer::Start(
+                         listen, key_, IsLoopback(listen) ? nullptr : identity.get(),
+                         [this](const std::string& hash, uint32_t index) { return ReadChunk(hash, index); }, &give_));
+    const std::lock_guard lock(mutex_);
+    if (!stop_) peers_.swap(started);
+    return OkStatus();
+  }
 
   StatusOr<std::string> ReadChunk(const std::string& hash, uint32_t index) {
     Partial partial;
@@ -623,6 +647,7 @@ class ModelShare::Impl {
   std::map<std::string, std::shared_ptr<grpc::Channel>> channels_;
   Clock::time_point progress_told_{};
   std::unique_ptr<PeerServer> peers_;
+  std::shared_ptr<const Identity> peers_identity_;  // that peers_ was started with, or failed to start
 
   ModelLibrary library_;
   std::thread fetch_thread_, give_thread_;

@@ -12,6 +12,7 @@
 #include "atelier/v1/session.pb.h"
 #include "common/base/status.h"
 #include "common/graph/schema.h"
+#include "common/security/identity.h"
 
 namespace grpc {
 class Channel;
@@ -27,6 +28,7 @@ struct ShareOptions {
   uint64_t disk_bytes_max = 0;    // of brought files; 0: what the disk has
   uint64_t bytes_per_second = 0;  // taken, and given to peers; 0: any
   std::string peer_listen;        // HOST:PORT on which other workers may ask; "": none
+  std::function<std::shared_ptr<const Identity>()> identity;  // now; needed outside loopback, null where there is none
   std::function<void()> changed;  // Inventory() or Messages() have something new; called by any thread, without a lock
   std::function<void(std::string_view point)> on_point;  // "chunk": one was written, "named": a file has its name
 };
@@ -44,7 +46,8 @@ class ModelShare {
   Status Start();
   void Stop();
 
-  /// Goes on with another connection to the master.
+  /// Goes on with another connection to the master. Outside loopback the peers' server starts anew with the present
+  /// identity; chunks under way are fetched elsewhere.
   void SetChannel(std::shared_ptr<grpc::Channel> master);
   /// The names of all files.
   Inventory Files() const;

@@ -9,6 +9,7 @@
 
 #include "common/base/status.h"
 #include "common/files/throttle.h"
+#include "common/security/identity.h"
 
 namespace grpc {
 class Server;
@@ -16,15 +17,18 @@ class Server;
 
 namespace atelier {
 
-/// Serves whoever shows the key. Threads: the library's, at most 16.
+/// Without an identity: serves whoever shows the key, to processes of this machine. With one: over TLS, as kWorkerName,
+/// serves workers of the same authority that show a ticket of the master (common/security/peer_ticket.h).
+/// Threads: the library's, at most 16.
 class PeerServer {
  public:
   using Read = std::function<StatusOr<std::string>(const std::string& hash, uint32_t index)>;
 
-  /// `listen`: HOST:PORT of a loopback address; port 0 takes a free one. Errors: INVALID_ARGUMENT for another host,
-  /// UNAVAILABLE when the port is taken.
-  static StatusOr<std::unique_ptr<PeerServer>> Start(const std::string& listen, const std::string& key, Read read,
-                                                     Throttle* throttle);
+  /// `listen`: HOST:PORT by which others reach it, of a loopback address where there is no identity; port 0 takes a
+  /// free one. Errors: INVALID_ARGUMENT for another host, FAILED_PRECONDITION when the identity's certificate may not
+  /// serve, UNAVAILABLE when the port is taken.
+  static StatusOr<std::unique_ptr<PeerServer>> Start(const std::string& listen, const std::string& key,
+                                                     const Identity* identity, Read read, Throttle* throttle);
   ~PeerServer();
   /// Where it answers.
   const std::string& address() const { return address_; }

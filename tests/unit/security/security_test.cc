@@ -43,10 +43,15 @@ TEST_CASE("a certificate says who it is of, and only its authority's is taken") 
   refused(ours->Verify(identity->certificate, now + kHour + 1), "expired");
   refused(ours->Verify(identity->certificate, now - kHour), "not good yet");
   refused(ours->Verify("-----BEGIN CERTIFICATE-----\n", now), "no certificate");
-  // The master's own certificate is no client's, and a worker's is no master's (its use is clientAuth alone).
+  // The master's own certificate is no client's, and a worker's is no master's: it stands for kWorkerName.
   const auto server = ours->IssueServer();
   REQUIRE(server.ok());
   refused(ours->Verify(server->certificate, now), "not that of a client");
+  CHECK(read->serves);
+  const auto person = ours->Issue({"ann", Role::kOperator, RandomHex(16)}, kHour);
+  REQUIRE(person.ok());
+  CHECK_FALSE(ReadCertificate(person->certificate)->serves);
+  CHECK(ours->Issue(Worker(kMasterName), kHour).status().code() == StatusCode::kInvalidArgument);
 }
 
 TEST_CASE("of a request only the key counts, and its owner must have it") {
