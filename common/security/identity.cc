@@ -115,7 +115,7 @@ StatusOr<Role> ParseRole(std::string_view word) {
 }
 
 bool IsIdentityName(std::string_view name) {
-  return !name.empty() && name.size() <= 64 && name != kMasterName && std::all_of(name.begin(), name.end(), [](char c) {
+  return !name.empty() && name.size() <= 64 && std::all_of(name.begin(), name.end(), [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
            c == '-';
   });

@@ -17,7 +17,7 @@ std::string_view RoleName(Role role);
 /// Errors: INVALID_ARGUMENT for another word. Thread: any.
 StatusOr<Role> ParseRole(std::string_view word);
 
-/// Whether it can stand in a certificate: 1 to 64 letters, digits, '.', '_' or '-', and not kMasterName. Thread: any.
+/// Whether it can stand in a certificate: 1 to 64 letters, digits, '.', '_' or '-'. Thread: any.
 bool IsIdentityName(std::string_view name);
 
 /// What a certificate says.
