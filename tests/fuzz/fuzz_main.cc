@@ -1,11 +1,14 @@
 // Runs a fuzz target without libFuzzer, with the options of libFuzzer that it knows:
-//   -runs=N (default 10000)  -max_total_time=SECONDS  -seed=N  FILE... (these instead of made inputs)
+//   -runs=N (default 10000)  -max_total_time=SECONDS  -seed=N
+//   FOLDER... (whose files come first and are damaged, too)  FILE... (these and nothing else)
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <optional>
 #include <random>
 #include <string_view>
 
@@ -61,6 +64,14 @@ void Mutate(std::string& bytes, const std::vector<std::string>& seeds, Random& r
   }
 }
 
+std::optional<std::string> ReadFile(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  if (!in) std::fprintf(stderr, "%s cannot be read\n", path.c_str());
+  return in ? std::optional<std::string>(std::in_place, std::istreambuf_iterator<char>(in),
+                                         std::istreambuf_iterator<char>())
+            : std::nullopt;
+}
+
 void Run(const std::string& bytes) {
   LLVMFuzzerTestOneInput(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size());
 }
@@ -70,7 +81,7 @@ void Run(const std::string& bytes) {
 int main(int argc, char** argv) {
   uint64_t runs = 10'000, seed = 1;
   double seconds = 0;
-  std::vector<std::string> files;
+  std::vector<std::string> files, kept;
   for (int i = 1; i < argc; ++i) {
     const std::string_view option = argv[i];
     if (option.starts_with("-runs=")) {
@@ -82,20 +93,25 @@ int main(int argc, char** argv) {
     } else if (option.starts_with("-")) {
       std::fprintf(stderr, "unknown option %s\n", argv[i]);
       return 2;
+    } else if (std::filesystem::is_directory(option)) {
+      for (const auto& entry : std::filesystem::directory_iterator(option)) kept.push_back(entry.path());
     } else {
       files.emplace_back(option);
     }
   }
   for (const std::string& file : files) {
-    std::ifstream in(file, std::ios::binary);
-    if (!in) {
-      std::fprintf(stderr, "%s cannot be read\n", file.c_str());
-      return 2;
-    }
-    Run({std::istreambuf_iterator<char>(in), {}});
+    const std::optional<std::string> bytes = ReadFile(file);
+    if (!bytes) return 2;
+    Run(*bytes);
   }
   if (!files.empty()) return 0;
-  const std::vector<std::string> seeds = atelier::fuzz::Seeds();
+  std::vector<std::string> seeds = atelier::fuzz::Seeds();
+  std::sort(kept.begin(), kept.end());
+  for (const std::string& file : kept) {
+    std::optional<std::string> bytes = ReadFile(file);
+    if (!bytes) return 2;
+    seeds.push_back(std::move(*bytes));
+  }
   for (const std::string& bytes : seeds) Run(bytes);
   const auto start = std::chrono::steady_clock::now();
   const auto elapsed = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); };
@@ -107,7 +123,7 @@ int main(int argc, char** argv) {
     for (uint64_t n = 1 + random() % 6; n > 0; --n) Mutate(bytes, seeds, random);
     Run(bytes);
   }
-  std::printf("%llu inputs of seed %llu in %.1f s\n", static_cast<unsigned long long>(done),
-              static_cast<unsigned long long>(seed), elapsed());
+  std::printf("%llu inputs of seed %llu in %.1f s, after %zu that were kept\n", static_cast<unsigned long long>(done),
+              static_cast<unsigned long long>(seed), elapsed(), kept.size());
   return 0;
 }
