@@ -19,6 +19,7 @@
 #include "CLI/CLI.hpp"
 #include "common/base/log.h"
 #include "common/base/log_fields.h"
+#include "common/base/tags.h"
 #include "common/discovery/discovery.h"
 #include "common/files/data_dir.h"
 #include "common/obs/notify.h"
@@ -26,6 +27,8 @@
 #include "common/rpc/join.h"
 #include "common/rpc/protocol.h"
 #include "worker/engine_startup/startup.h"
+#include "worker/machine/desktop.h"
+#include "worker/machine/power_limit.h"
 #include "worker/session/identity_keeper.h"
 #include "worker/session/session.h"
 
@@ -156,6 +159,12 @@ int Main(int argc, char** argv) {
   app.add_option("--health-identity", health_identity,
                  "file (0600) with key, certificate and authority (PEM) for HTTPS, which callers outside loopback need")
       ->type_name("FILE");
+  app.add_option("--tags", options.tags,
+                 "jobs that ask for tags go to workers that have all of them; what the master's configuration says "
+                 "about this worker goes before")
+      ->type_name("TAG,...")
+      ->delimiter(',')
+      ->allow_extra_args(false);
   bool discover = false;
   app.add_flag("--discover", discover,
                "find the master in the local network: with a token the one that it is of, without one they are listed");
@@ -235,6 +244,10 @@ int Main(int argc, char** argv) {
   if (options.state_dir.empty()) options.state_dir = KeepDir();
   if (no_share) options.state_dir.clear();
 
+  if (const StatusOr<Tags> tags = MakeTags(options.tags); !tags.ok()) {
+    LogError("--tags: ", Message(tags.status()));
+    return 2;
+  }
   SetLogProcess({.worker = options.name});
   if (identity_file.empty()) identity_file = IdentityPath(SplitAddresses(options.master).front(), options.name);
   StatusOr<std::unique_ptr<IdentityKeeper>> keeper = FindIdentity(options.master, options.name, identity_file, *given);
@@ -243,6 +256,17 @@ int Main(int argc, char** argv) {
     return keeper.status().code() == StatusCode::kUnavailable ? 3 : 2;
   }
   if (*keeper != nullptr) options.identity = [&keeper] { return (*keeper)->Current(); };
+  DesktopWatch desktop;
+  options.desktop = [&desktop]() -> std::optional<std::pair<uint64_t, std::string>> {
+    const std::optional<DesktopUse> use = desktop.Last();
+    return use ? std::optional(std::pair(use->idle_seconds, use->unknown)) : std::nullopt;
+  };
+  PowerLimit power(options.device);
+  options.on_settings = [&](bool report_desktop, uint32_t power_watts) {
+    desktop.Turn(report_desktop);
+    if (const Status limited = power.Set(power_watts); !limited.ok())
+      LogWarning("worker \"", options.name, "\": ", Message(limited));
+  };
   LogInfo("worker \"", options.name, "\" on ", options.device, " (", options.device_name, "), version ",
           kProgramVersion);
   auto* session = new Session(options);  // never destroyed: a node that does not stop must not keep the process
@@ -308,6 +332,7 @@ int Main(int argc, char** argv) {
   signal_thread.join();
   probes.reset();
   keeper->reset();
+  if (const Status restored = power.Set(0); !restored.ok()) LogWarning(Message(restored));
   SetLogSink(nullptr);
   std::fflush(nullptr);
   std::_Exit(0);

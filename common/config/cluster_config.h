@@ -13,6 +13,7 @@
 
 #include "common/base/limits.h"
 #include "common/base/status.h"
+#include "common/base/tags.h"
 
 namespace atelier {
 
@@ -23,7 +24,10 @@ struct WorkerConfig {
   std::string device = "auto";   // auto, cpu, cuda:N
   bool start = true;             // the master starts and watches it; false: it dials in from elsewhere under this name
   bool enabled = true;           // gets work and counts as a replica
+  Tags tags;                     // jobs that ask for some go to workers that have all of them
   std::string hours;             // Hours::Parse, in the master's time zone; outside them it gets nothing new
+  int64_t idle_minutes = 0;      // works when nobody has used its desktop for so long; 0: always
+  int64_t power_watts = 0;       // limit of its GPU; 0: as it is
   int64_t threads = 0;           // CPU threads of one task; 0: half of the machine's cores
   int64_t models_bytes_max = 0;  // bytes of loaded models; 0: three quarters of the device's memory
   int64_t cache_bytes_max = int64_t{1} << 30;  // bytes of nodes' outputs kept between tasks

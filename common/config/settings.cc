@@ -9,13 +9,6 @@
 namespace atelier {
 namespace {
 
-bool IsWord(const std::string& text) {
-  return !text.empty() && text.size() <= 64 && std::all_of(text.begin(), text.end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
-           c == '-';
-  });
-}
-
 /// The number that `text` is, or -1.
 int SmallNumber(std::string_view text, int most) {
   int value = 0;
@@ -42,22 +35,57 @@ auto Of(Member member) {
   return [member](auto& worker) -> auto& { return worker.*member; };
 }
 
+void ReadTags(WorkerConfig& worker, const YamlNode& node, Faults& faults) {
+  std::vector<std::string> words;
+  if (node.kind == YamlNode::Kind::kScalar && !node.text.empty()) words.push_back(node.text);
+  for (const YamlNode& item : node.items) words.push_back(item.kind == YamlNode::Kind::kScalar ? item.text : "");
+  const StatusOr<Tags> tags = node.kind == YamlNode::Kind::kMap
+                                  ? StatusOr<Tags>(InvalidArgument("it is a section, expected a list"))
+                                  : MakeTags(std::move(words));
+  if (tags.ok())
+    worker.tags = *tags;
+  else
+    faults.Add(node.line, "\"tags\": ", Message(tags.status()), ", as in [fast, attic]");
+}
+
+std::string PrintTags(const WorkerConfig& worker) {
+  std::string all;
+  for (const std::string& tag : worker.tags) all += (all.empty() ? "" : ", ") + YamlScalar(tag);
+  return "[" + all + "]";
+}
+
 std::vector<Setting<WorkerConfig>> MakeWorkerSettings() {
   using W = WorkerConfig;
   std::vector<Setting<W>> s;
   s.push_back(TextSetting<W>("name", Of(&W::name), "Name of the worker, unique in the cluster.",
-                             "1 to 64 letters, digits, '.', '_' or '-'", IsWord));
+                             "1 to 64 letters, digits, '.', '_' or '-'", IsTag));
   s.push_back(TextSetting<W>("device", Of(&W::device), "What it computes on; auto: a GPU when there is one.",
                              "auto | cpu | cuda:N", IsDevice));
   s.push_back(FlagSetting<W>("start", Of(&W::start),
                              "yes: the master starts and watches it here; no: it dials in under this name."));
   s.push_back(FlagSetting<W>("enabled", Of(&W::enabled), "no: it gets no work and counts as no replica."));
+  s.push_back(
+      {{"tags", "list of tags", "", "words of letters, digits, '.', '_' or '-'", "",
+        "Jobs that ask for tags (`atelier submit --tags`) go to workers that have all of them. Of a worker that "
+        "the list names this counts, of others what their --tags say."},
+       ReadTags,
+       PrintTags,
+       [](W& to, const W& from) { to.tags = from.tags; }});
   s.push_back(TextSetting<W>("hours", Of(&W::hours),
                              "When it gets work, as in 22:00-07:00 or mon-fri 19:00-08:00, sat-sun 00:00-24:00, by "
                              "the clock of the master's machine; outside it ends what it holds and counts as a replica "
                              "all the same; \"\": always.",
                              "[DAYS] HH:MM-HH:MM, ... or \"\"",
                              [](const std::string& v) { return Hours::Parse(v).ok(); }));
+  s.push_back(IntegerSetting<W>(
+      "idle_minutes", Of(&W::idle_minutes),
+      "It gets work once nobody has used the desktop of its machine for so long, as systemd-logind there tells; when "
+      "somebody comes back it ends what it holds. It counts as a replica all the same; 0: always.",
+      0, 10'000, "minutes"));
+  s.push_back(IntegerSetting<W>("power_watts", Of(&W::power_watts),
+                                "Power limit of its GPU while it runs, set by the worker, which needs the right to "
+                                "(docs/operations.md); 0: as it is.",
+                                0, 10'000, "watts"));
   s.push_back(
       IntegerSetting<W>("threads", Of(&W::threads),
                         "CPU threads of one task. Results may round differently with another number, so keep it equal "
@@ -137,6 +165,9 @@ void ReadWorkers(ClusterConfig& config, const YamlNode& node, Faults& faults) {
     const std::string before = worker.name;
     ReadPairs(item, "", WorkerSettings(), worker, faults);
     if (worker.name == before && faults.empty()) faults.Add(item.line, "a worker without a name, add \"name: gpu0\"");
+    if (worker.power_watts > 0 && worker.device == "cpu")
+      faults.Add(item.line, "worker \"", worker.name, "\" has power_watts: ", worker.power_watts,
+                 " and device: cpu, but only a GPU has a power limit; take it out, or name the GPU as in cuda:0");
     for (const WorkerConfig& other : workers) {
       if (!worker.name.empty() && other.name == worker.name) {
         faults.Add(item.line, "a second worker \"", worker.name, "\", names are unique");

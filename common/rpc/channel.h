@@ -20,9 +20,11 @@ std::array<std::pair<const char*, int>, 3> BulkArguments();
 /// dials at once) and the project's message bounds. Connects on first use, for at most 5 s, again after 50 ms when that
 /// fails, then ever slower up to `backoff_max_ms`. With an identity over TLS: the other side must prove that it is
 /// `server` under the identity's authority, whatever its address, and is shown the identity's certificate if it has
-/// one; else without TLS. Thread: any.
+/// one; else without TLS. `ping_ms`: how often the other side is asked whether it is alive while a call waits for it,
+/// and how long it may take to say so; else the call is UNAVAILABLE; 0: never. Thread: any.
 std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address, int backoff_max_ms = 1000,
-                                           const Identity* identity = nullptr, const char* server = kMasterName);
+                                           const Identity* identity = nullptr, const char* server = kMasterName,
+                                           int ping_ms = 0);
 
 /// The same code and message, OK for OK. Thread: any.
 Status FromGrpc(const grpc::Status& status);

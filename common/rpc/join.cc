@@ -1,5 +1,6 @@
 #include "common/rpc/join.h"
 
+#include <algorithm>
 #include <chrono>
 #include <ctime>
 #include <sstream>
@@ -86,11 +87,21 @@ StatusOr<Identity> Renew(const std::string& addresses, const Identity& identity)
   return AskEach(addresses, [&](const std::string& address) { return RenewOne(address, identity); });
 }
 
-StatusOr<std::shared_ptr<const Identity>> IdentityFor(const std::string& address) {
-  const std::string path = IdentityPath(address);
-  StatusOr<Identity> identity = LoadIdentity(path);
+StatusOr<std::shared_ptr<const Identity>> IdentityFor(const std::string& addresses) {
+  const std::vector<std::string> each = SplitAddresses(addresses);
+  std::string address = each.front(), path;
+  StatusOr<Identity> identity = NotFound("no address");
+  for (const std::string& one : each) {
+    path = IdentityPath(one);
+    identity = LoadIdentity(path);
+    if (identity.status().code() == StatusCode::kNotFound) continue;
+    address = one;
+    break;
+  }
   if (identity.status().code() == StatusCode::kNotFound) {
-    if (IsLoopback(address)) return std::shared_ptr<const Identity>();
+    if (std::all_of(each.begin(), each.end(), [](const std::string& one) { return IsLoopback(one); }))
+      return std::shared_ptr<const Identity>();
+    path = IdentityPath(address);
     return MakeStatus(StatusCode::kUnauthenticated, "there is no identity for the master at ", address, " (", path,
                       "); on the master's machine run `atelier-master token --role operator`, and here what it prints");
   }
@@ -103,7 +114,7 @@ StatusOr<std::shared_ptr<const Identity>> IdentityFor(const std::string& address
                       "`, and here what it prints");
   if (info.RenewalDue(now)) {
     // A master that does not answer now is asked the next time.
-    if (StatusOr<Identity> renewed = Renew(address, *identity); renewed.ok()) {
+    if (StatusOr<Identity> renewed = Renew(addresses, *identity); renewed.ok()) {
       RETURN_IF_ERROR(SaveIdentity(path, *renewed));
       identity = std::move(renewed);
     }

@@ -23,10 +23,11 @@ StatusOr<Identity> Join(const std::string& addresses, const JoinToken& token, co
 /// one. Errors: those of the last call. Thread: any.
 StatusOr<Identity> Renew(const std::string& addresses, const Identity& identity);
 
-/// What to call the master at `address` with: the stored identity (IdentityPath), renewed and stored again when half of
-/// its life is over; null, which means no TLS, for an address on loopback that there is none for. Errors:
+/// What to call the master at `addresses` (SplitAddresses) with: the identity that is stored for the first of them that
+/// there is one for (IdentityPath), renewed and stored again when half of
+/// its life is over; null, which means no TLS, for addresses on loopback that there is none for. Errors:
 /// UNAUTHENTICATED for an address outside loopback that there is none for, or when it has expired; those of
 /// LoadIdentity. Thread: any.
-StatusOr<std::shared_ptr<const Identity>> IdentityFor(const std::string& address);
+StatusOr<std::shared_ptr<const Identity>> IdentityFor(const std::string& addresses);
 
 }  // namespace atelier

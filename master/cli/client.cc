@@ -3,8 +3,11 @@
 #include <grpcpp/grpcpp.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
+#include <condition_variable>
 #include <mutex>
+#include <vector>
 
 #include "atelier/v1/admin.grpc.pb.h"
 #include "atelier/v1/identity.grpc.pb.h"
@@ -21,22 +24,21 @@ namespace {
 constexpr int kCallSeconds = 10;
 constexpr int kPlanSeconds = 120;
 constexpr size_t kWorkflowInMessageMax = static_cast<size_t>(limits::kMessageBytesMax) - (1 << 20);
+constexpr int kPingMs = 4'000;  // a watched master that is stopped, or behind a cut cable, is noticed in twice that
+constexpr int kFindMs = 2'000;  // a master that takes longer is passed over
+constexpr std::chrono::milliseconds kLookAgain{100};
 constexpr int kPushSeconds = 600;  // the end of a push: the master reads the file back
 
 }  // namespace
 
-struct Client::Impl {
-  Status identity;  // why there is none; no call is made then
-  bool tls = false;
-  std::shared_ptr<grpc::Channel> channel;
-  std::unique_ptr<v1::AdminService::Stub> stub;
-  std::unique_ptr<v1::IdentityService::Stub> identities;
-  std::mutex mutex;
-  grpc::ClientContext* watching = nullptr;
-  bool cancelled = false;
-};
-
 namespace {
+
+struct Master {
+  std::string address;
+  std::shared_ptr<grpc::Channel> channel;
+  std::unique_ptr<v1::AdminService::Stub> admin;
+  std::unique_ptr<v1::IdentityService::Stub> identities;
+};
 
 Status InSentences(const grpc::Status& status, const std::string& address) {
   if (status.ok()) return OkStatus();
@@ -52,27 +54,65 @@ Status InSentences(const grpc::Status& status, const std::string& address) {
   return FromGrpc(status);
 }
 
-template <typename Reply, typename Stub, typename Request, typename Method>
-StatusOr<Reply> Call(const Status& identity, Stub& stub, const std::string& address, Method method,
-                     const Request& request, int seconds) {
-  RETURN_IF_ERROR(identity);
-  grpc::ClientContext context;
-  SetDeadline(context, seconds * 1000);
-  Reply reply;
-  const Status status = InSentences((stub.*method)(&context, request, &reply), address);
-  if (!status.ok()) return status;
-  return reply;
-}
-
 }  // namespace
+
+struct Client::Impl {
+  Status identity;  // why there is none; no call is made then
+  std::vector<Master> masters;
+  std::atomic<size_t> at{0};  // the one that served last
+  std::mutex mutex;
+  grpc::ClientContext* watching = nullptr;
+  std::condition_variable cancelling;
+  bool cancelled = false;
+
+  Master& Active() { return masters[at]; }
+
+  // Asks the masters, the last one first, until one serves: only then is a call made, once, that must not be made
+  // twice.
+  Status FindActive() {
+    RETURN_IF_ERROR(identity);
+    Status answer;
+    std::string all;
+    for (size_t asked = 0; asked < masters.size(); ++asked) {
+      const size_t index = (at + asked) % masters.size();
+      grpc::ClientContext context;
+      SetDeadline(context, kFindMs);
+      v1::Server server;
+      answer = InSentences(masters[index].admin->GetServer(&context, v1::GetServerRequest(), &server),
+                           masters[index].address);
+      if (answer.code() != StatusCode::kUnavailable) {
+        at = index;
+        return OkStatus();
+      }
+      all += Cat(all.empty() ? "" : "; ", Message(answer));
+    }
+    return Unavailable(all);
+  }
+
+  template <typename Reply, typename Stub, typename Request, typename Method>
+  StatusOr<Reply> Call(std::unique_ptr<Stub> Master::*stub, Method method, const Request& request, int seconds) {
+    RETURN_IF_ERROR(identity);
+    if (masters.size() > 1) RETURN_IF_ERROR(FindActive());
+    const Master& master = Active();
+    grpc::ClientContext context;
+    SetDeadline(context, seconds * 1000);
+    Reply reply;
+    const Status status = InSentences(((master.*stub).get()->*method)(&context, request, &reply), master.address);
+    if (!status.ok()) return status;
+    return reply;
+  }
+};
 
 Client::Client(std::string address) : address_(std::move(address)), impl_(std::make_unique<Impl>()) {
   const StatusOr<std::shared_ptr<const Identity>> identity = IdentityFor(address_);
   impl_->identity = identity.status();
-  impl_->tls = identity.ok() && *identity != nullptr;
-  impl_->channel = MakeChannel(address_, 1000, impl_->tls ? identity->get() : nullptr);
-  impl_->stub = v1::AdminService::NewStub(impl_->channel);
-  impl_->identities = v1::IdentityService::NewStub(impl_->channel);
+  for (const std::string& one : SplitAddresses(address_)) {
+    Master master{one, MakeChannel(one, 1000, identity.ok() ? identity->get() : nullptr, kMasterName, kPingMs), nullptr,
+                  nullptr};
+    master.admin = v1::AdminService::NewStub(master.channel);
+    master.identities = v1::IdentityService::NewStub(master.channel);
+    impl_->masters.push_back(std::move(master));
+  }
 }
 
 Client::~Client() = default;
@@ -90,86 +130,80 @@ StatusOr<v1::SubmitRequest> Client::WithoutBulk(const v1::SubmitRequest& request
 
 StatusOr<v1::SubmitReply> Client::Submit(const v1::SubmitRequest& whole) {
   ASSIGN_OR_RETURN(const v1::SubmitRequest request, WithoutBulk(whole));
-  return Call<v1::SubmitReply>(impl_->identity, *impl_->stub, address_, &v1::AdminService::Stub::Submit, request,
-                               kPlanSeconds);
+  return impl_->Call<v1::SubmitReply>(&Master::admin, &v1::AdminService::Stub::Submit, request, kPlanSeconds);
 }
 StatusOr<v1::ExplainReply> Client::Explain(const v1::SubmitRequest& whole) {
   ASSIGN_OR_RETURN(const v1::SubmitRequest request, WithoutBulk(whole));
-  return Call<v1::ExplainReply>(impl_->identity, *impl_->stub, address_, &v1::AdminService::Stub::Explain, request,
-                                kPlanSeconds);
+  return impl_->Call<v1::ExplainReply>(&Master::admin, &v1::AdminService::Stub::Explain, request, kPlanSeconds);
 }
 StatusOr<v1::ListJobsReply> Client::ListJobs(uint32_t limit) {
   v1::ListJobsRequest request;
   request.set_limit(limit);
-  return Call<v1::ListJobsReply>(impl_->identity, *impl_->stub, address_, &v1::AdminService::Stub::ListJobs, request,
-                                 kCallSeconds);
+  return impl_->Call<v1::ListJobsReply>(&Master::admin, &v1::AdminService::Stub::ListJobs, request, kCallSeconds);
 }
 StatusOr<v1::Job> Client::GetJob(const std::string& id) {
   v1::GetJobRequest request;
   request.set_job_id(id);
-  return Call<v1::Job>(impl_->identity, *impl_->stub, address_, &v1::AdminService::Stub::GetJob, request, kCallSeconds);
+  return impl_->Call<v1::Job>(&Master::admin, &v1::AdminService::Stub::GetJob, request, kCallSeconds);
 }
 StatusOr<v1::Job> Client::CancelJob(const std::string& id) {
   v1::GetJobRequest request;
   request.set_job_id(id);
-  return Call<v1::Job>(impl_->identity, *impl_->stub, address_, &v1::AdminService::Stub::CancelJob, request,
-                       kCallSeconds);
+  return impl_->Call<v1::Job>(&Master::admin, &v1::AdminService::Stub::CancelJob, request, kCallSeconds);
 }
 StatusOr<v1::ListWorkersReply> Client::ListWorkers() {
-  return Call<v1::ListWorkersReply>(impl_->identity, *impl_->stub, address_, &v1::AdminService::Stub::ListWorkers,
-                                    v1::ListWorkersRequest(), kCallSeconds);
+  return impl_->Call<v1::ListWorkersReply>(&Master::admin, &v1::AdminService::Stub::ListWorkers,
+                                           v1::ListWorkersRequest(), kCallSeconds);
 }
 StatusOr<v1::Worker> Client::ControlWorker(const std::string& name, const std::string& action) {
   v1::ControlWorkerRequest request;
   request.set_name(name);
   request.set_action(action);
-  return Call<v1::Worker>(impl_->identity, *impl_->stub, address_, &v1::AdminService::Stub::ControlWorker, request,
-                          kCallSeconds);
+  return impl_->Call<v1::Worker>(&Master::admin, &v1::AdminService::Stub::ControlWorker, request, kCallSeconds);
 }
 StatusOr<uint32_t> Client::Forget(const std::string& name) {
   v1::ForgetRequest request;
   request.set_name(name);
-  ASSIGN_OR_RETURN(const v1::ForgetReply reply,
-                   Call<v1::ForgetReply>(impl_->identity, *impl_->identities, address_,
-                                         &v1::IdentityService::Stub::Forget, request, kCallSeconds));
+  ASSIGN_OR_RETURN(
+      const v1::ForgetReply reply,
+      impl_->Call<v1::ForgetReply>(&Master::identities, &v1::IdentityService::Stub::Forget, request, kCallSeconds));
   return reply.identities();
 }
 StatusOr<std::string> Client::GetCatalog(const std::string& type) {
   v1::GetCatalogRequest request;
   request.set_type(type);
-  ASSIGN_OR_RETURN(v1::CatalogReply reply,
-                   Call<v1::CatalogReply>(impl_->identity, *impl_->stub, address_, &v1::AdminService::Stub::GetCatalog,
-                                          request, kCallSeconds));
+  ASSIGN_OR_RETURN(
+      v1::CatalogReply reply,
+      impl_->Call<v1::CatalogReply>(&Master::admin, &v1::AdminService::Stub::GetCatalog, request, kCallSeconds));
   return reply.json();
 }
 Status Client::PutBlob(const std::string& hash, const std::string& bytes) {
-  RETURN_IF_ERROR(impl_->identity);
-  BlobClient blobs(impl_->channel);
+  RETURN_IF_ERROR(impl_->masters.size() > 1 ? impl_->FindActive() : impl_->identity);
+  BlobClient blobs(impl_->Active().channel);
   ASSIGN_OR_RETURN(const std::vector<bool> have, blobs.Have({hash}));
   return have[0] ? OkStatus() : blobs.Put(hash, bytes);
 }
 StatusOr<v1::ListModelsReply> Client::ListModels(const std::string& folder) {
   v1::ListModelsRequest request;
   request.set_folder(folder);
-  return Call<v1::ListModelsReply>(impl_->identity, *impl_->stub, address_, &v1::AdminService::Stub::ListModels,
-                                   request, kCallSeconds);
+  return impl_->Call<v1::ListModelsReply>(&Master::admin, &v1::AdminService::Stub::ListModels, request, kCallSeconds);
 }
 StatusOr<v1::ModelEntry> Client::OrderModel(const v1::OrderModelRequest& request) {
-  ASSIGN_OR_RETURN(v1::OrderModelReply reply,
-                   Call<v1::OrderModelReply>(impl_->identity, *impl_->stub, address_,
-                                             &v1::AdminService::Stub::OrderModel, request, kCallSeconds));
+  ASSIGN_OR_RETURN(
+      v1::OrderModelReply reply,
+      impl_->Call<v1::OrderModelReply>(&Master::admin, &v1::AdminService::Stub::OrderModel, request, kCallSeconds));
   return reply.model();
 }
 StatusOr<v1::PushModelReply> Client::PushModel(const v1::PushModelRequest& request) {
-  return Call<v1::PushModelReply>(impl_->identity, *impl_->stub, address_, &v1::AdminService::Stub::PushModel, request,
-                                  kPushSeconds);
+  return impl_->Call<v1::PushModelReply>(&Master::admin, &v1::AdminService::Stub::PushModel, request, kPushSeconds);
 }
 Status Client::PushChunk(const std::string& hash, uint32_t index, const std::string& bytes) {
   RETURN_IF_ERROR(impl_->identity);
+  const Master& master = impl_->Active();
   grpc::ClientContext context;
   SetDeadline(context, kPlanSeconds * 1000);
   v1::PushChunkReply reply;
-  const auto writer = impl_->stub->PushChunk(&context, &reply);
+  const auto writer = master.admin->PushChunk(&context, &reply);
   v1::PushChunkRequest piece;
   piece.set_hash(hash);
   piece.set_index(index);
@@ -181,27 +215,27 @@ Status Client::PushChunk(const std::string& hash, uint32_t index, const std::str
     piece.clear_hash();
   }
   writer->WritesDone();
-  return InSentences(writer->Finish(), address_);
+  return InSentences(writer->Finish(), master.address);
 }
 StatusOr<v1::LogsReply> Client::Logs(const std::string& subject, uint32_t lines) {
   v1::LogsRequest request;
   request.set_subject(subject);
   request.set_lines(lines);
-  return Call<v1::LogsReply>(impl_->identity, *impl_->stub, address_, &v1::AdminService::Stub::Logs, request,
-                             kCallSeconds);
+  return impl_->Call<v1::LogsReply>(&Master::admin, &v1::AdminService::Stub::Logs, request, kCallSeconds);
 }
 StatusOr<v1::Server> Client::GetServer() {
-  return Call<v1::Server>(impl_->identity, *impl_->stub, address_, &v1::AdminService::Stub::GetServer,
-                          v1::GetServerRequest(), kCallSeconds);
+  return impl_->Call<v1::Server>(&Master::admin, &v1::AdminService::Stub::GetServer, v1::GetServerRequest(),
+                                 kCallSeconds);
 }
 Status Client::Shutdown() {
-  return Call<v1::ShutdownReply>(impl_->identity, *impl_->stub, address_, &v1::AdminService::Stub::Shutdown,
-                                 v1::ShutdownRequest(), kCallSeconds)
+  return impl_
+      ->Call<v1::ShutdownReply>(&Master::admin, &v1::AdminService::Stub::Shutdown, v1::ShutdownRequest(), kCallSeconds)
       .status();
 }
 
 Status Client::Watch(const std::string& job_id, const std::function<void(const v1::JobEvent&)>& on_event) {
-  RETURN_IF_ERROR(impl_->identity);
+  RETURN_IF_ERROR(impl_->masters.size() > 1 ? impl_->FindActive() : impl_->identity);
+  const Master& master = impl_->Active();
   grpc::ClientContext context;  // no deadline: a job may take days
   {
     std::lock_guard lock(impl_->mutex);
@@ -210,35 +244,31 @@ Status Client::Watch(const std::string& job_id, const std::function<void(const v
   }
   v1::WatchRequest request;
   request.set_job_id(job_id);
-  auto reader = impl_->stub->Watch(&context, request);
+  auto reader = master.admin->Watch(&context, request);
   v1::JobEvent event;
   while (reader->Read(&event)) on_event(event);
   const grpc::Status status = reader->Finish();
   std::lock_guard lock(impl_->mutex);
   impl_->watching = nullptr;
   if (impl_->cancelled) return Cancelled("no longer watching job ", job_id);
-  return InSentences(status, address_);
+  return InSentences(status, master.address);
 }
 
 void Client::CancelWatch() {
   std::lock_guard lock(impl_->mutex);
   impl_->cancelled = true;
+  impl_->cancelling.notify_all();
   if (impl_->watching != nullptr) impl_->watching->TryCancel();
 }
 
 Status Client::WaitReachable(double seconds) {
-  RETURN_IF_ERROR(impl_->identity);
-  const auto end = std::chrono::system_clock::now() + std::chrono::milliseconds(static_cast<int64_t>(seconds * 1000));
+  const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(static_cast<int64_t>(seconds * 1000));
   for (;;) {
-    {
-      std::lock_guard lock(impl_->mutex);
-      if (impl_->cancelled) return Cancelled("no longer waiting for the master at ", address_);
-    }
-    // In slices, so that CancelWatch() is seen.
-    const auto slice = std::chrono::system_clock::now() + std::chrono::milliseconds(250);
-    if (impl_->channel->WaitForConnected(std::min(slice, end))) return OkStatus();
-    if (std::chrono::system_clock::now() >= end)
-      return InSentences(grpc::Status(grpc::StatusCode::UNAVAILABLE, ""), address_);
+    const Status found = impl_->FindActive();
+    if (found.code() != StatusCode::kUnavailable || std::chrono::steady_clock::now() >= end) return found;
+    std::unique_lock lock(impl_->mutex);
+    if (impl_->cancelling.wait_for(lock, kLookAgain, [&] { return impl_->cancelled; }))
+      return Cancelled("no longer waiting for the master at ", address_);
   }
 }
 

@@ -10,11 +10,13 @@
 
 namespace atelier::cli {
 
-/// One master, called with the identity that is stored for its address (IdentityFor). Every call ends within its
-/// deadline (10 s; 120 s for those that plan). Errors: UNAVAILABLE in one sentence with the remedy when nobody answers;
-/// those of IdentityFor; else the master's own. Thread: any.
+/// One master, or several of which one is active (docs/reliability.md, "Two masters"): each call goes to that one.
+/// Called with the identity that is stored for the address (IdentityFor). Every call ends within its deadline (10 s;
+/// 120 s for those that plan), and 2 s for each master that does not answer. Errors: UNAVAILABLE in one sentence with
+/// the remedy when nobody answers; those of IdentityFor; else the master's own. Thread: any.
 class Client {
  public:
+  /// `address`: HOST:PORT, or several with commas.
   explicit Client(std::string address);
   ~Client();
   Client(const Client&) = delete;
@@ -46,7 +48,8 @@ class Client {
   Status Watch(const std::string& job_id, const std::function<void(const v1::JobEvent&)>& on_event);
   /// Ends a running Watch() and those to come. Thread: any.
   void CancelWatch();
-  /// Waits until the master answers again. Errors: UNAVAILABLE after `seconds`, CANCELLED after CancelWatch().
+  /// Waits until the master serves again, or another one does. Errors: UNAVAILABLE after `seconds`, CANCELLED after
+  /// CancelWatch().
   Status WaitReachable(double seconds);
 
  private:

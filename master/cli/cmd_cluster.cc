@@ -45,6 +45,7 @@ Json FullJobJson(const v1::Job& job) {
   json["tiles"] = job.tiles();
   json["tasks_done"] = job.tasks_done();
   json["tasks_total"] = job.tasks_total();
+  json["tags"] = std::vector<std::string>(job.tags().begin(), job.tags().end());
   if (!job.waiting().empty()) json["waiting"] = job.waiting();
   return json;
 }
@@ -60,9 +61,14 @@ Status Jobs(Client& client, const CommandLine& line, Surroundings& io) {
     return OkStatus();
   }
   std::vector<std::vector<std::string>> rows;
+  const auto note = [](const v1::Job& job) {
+    if (!job.error().empty()) return job.error();
+    if (!job.waiting().empty()) return job.waiting();
+    return job.tags_size() > 0 ? Cat("for workers with ", TagsList(job.tags())) : std::string();
+  };
   for (const v1::Job& job : reply.jobs())
     rows.push_back({Clip(job.id(), 40), StateText(job), FormatSeconds(job.seconds()), LocalTime(job.created_unix_ms()),
-                    Clip(job.name(), 40), Clip(job.error().empty() ? job.waiting() : job.error(), 100)});
+                    Clip(job.name(), 40), Clip(note(job), 100)});
   io.out << FormatTable({"JOB", "STATE", "TIME", "CREATED", "NAME", "NOTE"}, rows, {2});
   return OkStatus();
 }
@@ -168,8 +174,9 @@ Status Workers(Client& client, const CommandLine& line, Surroundings& io) {
   for (const v1::Worker& worker : reply.workers())
     rows.push_back({Clip(worker.name(), 40), worker.state(), worker.device(), Clip(worker.device_name(), 32),
                     worker.memory_bytes() > 0 ? FormatBytes(worker.memory_bytes()) : "", Cat(worker.running_size()),
-                    Cat(worker.tasks_done()), Clip(worker.note(), 120)});
-  io.out << FormatTable({"WORKER", "STATE", "DEVICE", "HARDWARE", "MEMORY", "RUNS", "DONE", "NOTE"}, rows, {4, 5, 6});
+                    Cat(worker.tasks_done()), TagsList(worker.tags()), Clip(worker.note(), 120)});
+  io.out << FormatTable({"WORKER", "STATE", "DEVICE", "HARDWARE", "MEMORY", "RUNS", "DONE", "TAGS", "NOTE"}, rows,
+                        {4, 5, 6});
   return OkStatus();
 }
 

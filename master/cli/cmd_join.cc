@@ -29,8 +29,11 @@ Status JoinMaster(const CommandLine& line, Surroundings& io) {
   ASSIGN_OR_RETURN(const JoinToken token, ParseToken(text));
   const std::string name = line.name.empty() ? DefaultName() : line.name;
   ASSIGN_OR_RETURN(const Identity identity, Join(line.master, token, name));
-  const std::string path = IdentityPath(line.master);
-  RETURN_IF_ERROR(SaveIdentity(path, identity));
+  std::string path;  // the same for each of several masters
+  for (const std::string& address : SplitAddresses(line.master)) {
+    path = IdentityPath(address);
+    RETURN_IF_ERROR(SaveIdentity(path, identity));
+  }
   ASSIGN_OR_RETURN(const IdentityInfo info, ReadCertificate(identity.certificate));
   io.out << "joined " << line.master << " as " << RoleName(info.role) << " \"" << info.name << "\" (" << path
          << "); name it with --master " << line.master << " or export ATELIER_MASTER_ADDRESS=" << line.master << "\n";

@@ -7,6 +7,7 @@
 #include <memory>
 #include <sstream>
 
+#include "common/base/tags.h"
 #include "common/rpc/protocol.h"
 
 namespace atelier::cli {
@@ -83,10 +84,10 @@ class Grammar {
     return app;
   }
   void Master(CLI::App* app) {
-    app->add_option(
-           "--master", line_.master,
-           std::string("address of the master (default ") + kDefaultMasterAddress + ", or $ATELIER_MASTER_ADDRESS)")
-        ->type_name("HOST:PORT");
+    app->add_option("--master", line_.master,
+                    std::string("address of the master (default ") + kDefaultMasterAddress +
+                        ", or $ATELIER_MASTER_ADDRESS); of several that share a database: all of them, with commas")
+        ->type_name("HOST:PORT,...");
   }
   void JsonFlag(CLI::App* app, const char* help) { app->add_flag("--json", line_.json, help); }
   void JobSettings(CLI::App* app) {
@@ -108,6 +109,16 @@ class Grammar {
                     "by-image (each picture of a batch or video by itself)")
         ->type_name("exact|independent|by-image")
         ->check(CLI::IsMember({"exact", "independent", "by-image"}));
+  }
+
+  void TagsOption(CLI::App* app) {
+    app->add_option("--tags", line_.tags, "only workers that have all of these get work of it; with commas")
+        ->type_name("TAG,...")
+        ->delimiter(',')
+        ->allow_extra_args(false)
+        ->check([](const std::string& text) {
+          return IsTag(text) ? std::string() : "\"" + text + "\" is no tag, expected letters, digits, '.', '_' or '-'";
+        });
   }
 
   void DeclareRun() {
@@ -153,6 +164,7 @@ class Grammar {
         ->check(CLI::Range(-1000, 1000));
     Master(app);
     JobSettings(app);
+    TagsOption(app);
     JsonFlag(app, "one JSON object on stdout");
   }
 
@@ -183,6 +195,7 @@ class Grammar {
     explain->add_option("WORKFLOW", line_.workflows, "workflow file")->required()->expected(1);
     Master(explain);
     JobSettings(explain);
+    TagsOption(explain);
     explain->add_option("--canvas", line_.canvas, "size of tiled stages' canvas, where the workflow does not tell it")
         ->type_name("WxH");
     JsonFlag(explain, "one JSON object on stdout");

@@ -49,13 +49,14 @@ struct CommandLine {
   Command command = Command::kJobs;
   bool json = false;
   bool verbose = false;
-  std::string master;                  // HOST:PORT
+  std::string master;                  // HOST:PORT, or several with commas
   std::vector<std::string> workflows;  // files
   std::vector<std::string> sets;       // NODE.INPUT=VALUE, taken apart by the master
   uint32_t replicas = 0;
   std::string tiles;
   std::string canvas;  // explain: "WxH"
   int32_t priority = 0;
+  std::vector<std::string> tags;
   // run
   uint32_t workers = 1;
   std::vector<std::string> models;

@@ -159,7 +159,14 @@ Json WorkerJson(const v1::Worker& worker) {
           {"running", running},
           {"tasks_done", worker.tasks_done()},
           {"local", worker.local()},
+          {"tags", Json(std::vector<std::string>(worker.tags().begin(), worker.tags().end()))},
           {"note", worker.note()}};
+}
+
+std::string TagsList(const google::protobuf::RepeatedPtrField<std::string>& tags) {
+  std::string text;
+  for (const std::string& tag : tags) text += Cat(text.empty() ? "" : ", ", Clip(tag, 64));
+  return text;
 }
 
 std::vector<std::string> ReportSentences(const std::string& report_json) {
@@ -203,6 +210,7 @@ std::string JobText(const v1::Job& job) {
   text += Cat("state     ", StateText(job), "\n", "time      ", FormatSeconds(job.seconds()), "\n", "replicas  ",
               job.replicas(), "\n", "tasks     ", job.tasks_done(), " of ", job.tasks_total(), " done\n");
   if (!job.tiles().empty()) text += Cat("tiles     ", job.tiles(), "\n");
+  if (job.tags_size() > 0) text += Cat("tags      ", TagsList(job.tags()), "\n");
   if (!job.error().empty()) text += Cat("error     ", job.error(), "\n");
   if (!job.waiting().empty()) text += Cat("waiting   ", job.waiting(), "\n");
   if (job.outputs_size() > 0) {

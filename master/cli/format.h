@@ -41,6 +41,9 @@ Json FailedJson(std::string_view state, std::string_view error);
 Json TaskJson(const v1::Task& task);
 Json WorkerJson(const v1::Worker& worker);
 
+/// "attic, fast". Thread: any.
+std::string TagsList(const google::protobuf::RepeatedPtrField<std::string>& tags);
+
 /// Readable sentences out of a validation report {"error", "node_errors"}: one a fault, with node id, class, message
 /// and details. Text that is no such report comes back as it is. Thread: any.
 std::vector<std::string> ReportSentences(const std::string& report_json);

@@ -55,6 +55,7 @@ StatusOr<v1::SubmitRequest> MakeSubmitRequest(const CommandLine& line, const std
   request.set_tiles(line.tiles);
   request.set_canvas(line.canvas);
   request.set_priority(line.priority);
+  for (const std::string& tag : line.tags) request.add_tags(tag);
   const char* user = std::getenv("USER");
   if (user != nullptr) request.set_submitter(user);
   return request;

@@ -199,7 +199,8 @@ void Control::Requeue(Job& job, Task& task, Effects& out, int64_t now_ms) {
 bool Control::NobodyCan(const Task& task) const {
   if (task.failed_on.empty()) return false;
   return std::none_of(workers_.begin(), workers_.end(), [&](const auto& entry) {
-    return entry.second.connected && entry.second.enabled && !task.failed_on.contains(entry.first);
+    return entry.second.connected && entry.second.enabled && HasTags(entry.second.tags, task.tags) &&
+           !task.failed_on.contains(entry.first);
   });
 }
 

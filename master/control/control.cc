@@ -50,6 +50,7 @@ Effects Control::AddJob(NewJob made, int64_t now_ms) {
   job.id = made.id;
   job.submitter = std::move(made.submitter);
   job.priority = made.priority;
+  job.tags = std::move(made.tags);
   job.sequence = next_sequence_++;
   job.plan.replicas = made.plan.replicas;
   job.plan.tiles = made.plan.tiles;
@@ -118,9 +119,10 @@ void Control::ForgetJob(const std::string& id) {
   }
   for (const int kind : kinds) {  // the number may mean another kind from now on
     if (speeds_.InUse(kind)) continue;
-    seats_.erase(kind);
+    const auto of_kind = [kind](const auto& entry) { return entry.first.first == kind; };
+    std::erase_if(seats_, of_kind);
     for (auto& [name, worker] : workers_) {
-      worker.fits.erase(kind);
+      std::erase_if(worker.fits, of_kind);
       worker.too_large.erase(kind);
       if (worker.cold.first == kind) worker.cold = {SpeedBook::kNone, 0};
     }
@@ -135,6 +137,7 @@ void Control::AddTask(Job& job, Task task, const std::string& shape, bool done, 
   // Of a checkpoint each kind of task loads other parts.
   if (!task.models.empty()) task.models += Cat("|", task.spec.kind);
   if (!task.spec.kind.empty()) task.kind = speeds_.Acquire(TaskKind(task.spec, shape));
+  task.tags = job.tags;
   task.place = job.task_order.size();
   const std::string id = task.spec.id;
   job.task_order.push_back(id);

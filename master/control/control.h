@@ -22,6 +22,7 @@
 #include <utility>
 #include <vector>
 
+#include "common/base/tags.h"
 #include "common/graph/schema.h"
 #include "master/control/effects.h"
 #include "master/policy/placement.h"
@@ -93,6 +94,7 @@ struct Task {
   /// Where it stands among the ready ones: its canvas's first place, then urgency, then place.
   std::tuple<size_t, int, size_t> rank;
   int kind = SpeedBook::kNone;
+  Tags tags;           // of its job
   std::string models;  // all of them in one text; "": none
   TaskState state = TaskState::kWaiting;
   bool doubted = false;           // REQUIRES: kLeased. No attempt at it is counted on: it is left as a ready one is
@@ -166,6 +168,7 @@ struct Job {
   std::string id;
   std::string submitter;
   int priority = 0;
+  Tags tags;              // that a worker must have to get its tasks
   uint64_t sequence = 0;  // order of acceptance
   Plan plan;              // specs move into tasks and stages
   std::map<std::string, Blob> inputs;
@@ -194,24 +197,25 @@ struct Worker {
   int speed = SpeedBook::kNone;  // its number in the book
   bool connected = false;
   bool enabled = true;
+  Tags tags;
   bool draining = false;
-  bool resting = false;  // outside its hours: it ends what it holds and gets nothing new
-  uint32_t credit = 0;   // tasks it is willing to hold more
+  std::string resting;  // why its schedule keeps work from it: it ends what it holds and gets nothing new; else ""
+  uint32_t credit = 0;  // tasks it is willing to hold more
   std::vector<std::pair<std::string, std::string>> held;  // (job, task), in the order of leasing
   uint64_t tasks_done = 0;
   int failures_in_row = 0;  // tasks that others may complete
   // What the policy goes by; seconds of now_ms / 1000.
-  double run_ends = 0, free_at = 0;       // of the task that runs, of all that it holds
-  std::deque<std::string> loaded;         // models in its memory, as far as is known: the latest first
-  std::pair<int, double> cold{-1, 0};     // kind and seconds of the last task that had to load
-  std::unordered_map<int, bool> fits;     // kinds, while catalogue, inventory and limits stay
-  std::set<int> too_large;                // kinds for which its memory was too small
-  std::unordered_set<std::string> blobs;  // it has them, as far as is known
+  double run_ends = 0, free_at = 0;           // of the task that runs, of all that it holds
+  std::deque<std::string> loaded;             // models in its memory, as far as is known: the latest first
+  std::pair<int, double> cold{-1, 0};         // kind and seconds of the last task that had to load
+  std::map<std::pair<int, Tags>, bool> fits;  // kinds and tags of tasks, while catalogue, inventory and limits stay
+  std::set<int> too_large;                    // kinds for which its memory was too small
+  std::unordered_set<std::string> blobs;      // it has them, as far as is known
   std::deque<std::pair<std::string, uint64_t>> blob_order;
   uint64_t blob_bytes = 0;
 
   /// It may get tasks.
-  bool Serves() const { return connected && enabled && !draining && !resting; }
+  bool Serves() const { return connected && enabled && !draining && resting.empty(); }
 };
 
 /// REQUIRES of every method: one thread. now_ms: any clock that never goes back.
@@ -242,6 +246,7 @@ class Control {
     std::map<std::string, Blob> inputs;
     std::map<std::string, Restored> restored;
     bool replanned = false;  // planned differently before a restart: attempts of then are worth nothing
+    Tags tags = {};
   };
   Effects AddJob(NewJob job, int64_t now_ms);
   Effects CancelJob(const std::string& id, int64_t now_ms);
@@ -253,8 +258,9 @@ class Control {
   Effects WorkerInventory(const std::string& name, std::shared_ptr<const Inventory> inventory, int64_t now_ms);
   Effects WorkerCatalog(const std::string& name, std::shared_ptr<const Catalog> catalog, int64_t now_ms);
   Effects SetWorkerEnabled(const std::string& name, bool enabled, int64_t now_ms);
-  /// Of a worker that is known: whether it is outside its hours.
-  Effects SetWorkerResting(const std::string& name, bool resting, int64_t now_ms);
+  Effects SetWorkerTags(const std::string& name, Tags tags, int64_t now_ms);
+  /// Of a worker that is known: whether its schedule keeps work from it; `why`, as in "is outside its hours", or "".
+  Effects SetWorkerResting(const std::string& name, const std::string& why, int64_t now_ms);
   Effects DrainWorker(const std::string& name, const std::string& reason, int64_t now_ms);
 
   Effects TaskProgress(const std::string& worker, const std::string& task, uint64_t attempt, uint32_t step,
@@ -400,7 +406,7 @@ class Control {
   std::map<std::string, Worker*> hungry_;  // connected ones that have credit
   /// Jobs with ready or doubted tasks: by falling priority and submitter, then in order of acceptance.
   std::map<std::pair<int, std::string>, std::map<uint64_t, Job*>> ready_jobs_;
-  std::map<int, Seats> seats_;  // by kind
+  std::map<std::pair<int, Tags>, Seats> seats_;  // by kind and tags
   uint64_t fleet_version_ = 1;
   uint64_t next_attempt_ = 1;
   uint64_t next_sequence_ = 1;

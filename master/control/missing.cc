@@ -23,7 +23,8 @@ std::vector<Control::MissingModel> Control::MissingModels(const std::string& id)
   if (job == jobs_.end() || job->second.ended()) return missing;
   for (const auto& [name, worker] : workers_)
     for (const auto& model : job->second.models)
-      if (worker.Serves() && !Has(worker, model)) missing.push_back({name, model.first, model.second});
+      if (worker.Serves() && HasTags(worker.tags, job->second.tags) && !Has(worker, model))
+        missing.push_back({name, model.first, model.second});
   return missing;
 }
 
@@ -34,8 +35,8 @@ std::vector<Control::MissingModel> Control::ModelsToBring(
   const auto could = [&](const auto& entry, const Task& task) {
     const Worker& worker = entry.second;
     return worker.Serves() && worker.credit > 0 && worker.held.empty() && !given.contains(entry.first) &&
-           !task.failed_on.contains(entry.first) && !worker.too_large.contains(task.kind) &&
-           worker.info.catalog != nullptr &&
+           HasTags(worker.tags, task.tags) && !task.failed_on.contains(entry.first) &&
+           !worker.too_large.contains(task.kind) && worker.info.catalog != nullptr &&
            std::all_of(task.spec.needs.node_types.begin(), task.spec.needs.node_types.end(),
                        [&](const std::string& type) { return worker.info.catalog->Find(type) != nullptr; }) &&
            std::all_of(task.spec.needs.models.begin(), task.spec.needs.models.end(),

@@ -35,7 +35,7 @@ std::string Control::Unfit(const Worker& worker, const Task& task) const {
   if (!worker.connected) return "is not connected";
   if (!worker.enabled) return "is disabled";
   if (worker.draining) return "is draining";
-  if (worker.resting) return "is outside its hours (workers.list[].hours of the configuration)";
+  if (!worker.resting.empty()) return worker.resting;
   if (task.failed_on.contains(worker.info.name)) return Cat("failed at it: ", task.last_error);
   return UnfitKind(worker, task);
 }
@@ -47,6 +47,7 @@ uint64_t ModelRoom(const WorkerInfo& worker) {
 }
 
 std::string Control::UnfitKind(const Worker& worker, const Task& task) const {
+  if (!HasTags(worker.tags, task.tags)) return Cat("does not have ", TagsText(task.tags));
   if (worker.info.catalog == nullptr) return "has not told its node types yet";
   for (const std::string& type : task.spec.needs.node_types)
     if (worker.info.catalog->Find(type) == nullptr) return Cat("does not offer the node type \"", type, "\"");
@@ -66,7 +67,7 @@ std::string Control::UnfitKind(const Worker& worker, const Task& task) const {
   const uint64_t needed = task.spec.needs.model_bytes;
   if (needed > ModelRoom(worker.info) && std::any_of(workers_.begin(), workers_.end(), [&](const auto& entry) {
         const Worker& other = entry.second;
-        return other.Serves() && ModelRoom(other.info) >= needed;
+        return other.Serves() && HasTags(other.tags, task.tags) && ModelRoom(other.info) >= needed;
       }))
     return Cat("has ", gib(ModelRoom(worker.info)), " of memory for models, the largest here needs about ", gib(needed),
                ", which another worker has");
@@ -82,7 +83,7 @@ bool Control::Fits(Worker& worker, const Task& task) {
 bool Control::FitsKind(Worker& worker, const Task& task) {
   if (!worker.Serves()) return false;
   if (task.kind == SpeedBook::kNone) return UnfitKind(worker, task).empty();
-  const auto [it, added] = worker.fits.emplace(task.kind, false);
+  const auto [it, added] = worker.fits.emplace(std::pair(task.kind, task.tags), false);
   if (added) it->second = UnfitKind(worker, task).empty();
   return it->second;
 }
@@ -186,7 +187,7 @@ std::optional<double> Control::EndsAt(const Job& job, const Task& task, const Wo
 }
 
 const std::vector<policy::Seat>& Control::SeatsOf(const Task& task, double now) {
-  Seats& kept = seats_[task.kind];
+  Seats& kept = seats_[{task.kind, task.tags}];
   const bool fresh =
       kept.fleet == fleet_version_ &&
       (kept.speeds == speeds_.version() || (kept.seats.size() > kLargeFleet && now - kept.made < kSeatsOldSeconds));

@@ -91,6 +91,15 @@ std::string Control::WhyWaiting(const std::string& id) const {
   const Task& task = job.tasks.at(job.task_order[std::get<2>(*job.ready.begin())]);
   if (workers_.empty()) return "no worker has ever attached: start one with `atelier-worker --master HOST:PORT`";
   std::string why;
+  std::string tagged;  // all of them, whether they are there or not
+  bool attached = false;
+  for (const auto& [name, worker] : workers_) {
+    if (!HasTags(worker.tags, task.tags)) continue;
+    attached |= worker.connected;
+    tagged += Cat(tagged.empty() ? "" : ", ", name);
+  }
+  if (!task.tags.empty() && !attached)
+    return Cat("no attached worker has ", TagsText(task.tags), "; workers with it: ", tagged.empty() ? "none" : tagged);
   for (const auto& [name, worker] : workers_) {
     std::string unfit = Unfit(worker, task);
     if (unfit.empty())

@@ -171,11 +171,21 @@ Effects Control::SetWorkerEnabled(const std::string& name, bool enabled, int64_t
   return out;
 }
 
-Effects Control::SetWorkerResting(const std::string& name, bool resting, int64_t now_ms) {
+Effects Control::SetWorkerTags(const std::string& name, Tags tags, int64_t now_ms) {
+  Effects out;
+  Worker& worker = workers_[name];
+  worker.info.name = name;
+  worker.tags = std::move(tags);
+  FleetChanged(worker);
+  Schedule(out, now_ms);
+  return out;
+}
+
+Effects Control::SetWorkerResting(const std::string& name, const std::string& why, int64_t now_ms) {
   Effects out;
   auto it = workers_.find(name);
-  if (it == workers_.end() || it->second.resting == resting) return out;
-  it->second.resting = resting;
+  if (it == workers_.end() || it->second.resting == why) return out;
+  it->second.resting = why;
   FleetChanged(it->second);
   Schedule(out, now_ms);
   return out;

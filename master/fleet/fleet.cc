@@ -42,7 +42,7 @@ class Fleet::Session final : public grpc::ServerBidiReactor<v1::FromWorker, v1::
     } else if (incoming_.kind_case() == v1::FromWorker::kAttach) {
       End({grpc::StatusCode::INVALID_ARGUMENT, "attach comes once, as the first message"});
       return;
-    } else if (incoming_.kind_case() != v1::FromWorker::kHeartbeat) {
+    } else if (incoming_.kind_case() != v1::FromWorker::kHeartbeat || incoming_.heartbeat().has_desktop()) {
       fleet_->events_.message(name_, std::move(incoming_));
     }
     incoming_ = {};

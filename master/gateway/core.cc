@@ -12,8 +12,9 @@ namespace atelier {
 namespace {
 
 constexpr size_t kControlQueueMax = limits::kEventQueueMax;
-constexpr size_t kCatalogsMax = 256;  // of workers of different versions
-constexpr size_t kTypesMax = 20'000;  // node types, those that workers brought along included
+constexpr size_t kReasonBytesMax = 200;  // of a sentence that a worker tells
+constexpr size_t kCatalogsMax = 256;     // of workers of different versions
+constexpr size_t kTypesMax = 20'000;     // node types, those that workers brought along included
 constexpr size_t kPixelQueueMax = std::numeric_limits<size_t>::max();  // bounded by the tiles of open jobs; the control
                                                                        // thread must never wait for pixels
 
@@ -52,6 +53,7 @@ void Core::Stop() {
     if (control_ == nullptr) return;
     Commit();
     KeepSpeeds();
+    if (known_changed_) StoreKnownWorkers();
   });
   queue_.Stop();
   pixels_.Stop();
@@ -99,16 +101,7 @@ Status Core::Recover() {
   speeds_kept_ = speeds.observations();
   control_ = std::make_unique<Control>(control, std::move(speeds));
 
-  auto known = store_->GetValue("workers");
-  if (known.ok()) {
-    ASSIGN_OR_RETURN(const Json workers, ParseJson(*known));
-    for (const auto& [name, enabled] : workers.items())
-      known_workers_[name] = enabled.is_boolean() && enabled.get<bool>();
-  }
-  for (const std::string& name : options_.configured_workers) known_workers_.emplace(name, configured_[name] = true);
-  for (const std::string& name : options_.disabled_workers) known_workers_[name] = configured_[name] = false;
-  for (const auto& [name, enabled] : known_workers_) Apply(control_->SetWorkerEnabled(name, enabled, NowMs()));
-  KeepHours();
+  RecallWorkers();
 
   auto extra = store_->GetValue("catalog");  // node types that workers brought along before the restart
   if (extra.ok()) {
@@ -127,6 +120,7 @@ Status Core::Recover() {
     if (settings.ok()) {
       open_[id].trace = settings->value("trace", "");
       open_[id].owner = settings->value("owner", "");
+      open_[id].tags = settings->value("tags", Tags());
     }
     for (const InputBinding& input : job.inputs) open_[id].input_bytes += input.blob.size;
     const LogScope scope(About(id));
@@ -147,6 +141,7 @@ Status Core::Recover() {
                           {}};
     const bool same_plan = plan->Digest() == job.job.plan_digest;
     again.replanned = !same_plan;
+    again.tags = open_[id].tags;
     if (!same_plan) {
       LogWarning("job ", id, " is planned differently by this version: its tasks are done anew");
       RETURN_IF_ERROR(store_->ForgetAccepted(id));
@@ -172,12 +167,13 @@ void Core::Start() {
   queue_.SetIdle([this] { Commit(); });
   queue_.SetTick(1000, [this] {
     last_tick_ms_ = NowMs();
-    KeepHours();
+    KeepSchedules();
     Apply(control_->Tick(NowMs()));
     BringModels();
     Commit();
     CollectGarbage();
     if (NowMs() >= next_speeds_ms_) KeepSpeeds();
+    if (known_changed_) StoreKnownWorkers();
   });
 }
 
@@ -206,6 +202,7 @@ FleetEvents Core::fleet_events() {
         inventories_.erase(name);
       }
       hub_->Lost(name);
+      desktops_.erase(name);
       // An ending master cuts all streams itself: no worker died over its task.
       if (!draining_) Apply(control_->WorkerLost(name, instance, NowMs()));
     });
@@ -227,21 +224,6 @@ bool Core::JoinCatalog(const Catalog& brought) {
 std::shared_ptr<const Catalog> Core::catalog() {
   std::lock_guard lock(mutex_);
   return catalog_;
-}
-
-void Core::RememberWorker(const std::string& name, bool enabled) {
-  auto [it, added] = known_workers_.emplace(name, enabled);
-  if (!added && it->second == enabled) return;
-  it->second = enabled;
-  StoreKnownWorkers();
-}
-
-void Core::StoreKnownWorkers() {
-  Json json = Json::object();
-  for (const auto& [known, on] : known_workers_) json[known] = on;
-  Commit();
-  Status kept = store_->SetValue("workers", DumpJson(json));
-  if (!kept.ok()) LogError("the list of workers could not be stored: ", Message(kept));
 }
 
 void Core::HandleMessage(const std::string& name, v1::FromWorker message) {
@@ -278,11 +260,12 @@ void Core::HandleMessage(const std::string& name, v1::FromWorker message) {
               attach.held_size(), " tasks");
       hub_->Attached(attach);
       worker_notes_.erase(name);
-      if (!known_workers_.contains(name)) RememberWorker(name, true);
+      RememberAttached(attach);
       std::vector<Held> held;
       for (const v1::HeldAttempt& one : attach.held())
         held.push_back({one.task_id(), one.attempt(), one.finished(), one.running()});
       Apply(control_->WorkerAttached(std::move(info), held, now));
+      KeepSettings();
       break;
     }
     case v1::FromWorker::kPull:
@@ -400,6 +383,11 @@ void Core::HandleMessage(const std::string& name, v1::FromWorker message) {
       worker_notes_[name] = "drained";
       break;
     case v1::FromWorker::kHeartbeat:
+      if (message.heartbeat().has_desktop()) {
+        v1::Desktop& desktop = desktops_[name] = message.heartbeat().desktop();
+        desktop.set_unknown(desktop.unknown().substr(0, kReasonBytesMax));
+      }
+      break;
     case v1::FromWorker::KIND_NOT_SET:
       break;
   }

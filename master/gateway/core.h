@@ -122,6 +122,7 @@ class Core {
   struct OpenJobInfo {
     JobRecord record;
     std::string trace, owner;  // owner: the identity that submitted it, or ""
+    Tags tags;
     uint64_t input_bytes = 0;
     std::vector<MadeFile> files;  // while they are being saved
     std::vector<SavedOutput> outputs;
@@ -139,6 +140,7 @@ class Core {
     Plan plan;
     int replicas = 1;
     std::string tiles;
+    Tags tags;
   };
 
   explicit Core(CoreOptions options);
@@ -168,10 +170,16 @@ class Core {
               const std::string& log = "");
   void HandleMessage(const std::string& name, v1::FromWorker message);
   bool JoinCatalog(const Catalog& brought);
-  void StoreKnownWorkers();
-  void KeepHours();
+  // Workers, as the configuration has them (core_workers.cc):
+  void RecallWorkers();
   void RememberWorker(const std::string& name, bool enabled);
-  int ConfiguredReplicas();
+  void RememberAttached(const v1::Attach& attach);
+  void StoreKnownWorkers();
+  void KeepSchedules();
+  void KeepTags();
+  void KeepSettings();
+  Tags TagsOf(const std::string& worker, const ClusterConfig& config) const;
+  int ConfiguredReplicas(const Tags& tags);
   v1::Job DescribeJob(const Job& job, bool with_tasks);
   v1::Job DescribeRecord(const JobRecord& record, bool with_tasks);
   v1::Task DescribeTask(const Job& job, const std::string& id);
@@ -202,12 +210,16 @@ class Core {
   std::unique_ptr<JobStore> store_;  // control thread
   std::unique_ptr<OutputWriter> outputs_;
   std::unique_ptr<ModelHub> hub_;
-  std::unique_ptr<Control> control_;                 // control thread
-  std::map<std::string, OpenJobInfo> open_;          // control thread
-  std::map<std::string, std::string> worker_notes_;  // control thread
-  std::map<std::string, bool> known_workers_;        // control thread: name to enabled
-  std::set<std::string> local_workers_;              // control thread
-  std::map<std::string, bool> configured_;           // control thread: name to enabled, as the file has it
+  std::unique_ptr<Control> control_;                  // control thread
+  std::map<std::string, OpenJobInfo> open_;           // control thread
+  std::map<std::string, std::string> worker_notes_;   // control thread
+  std::map<std::string, bool> known_workers_;         // control thread: name to enabled
+  std::map<std::string, Tags> told_tags_;             // control thread: what those last said, where they have some
+  bool known_changed_ = false;                        // control thread: there is something to store of these
+  std::map<std::string, v1::Desktop> desktops_;       // control thread: what connected workers said
+  std::map<std::string, std::string> told_settings_;  // control thread: v1::Settings of connected workers, serialized
+  std::set<std::string> local_workers_;               // control thread
+  std::map<std::string, bool> configured_;            // control thread: name to enabled, as the file has it
   int64_t next_garbage_ms_ = 0, next_retention_ms_ = 0, next_speeds_ms_ = 0;
   uint64_t speeds_kept_ = 0;  // observations that are in the store
   // Accepted results that share one fsync, and what must not leave before it. Control thread.

@@ -69,7 +69,10 @@ v1::Job Core::DescribeRecord(const JobRecord& record, bool with_tasks) {
   job.set_tasks_total(static_cast<uint32_t>(tasks->size()));
   job.set_tasks_done(static_cast<uint32_t>(tasks->size()));
   if (!with_tasks) return job;
-  if (auto settings = ParseJson(record.settings_json); settings.ok()) job.set_trace_id(settings->value("trace", ""));
+  if (auto settings = ParseJson(record.settings_json); settings.ok()) {
+    job.set_trace_id(settings->value("trace", ""));
+    for (const std::string& tag : settings->value("tags", Tags())) job.add_tags(tag);
+  }
   for (const AcceptedTask& from : *tasks) {
     v1::Task& task = *job.add_tasks();
     task.set_id(from.task_id);
@@ -93,6 +96,7 @@ v1::Job Core::DescribeJob(const Job& job, bool with_tasks) {
   out.set_tasks_done(done);
   out.set_waiting(control_->WhyWaiting(job.id));
   if (info != open_.end()) out.set_trace_id(info->second.trace);
+  for (const std::string& tag : job.tags) out.add_tags(tag);
   if (!job.ended())
     for (const Control::MissingModel& lack : control_->MissingModels(job.id)) {
       v1::MissingModel& missing = *out.add_missing();
@@ -151,9 +155,9 @@ v1::Worker Core::DescribeWorker(const std::string& name, const Worker& worker) {
   out.set_name(name);
   out.set_local(local_workers_.contains(name));
   out.set_state(!worker.enabled    ? "disabled"
-                : worker.connected ? (worker.draining  ? "draining"
-                                      : worker.resting ? "resting"
-                                                       : "connected")
+                : worker.connected ? (worker.draining           ? "draining"
+                                      : !worker.resting.empty() ? "resting"
+                                                                : "connected")
                 : out.local()      ? "starting"
                                    : "offline");
   out.set_device(worker.info.device);
@@ -163,7 +167,11 @@ v1::Worker Core::DescribeWorker(const std::string& name, const Worker& worker) {
   for (const auto& [job, task] : worker.held) out.add_running(Control::WireId(job, task));
   out.set_tasks_done(worker.tasks_done);
   auto note = worker_notes_.find(name);
-  if (note != worker_notes_.end()) out.set_note(note->second);
+  if (note != worker_notes_.end())
+    out.set_note(note->second);
+  else if (out.state() == "resting")
+    out.set_note(worker.resting);
+  for (const std::string& tag : worker.tags) out.add_tags(tag);
   return out;
 }
 
@@ -185,6 +193,7 @@ StatusOr<v1::Worker> Core::ControlWorker(const std::string& name, const std::str
       Apply(control_->DrainWorker(name, "asked for", NowMs()));
     } else {
       RememberWorker(name, action == "enable");
+      if (known_changed_) StoreKnownWorkers();
       Apply(control_->SetWorkerEnabled(name, action == "enable", NowMs()));
     }
     result = DescribeWorker(name, control_->workers().at(name));
@@ -195,6 +204,7 @@ StatusOr<v1::Worker> Core::ControlWorker(const std::string& name, const std::str
 void Core::ForgetWorker(const std::string& name) {
   queue_.Run([&] {
     if (known_workers_.erase(name) == 0) return;
+    told_tags_.erase(name);
     worker_notes_[name] = "was forgotten; it joins again with a new token";
     StoreKnownWorkers();
   });

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <future>
 
-#include "common/config/hours.h"
 #include "common/rpc/protocol.h"
 #include "master/gateway/core.h"
 
@@ -52,25 +51,10 @@ void Core::Reconfigure(const ClusterConfig& config) {
     }
     control_->SetOptions(ControlOptionsOf(config));
     hub_->SetRate(static_cast<uint64_t>(config.models.bytes_per_second));
-    KeepHours();
+    KeepTags();
+    KeepSchedules();
+    KeepSettings();
   });
-}
-
-// REQUIRES: the control thread. Lets workers rest and work by the clock.
-void Core::KeepHours() {
-  std::map<std::string, Hours> hours;
-  for (const WorkerConfig& worker : config()->workers.list)
-    if (auto parsed = Hours::Parse(worker.hours); parsed.ok()) hours.emplace(worker.name, std::move(*parsed));
-  std::vector<std::pair<std::string, bool>> changes;
-  for (const auto& [name, worker] : control_->workers()) {
-    const auto own = hours.find(name);
-    const bool resting = own != hours.end() && !AreNow(own->second);
-    if (resting != worker.resting) changes.emplace_back(name, resting);
-  }
-  for (const auto& [name, resting] : changes) {
-    LogInfo("worker \"", name, resting ? "\" rests: it is outside its hours" : "\" works: its hours have begun");
-    Apply(control_->SetWorkerResting(name, resting, NowMs()));
-  }
 }
 
 void Core::SetConfiguredWorkers(std::vector<std::string> enabled, std::vector<std::string> disabled) {
@@ -94,6 +78,8 @@ void Core::SetConfiguredWorkers(std::vector<std::string> enabled, std::vector<st
       local_workers_.erase(name);
     }
     configured_ = std::move(now);
+    KeepTags();
+    if (known_changed_) StoreKnownWorkers();
   });
 }
 

@@ -118,11 +118,24 @@ std::string WindowsText(const StreamSpec& stream, const StatusOr<std::string>& v
              (windows + workers - 1) / workers, " each\n");
 }
 
+// What `atelier explain` tells about the workers that a job may go to.
+std::string TaggedText(const Tags& tags, const std::map<std::string, Worker>& workers) {
+  std::string names;
+  int attached = 0;
+  for (const auto& [name, worker] : workers) {
+    if (!HasTags(worker.tags, tags)) continue;
+    names += Cat(names.empty() ? "" : ", ", name);
+    attached += worker.connected ? 1 : 0;
+  }
+  return Cat("  for workers with ", TagsText(tags), ": ", names.empty() ? "none" : names, "; ", attached,
+             " of them attached\n");
+}
+
 }  // namespace
 
-int Core::ConfiguredReplicas() {
+int Core::ConfiguredReplicas(const Tags& tags) {
   int count = 0;
-  for (const auto& [name, worker] : control_->workers()) count += worker.enabled ? 1 : 0;
+  for (const auto& [name, worker] : control_->workers()) count += worker.enabled && HasTags(worker.tags, tags) ? 1 : 0;
   return std::max(1, count);
 }
 
@@ -171,8 +184,9 @@ StatusOr<Core::Prepared> Core::Prepare(const v1::SubmitRequest& request, bool st
   out.tiles = request.tiles().empty() ? config->scheduling.tiles : request.tiles();
   if (request.replicas() > static_cast<uint32_t>(config->limits.replicas_max))
     return InvalidArgument("replicas: ", request.replicas(), " is above the limit of ", config->limits.replicas_max);
+  ASSIGN_OR_RETURN(out.tags, MakeTags({request.tags().begin(), request.tags().end()}));
   out.replicas = static_cast<int>(request.replicas());
-  if (out.replicas == 0) queue_.Run([&] { out.replicas = ConfiguredReplicas(); });
+  if (out.replicas == 0) queue_.Run([&] { out.replicas = ConfiguredReplicas(out.tags); });
   ASSIGN_OR_RETURN(out.plan, MakePlan(out.prompt, out.outputs, *known,
                                       {out.replicas, out.tiles, config->scheduling.compat, config->scheduling.frames,
                                        config->scheduling.window_frames}));
@@ -267,6 +281,7 @@ StatusOr<v1::SubmitReply> Core::Submit(const v1::SubmitRequest& request, const s
                 {"frames", config->scheduling.frames},
                 {"window_frames", config->scheduling.window_frames},
                 {"trace", trace},
+                {"tags", prepared.tags},
                 {"graph", prepared.prompt}};
   JobRecord record;
   record.id = id;
@@ -282,6 +297,7 @@ StatusOr<v1::SubmitReply> Core::Submit(const v1::SubmitRequest& request, const s
           .count();
   FillModelBytes(prepared.plan);
   Control::NewJob job{id, request.submitter(), request.priority(), std::move(prepared.plan), prepared.outputs, {}, {}};
+  job.tags = prepared.tags;
   for (const InputBinding& input : prepared.inputs) job.inputs[input.name] = input.blob;
 
   uint64_t input_bytes = 0;
@@ -301,10 +317,12 @@ StatusOr<v1::SubmitReply> Core::Submit(const v1::SubmitRequest& request, const s
     open_[id].owner = caller;
     open_[id].input_bytes = input_bytes;
     open_[id].trace = trace;
+    open_[id].tags = prepared.tags;
     ++figures_.jobs_accepted;
     const LogScope scope(About(id));
     LogInfo("job ", id, " accepted: ", job.plan.tasks.size(), " tasks, ", job.plan.stages.size(), " tiled stages, ",
-            job.plan.streams.size(), " streams of frames, ", record.replicas, " replicas");
+            job.plan.streams.size(), " streams of frames, ", record.replicas, " replicas",
+            prepared.tags.empty() ? "" : ", for workers with ", prepared.tags.empty() ? "" : TagsText(prepared.tags));
     Apply(control_->AddJob(std::move(job), NowMs()));
     TellMissing(id);
   });
@@ -344,13 +362,16 @@ StatusOr<v1::ExplainReply> Core::Explain(const v1::SubmitRequest& request) {
   if (prepared.outputs.empty()) return reply;
   std::string text = ExplainPlan(prepared.plan);
   int workers = 1;
-  queue_.Run([&] { workers = std::max(kForecastWorkersMin, ConfiguredReplicas()); });
+  queue_.Run([&] {
+    workers = std::max(kForecastWorkersMin, ConfiguredReplicas(prepared.tags));
+    if (!prepared.tags.empty()) text += TaggedText(prepared.tags, control_->workers());
+  });
   const auto learned = [&](const TaskSpec& tile, const std::string& shape) {
     std::vector<double> seconds;  // of the workers that are connected
     queue_.Run([&] {
       for (const auto& [name, worker] : control_->workers()) {
         const auto one = control_->speeds().SecondsOf(worker.speed, TaskKind(tile, shape));
-        if (worker.Serves() && one) seconds.push_back(*one);
+        if (worker.Serves() && HasTags(worker.tags, prepared.tags) && one) seconds.push_back(*one);
       }
     });
     return seconds;

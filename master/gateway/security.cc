@@ -14,6 +14,7 @@
 #include <filesystem>
 
 #include "common/files/files.h"
+#include "master/gateway/standby.h"
 
 namespace atelier {
 namespace {
@@ -29,7 +30,9 @@ std::string HttpKeyFile(const std::string& state_dir) { return Folder(state_dir)
 std::string IdentitiesFile(const std::string& state_dir) { return Folder(state_dir) + "/identities.db"; }
 
 StatusOr<std::unique_ptr<IdentityStore>> OpenIdentities(const std::string& state_dir, const ClusterConfig& config) {
-  return IdentityStore::Open(IdentitiesFile(state_dir), config.store.kind == "postgres");
+  if (config.store.kind != "postgres") return IdentityStore::Open(IdentitiesFile(state_dir));
+  ASSIGN_OR_RETURN(PostgresOptions options, PostgresOptionsOf(config, "", nullptr));
+  return IdentityStore::OnPostgres(std::move(options));
 }
 
 int64_t WorkerSeconds(const ClusterConfig& config) { return static_cast<int64_t>(config.security.worker_hours * 3600); }

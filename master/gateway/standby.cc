@@ -103,10 +103,14 @@ class Front {
 
 StatusOr<PostgresOptions> PostgresOptionsOf(const ClusterConfig& config, const std::string& holder,
                                             std::function<void(const Status&)> lost) {
-  PostgresOptions options{config.store.url, "", holder, std::move(lost)};
   // Taken out of the environment, which local workers inherit.
-  if (const char* password = std::getenv("PGPASSWORD"); password != nullptr) options.password = password;
-  unsetenv("PGPASSWORD");
+  static const std::string given = [] {
+    const char* password = std::getenv("PGPASSWORD");
+    std::string kept = password == nullptr ? "" : password;
+    unsetenv("PGPASSWORD");
+    return kept;
+  }();
+  PostgresOptions options{config.store.url, given, holder, std::move(lost)};
   if (!config.store.password_file.empty()) {
     ASSIGN_OR_RETURN(options.password, ReadSecretFile(config.store.password_file));
     while (!options.password.empty() && (options.password.back() == '\n' || options.password.back() == '\r'))

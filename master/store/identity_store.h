@@ -1,5 +1,6 @@
-// Tokens and identities of a master, in a SQLite file of their own: `atelier-master token` writes it while a master
-// runs, and what a backup of jobs restores must not bring back what was revoked.
+// Tokens and identities of a master, apart from its jobs: `atelier-master token` writes them while a master runs, and
+// what a backup of jobs restores must not bring back what was revoked. In a SQLite file of their own, or in tables of
+// the PostgreSQL database that several masters share.
 #pragma once
 
 #include <cstdint>
@@ -7,22 +8,23 @@
 #include <mutex>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "common/base/status.h"
 #include "common/security/identity.h"
-
-struct sqlite3;
+#include "master/store/postgres_database.h"
 
 namespace atelier {
 
 /// Every change is one transaction, durable when it returns. Every method may give RESOURCE_EXHAUSTED (disk full),
-/// UNAVAILABLE (another process holds the file for 5 s) or DATA_LOSS. Thread: any; several processes may have it open.
+/// UNAVAILABLE (another process holds the file for 5 s; no server) or DATA_LOSS. Thread: any; several processes may
+/// have it open.
 class IdentityStore {
  public:
-  /// Opens or makes the file, for its owner alone. `shared`: it lies on a file system that other machines write as
-  /// well, where the faster journal of one machine (WAL) does not work. Errors: FAILED_PRECONDITION.
-  static StatusOr<std::unique_ptr<IdentityStore>> Open(const std::string& path, bool shared = false);
-  ~IdentityStore();
+  /// Opens or makes the file, for its owner alone. Errors: FAILED_PRECONDITION.
+  static StatusOr<std::unique_ptr<IdentityStore>> Open(const std::string& path);
+  /// In the database of `options`, which need not be there yet.
+  static std::unique_ptr<IdentityStore> OnPostgres(PostgresOptions options);
   IdentityStore(const IdentityStore&) = delete;
   IdentityStore& operator=(const IdentityStore&) = delete;
 
@@ -47,16 +49,13 @@ class IdentityStore {
   Status BackupTo(const std::string& path);
 
  private:
-  class Statement;
   class Change;
-  IdentityStore() = default;
-  Status Execute(const char* sql);
-  Status Failure(int rc) const;
+  explicit IdentityStore(std::unique_ptr<SqlDatabase> database) : db_(std::move(database)) {}
+  SqlStatement Prepare(std::string_view sql) { return SqlStatement(*db_, sql); }
   StatusOr<IdentityInfo> Insert(const std::string& name, Role role, int64_t certificate_ends_unix,
                                 std::string_view token);
 
-  sqlite3* db_ = nullptr;
-  std::string path_;
+  const std::unique_ptr<SqlDatabase> db_;
   std::mutex mutex_;
 };
 

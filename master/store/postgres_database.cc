@@ -17,6 +17,7 @@ constexpr int kSchemaVersion = 1;
 constexpr std::chrono::milliseconds kBeatEvery{500};
 // The second key of the lock is the schema, so that several clusters may share a database.
 constexpr char kLock[] = "1096041036, hashtext(current_schema()::text)";
+constexpr char kBesideLock[] = "1096041038, hashtext(current_schema()::text)";
 constexpr char kSilent[] = "SELECT (clock_timestamp() - at > interval '2.5 seconds')::int FROM leader_beat";
 constexpr char kEndHolder[] =
     "SELECT count(pg_terminate_backend(pid)) FROM pg_locks WHERE locktype = 'advisory' AND granted "
@@ -194,6 +195,26 @@ StatusOr<std::unique_ptr<PostgresDatabase>> PostgresDatabase::Connect(PostgresOp
   return database;
 }
 
+std::unique_ptr<PostgresDatabase> PostgresDatabase::Beside(PostgresOptions options, std::string tables) {
+  std::unique_ptr<PostgresDatabase> database(new PostgresDatabase(std::move(options)));
+  database->tables_ = std::move(tables);
+  return database;
+}
+
+// Not in the middle of a transaction, of which a new connection knows nothing.
+Status PostgresDatabase::Reconnect() {
+  if (tables_.empty() || begun_ || (connection_ != nullptr && PQstatus(connection_.get()) == CONNECTION_OK))
+    return OkStatus();
+  connection_.reset();
+  ASSIGN_OR_RETURN(Connection connection, Dial(options_));
+  connection_ = std::move(connection);
+  const Status made =
+      Execute(Cat("BEGIN READ WRITE; SELECT pg_advisory_xact_lock(", kBesideLock, "); ", tables_, "; COMMIT"),
+              "make the tables");
+  if (!made.ok()) connection_.reset();
+  return made;
+}
+
 Status PostgresDatabase::MakeTables() {
   constexpr char kCount[] = "SELECT count(*) FROM pg_class WHERE oid = to_regclass('schema_version')";
   ASSIGN_OR_RETURN(int64_t tables, Number(kCount));
@@ -322,6 +343,7 @@ StatusOr<SqlResult> PostgresDatabase::Run(std::string_view sql, const std::vecto
     const std::lock_guard lock(mutex_);
     RETURN_IF_ERROR(lost_);
   }
+  RETURN_IF_ERROR(Reconnect());
   const Parameters parameters(values);
   const Result result(PQexecParams(connection_.get(), Numbered(sql).c_str(), static_cast<int>(values.size()),
                                    parameters.types.data(), parameters.pointers.data(), parameters.lengths.data(),
@@ -355,6 +377,13 @@ Status PostgresDatabase::Begin() {
     const std::lock_guard lock(mutex_);
     RETURN_IF_ERROR(lost_);
   }
+  if (!tables_.empty()) {
+    RETURN_IF_ERROR(Reconnect());
+    RETURN_IF_ERROR(
+        Execute(Cat("BEGIN READ WRITE; SELECT pg_advisory_xact_lock(", kBesideLock, ")"), "begin a change"));
+    begun_ = true;
+    return OkStatus();
+  }
   int rows = 0;
   RETURN_IF_ERROR(Execute(Cat("BEGIN READ WRITE; SELECT 1 FROM leader WHERE term = ", term_, " FOR SHARE"),
                           "begin a change", &rows));
@@ -364,6 +393,7 @@ Status PostgresDatabase::Begin() {
 }
 
 Status PostgresDatabase::Commit() {
+  begun_ = false;
   std::string tag;
   RETURN_IF_ERROR(Execute("COMMIT", "commit a change", nullptr, &tag));
   if (tag != "COMMIT") return Internal("a transaction in which something failed was undone as a whole");
@@ -371,6 +401,7 @@ Status PostgresDatabase::Commit() {
 }
 
 void PostgresDatabase::Rollback() {
+  begun_ = false;
   if (PQtransactionStatus(connection_.get()) != PQTRANS_IDLE) Execute("ROLLBACK", "undo a change").IgnoreError();
 }
 

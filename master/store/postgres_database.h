@@ -36,6 +36,9 @@ class PostgresDatabase final : public SqlDatabase {
   /// Connects and makes the tables where there are none. Errors: INVALID_ARGUMENT (the url, or a password in it),
   /// UNAVAILABLE (no server, or it refuses us), FAILED_PRECONDITION (tables of a newer version).
   static StatusOr<std::unique_ptr<PostgresDatabase>> Connect(PostgresOptions options);
+  /// Beside the active master's database: any process changes it, one at a time, whoever is active. It connects when it
+  /// is first used and again when that is lost, and makes `tables` where there are none (CREATE ... IF NOT EXISTS).
+  static std::unique_ptr<PostgresDatabase> Beside(PostgresOptions options, std::string tables);
   ~PostgresDatabase() override;
   PostgresDatabase(const PostgresDatabase&) = delete;
   PostgresDatabase& operator=(const PostgresDatabase&) = delete;
@@ -66,6 +69,7 @@ class PostgresDatabase final : public SqlDatabase {
   explicit PostgresDatabase(PostgresOptions options) : options_(std::move(options)) {}
   static StatusOr<Connection> Dial(const PostgresOptions& options);
   Status MakeTables();
+  Status Reconnect();
   Status Execute(const std::string& sql, std::string_view doing, int* rows = nullptr, std::string* tag = nullptr);
   Status Failure(pg_conn* connection, const pg_result* result, std::string_view doing);
   Status Lost(Status why);
@@ -74,6 +78,8 @@ class PostgresDatabase final : public SqlDatabase {
   void Beat();
 
   const PostgresOptions options_;
+  std::string tables_;  // of Beside(), else ""
+  bool begun_ = false;
   Connection connection_;
   uint64_t term_ = 0;
   Connection beat_connection_;  // of the thread, once it runs

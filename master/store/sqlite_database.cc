@@ -1,7 +1,11 @@
 #include "master/store/sqlite_database.h"
 
+#include <fcntl.h>
 #include <sqlite3.h>
+#include <sys/stat.h>
 
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
 
 #include "master/store/files.h"
@@ -10,6 +14,7 @@ namespace atelier {
 namespace {
 
 constexpr int kSchemaVersion = 1;
+constexpr int kBusyMs = 5000;
 constexpr int64_t kPagesCheckedMax = 16'384;  // 64 MiB; more would delay the start of the master
 constexpr char kSchema[] = R"sql(
 CREATE TABLE schema_version(version INTEGER NOT NULL);
@@ -73,6 +78,7 @@ SqliteDatabase::~SqliteDatabase() { sqlite3_close(db_); }
 
 Status SqliteDatabase::Failure(int rc, std::string_view doing) const {
   const std::string detail = db_ == nullptr ? sqlite3_errstr(rc) : sqlite3_errmsg(db_);
+  const std::string what = Cat(identities_ ? "the list of identities '" : "the job database '", path_, "'");
   switch (rc & 0xff) {
     case SQLITE_CONSTRAINT:
       switch (db_ == nullptr ? rc : sqlite3_extended_errcode(db_)) {
@@ -89,18 +95,18 @@ Status SqliteDatabase::Failure(int rc, std::string_view doing) const {
                                "' is full; free some space there or set master.state_dir to a larger disk");
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
-      return DataLoss("the job database '", path_,
-                      "' is damaged; restore a copy, or move it (and its -wal file) away to start with no jobs");
+      return DataLoss(what, " is damaged; restore a copy, or move it (and its -wal file) away ",
+                      identities_ ? "and let everyone join again" : "to start with no jobs");
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
-      return FailedPrecondition("the job database '", path_,
-                                "' is in use by another master; stop that one or give this one another state folder");
+      if (identities_) return Unavailable("another process holds ", what, "; try again");
+      return FailedPrecondition(what,
+                                " is in use by another master; stop that one or give this one another state folder");
     case SQLITE_CANTOPEN:
     case SQLITE_READONLY:
     case SQLITE_PERM:
     case SQLITE_AUTH:
-      return FailedPrecondition("the job database '", path_, "' cannot be written: ", detail,
-                                "; check the folder's owner and permissions");
+      return FailedPrecondition(what, " cannot be written: ", detail, "; check the folder's owner and permissions");
     case SQLITE_IOERR:
       return DataLoss("cannot ", doing, ": the disk of '", path_, "' reports an error (", detail,
                       "); check the disk and its free space");
@@ -111,7 +117,7 @@ Status SqliteDatabase::Failure(int rc, std::string_view doing) const {
 
 Status SqliteDatabase::Execute(const char* sql) {
   const int rc = sqlite3_exec(db_, sql, nullptr, nullptr, nullptr);
-  return rc == SQLITE_OK ? OkStatus() : Failure(rc, "use the job database");
+  return rc == SQLITE_OK ? OkStatus() : Failure(rc, "use it");
 }
 
 StatusOr<SqlResult> SqliteDatabase::Run(std::string_view sql, const std::vector<SqlBind>& values,
@@ -154,13 +160,29 @@ StatusOr<int64_t> SqliteDatabase::Number(const char* sql) {
 }
 
 StatusOr<std::unique_ptr<SqliteDatabase>> SqliteDatabase::Open(const std::string& path) {
-  std::unique_ptr<SqliteDatabase> database(new SqliteDatabase(path));
+  std::unique_ptr<SqliteDatabase> database(new SqliteDatabase(path, false));
   const std::filesystem::path folder = std::filesystem::path(path).parent_path();
   if (!folder.empty()) RETURN_IF_ERROR(MakeFolders(folder.string()));
   const int rc = sqlite3_open_v2(path.c_str(), &database->db_,
                                  SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, nullptr);
   if (rc != SQLITE_OK) return database->Failure(rc, "open the job database");
   RETURN_IF_ERROR(database->TakeAndCheck());
+  return database;
+}
+
+StatusOr<std::unique_ptr<SqliteDatabase>> SqliteDatabase::OpenIdentities(const std::string& path, const char* tables) {
+  std::unique_ptr<SqliteDatabase> database(new SqliteDatabase(path, true));
+  {
+    // Made first, since SQLite would make it readable for all; its journal takes over the mode.
+    const Fd made(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+    if (!made.valid()) return FailedPrecondition("the file ", path, " cannot be written: ", std::strerror(errno));
+  }
+  const int rc = sqlite3_open_v2(path.c_str(), &database->db_, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, nullptr);
+  if (rc != SQLITE_OK) return database->Failure(rc, "open it");
+  sqlite3_extended_result_codes(database->db_, 1);
+  sqlite3_busy_timeout(database->db_, kBusyMs);
+  RETURN_IF_ERROR(database->Execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA trusted_schema=OFF"));
+  RETURN_IF_ERROR(database->Execute(tables));
   return database;
 }
 

@@ -172,9 +172,10 @@ Process& Cluster::StartWorker(const std::string& name, const std::string& fault,
   std::filesystem::create_directories(models_dir(name));
   auto& slot = workers_[name];
   slot.reset();
-  slot = std::make_unique<Process>(
-      arguments, dir_ / ("worker-" + name + ".log"),
-      std::map<std::string, std::string>{{"ATELIER_FAULT", fault}, {"ATELIER_STATE_DIR", dir_ / ("state-" + name)}});
+  std::map<std::string, std::string> variables = options_.worker_environment;
+  variables["ATELIER_FAULT"] = fault;
+  variables["ATELIER_STATE_DIR"] = dir_ / ("state-" + name);
+  slot = std::make_unique<Process>(arguments, dir_ / ("worker-" + name + ".log"), variables);
   return *slot;
 }
 

@@ -24,6 +24,7 @@ struct ClusterOptions {
   std::string worker = "atelier-worker-fake";
   Limits master_limits;
   std::map<std::string, std::string> master_environment;
+  std::map<std::string, std::string> worker_environment;
   std::vector<std::string> master_flags;
   std::vector<std::string> worker_flags;
 };

@@ -73,6 +73,9 @@ TEST_CASE("a master that stands by asks for certificates, and takes over with th
   cli::Client client(other);
   REQUIRE(client.Forget("w").ok());
   REQUIRE(worker.WaitLog("refused this worker's certificate", 30));
+  CHECK_FALSE(std::filesystem::exists(cluster.authority_dir() + "/identities.db"));  // the list is in the database
+  // The command line with both addresses calls as whom it knows at one of them.
+  CHECK(cli::Client(cluster.address() + "," + other).ListWorkers().ok());
 }
 
 }  // namespace

@@ -291,6 +291,7 @@ class Session::Impl {
     attach.set_memory_free_bytes(options_.memory_free ? options_.memory_free() : 0);
     attach.set_catalog_digest(catalog_digest_);
     attach.set_instance(instance_);
+    for (const std::string& tag : options_.tags) attach.add_tags(tag);
     share_.FillAttach(attach);
     auto files = share_.Files().files;
     const std::lock_guard lock(mutex_);
@@ -363,11 +364,13 @@ class Session::Impl {
           break;
         }
         default:
-          break;  // heartbeat, settings: nothing to do
+          break;  // heartbeat: nothing to do
       }
       state_.MaybePull();
       changed_.notify_all();
     }
+    if (message.has_settings() && options_.on_settings)
+      options_.on_settings(message.settings().report_desktop(), message.settings().power_watts());
     if (cancelled && options_.on_cancel) options_.on_cancel();
     if (!drain_reason.empty()) Drain(drain_reason, kNoDeadlineMs);
   }
@@ -385,6 +388,14 @@ class Session::Impl {
     changed_.notify_all();
   }
 
+  void FillHeartbeat(v1::Heartbeat& heartbeat) const {
+    if (options_.memory_free) heartbeat.set_memory_free_bytes(options_.memory_free());
+    const auto desktop = options_.desktop ? options_.desktop() : std::nullopt;
+    if (!desktop) return;
+    heartbeat.mutable_desktop()->set_idle_seconds(desktop->first);
+    heartbeat.mutable_desktop()->set_unknown(desktop->second);
+  }
+
   // ---- Writer: one thread a stream ----
 
   void WriteLoop(Stream& stream, grpc::ClientContext& context) {
@@ -396,8 +407,7 @@ class Session::Impl {
       v1::FromWorker message;
       if (state_.welcomed && state_.NextMessage(message, now)) {
         lock.unlock();
-        if (message.has_heartbeat() && options_.memory_free)
-          message.mutable_heartbeat()->set_memory_free_bytes(options_.memory_free());
+        if (message.has_heartbeat()) FillHeartbeat(*message.mutable_heartbeat());
         const bool written = stream.Write(message);
         lock.lock();
         if (!written) break;

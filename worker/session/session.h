@@ -5,8 +5,10 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "common/base/log.h"
@@ -26,6 +28,7 @@ struct SessionOptions {
   uint64_t memory_bytes = 0;              // of the device
   std::function<uint64_t()> memory_free;  // null: 0 is reported. Called by any thread
   std::vector<std::string> model_roots;
+  std::vector<std::string> tags;  // of MakeTags
   // Of ShareOptions (worker/share/model_share.h):
   std::string state_dir;
   uint64_t models_disk_bytes_max = 0;
@@ -44,6 +47,13 @@ struct SessionOptions {
   /// Told where a task stands ("started", "executed", "uploaded"), on the thread that does it; faults of tests hook in
   /// here.
   std::function<void(std::string_view point)> on_point;
+  /// Told what the master's configuration says about this worker, after each welcome and when it changes: whether
+  /// `desktop` is to be told, and the power limit of its GPU in watts (0: as it is). On the thread of Run(). Null:
+  /// nothing.
+  std::function<void(bool report_desktop, uint32_t power_watts)> on_settings;
+  /// Whether somebody uses the machine, for each heartbeat: seconds since then, and why it is only guessed or "";
+  /// nothing: it is not told. Null: never. Thread: any.
+  std::function<std::optional<std::pair<uint64_t, std::string>>()> desktop;
 };
 
 /// All node types linked into this program. Thread: any.

@@ -30,6 +30,10 @@ TEST_CASE("run takes workflows and repeated options in any order") {
 
 TEST_CASE("the other commands") {
   CHECK(Good({"submit", "w.json", "--master", "h:1", "--wait"}).master == "h:1");
+  CHECK(Good({"submit", "w.json", "--tags", "fast,attic", "--tags", "new"}).tags ==
+        std::vector<std::string>{"fast", "attic", "new"});
+  CHECK(Good({"explain", "w.json", "--tags", "fast"}).tags == std::vector<std::string>{"fast"});
+  CHECK(ParseCommandLine({"submit", "w.json", "--tags", "not so"}).exit_code == kExitInvalid);
   CHECK(Good({"jobs", "-n", "3"}).limit == 3);
   CHECK(Good({"job", "j1"}).id == "j1");
   CHECK(Good({"cancel", "j1"}).command == Command::kCancel);

@@ -77,6 +77,8 @@ class ScriptedMaster : public v1::AdminService::Service {
     worker.set_state("connected");
     worker.set_device("cpu");
     worker.set_memory_bytes(uint64_t{8} << 30);
+    worker.add_tags("attic");
+    worker.add_tags("fast");
     return grpc::Status::OK;
   }
   grpc::Status GetCatalog(grpc::ServerContext*, const v1::GetCatalogRequest*, v1::CatalogReply* reply) override {
@@ -185,8 +187,9 @@ TEST_CASE("submit passes everything on and prints the id") {
   ScriptedMaster master;
   master.submit_reply.set_job_id("job-1");
   TempFolder folder;
-  const Ran ran = Run({"submit", folder.Write("w.json", R"({"1":{}})"), "--master", master.address(), "--set",
-                       "1.a=b=c", "--replicas", "3", "--tiles", "independent", "--priority", "-4"});
+  const Ran ran =
+      Run({"submit", folder.Write("w.json", R"({"1":{}})"), "--master", master.address(), "--set", "1.a=b=c",
+           "--replicas", "3", "--tiles", "independent", "--priority", "-4", "--tags", "fast,attic"});
   CHECK(ran.code == kExitDone);
   CHECK(ran.out == "job-1\n");
   CHECK(master.submitted.workflow() == R"({"1":{}})");
@@ -195,6 +198,8 @@ TEST_CASE("submit passes everything on and prints the id") {
   CHECK(master.submitted.replicas() == 3);
   CHECK(master.submitted.tiles() == "independent");
   CHECK(master.submitted.priority() == -4);
+  REQUIRE(master.submitted.tags_size() == 2);
+  CHECK(master.submitted.tags(1) == "attic");
 }
 
 TEST_CASE("an invalid workflow: sentences, exit code 2, one JSON line") {
@@ -285,8 +290,8 @@ TEST_CASE("tables of the cluster") {
     return Run(arguments);
   };
   CHECK(run({"workers"}).out ==
-        "WORKER  STATE      DEVICE  HARDWARE   MEMORY  RUNS  DONE  NOTE\n"
-        "w1      connected  cpu               8.0 GiB     0     0\n");
+        "WORKER  STATE      DEVICE  HARDWARE   MEMORY  RUNS  DONE  TAGS         NOTE\n"
+        "w1      connected  cpu               8.0 GiB     0     0  attic, fast\n");
   CHECK(run({"models"}).out ==
         "FOLDER       FILE              SIZE  HASH          WHERE\n"
         "checkpoints  a.safetensors  1.0 MiB  eeeeeeeeeeee  w1, w2 (pinned), w3 (50 %)\n");

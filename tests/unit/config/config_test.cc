@@ -95,6 +95,12 @@ TEST_CASE("faults name file, line, key and what was expected") {
         "cluster.yaml:3: a worker without a name, add \"name: gpu0\"");
   CHECK(Fault("workers:\n  list:\n    - name: a\n      device: cuda\n") ==
         "cluster.yaml:4: \"device\" is \"cuda\", expected auto | cpu | cuda:N");
+  CHECK(Fault("workers:\n  list:\n    - name: a\n      tags: [fast, 'not so']\n") ==
+        "cluster.yaml:4: \"tags\": \"not so\" is no tag, expected 1 to 64 letters, digits, '.', '_' or '-', as in "
+        "[fast, attic]");
+  CHECK(Fault("workers:\n  list:\n    - {name: a, device: cpu, power_watts: 250}\n") ==
+        "cluster.yaml:3: worker \"a\" has power_watts: 250 and device: cpu, but only a GPU has a power limit; take it "
+        "out, or name the GPU as in cuda:0");
   // All at once, in the order of the file.
   CHECK(Fault("log:\n  level: loud\nwrokers: 1\n").find("\ncluster.yaml:3: unknown key") != std::string::npos);
 }

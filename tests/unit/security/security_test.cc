@@ -10,6 +10,7 @@
 
 #include "common/security/authority.h"
 #include "master/store/identity_store.h"
+#include "tests/harness/postgres.h"
 #include "tests/unit/store/temp_folder.h"
 
 namespace atelier {
@@ -124,17 +125,28 @@ TEST_CASE("what is loopback") {
 TEST_CASE("a token is good once, also for those who come at the same instant") {
   const TempFolder folder;
   const int64_t now = std::time(nullptr);
-  auto store = IdentityStore::Open(folder.path() + "/identities.db");
+  const bool postgres = GENERATE(false, true);
+  if (postgres && test::PostgresServer::Get() == nullptr) {
+    WARN("SKIPPED on PostgreSQL: Debian's package postgresql is not installed (deploy/deps --checks)");
+    return;
+  }
+  const std::string url = postgres ? test::PostgresServer::Get()->NewSchema() : "";
+  const auto open = [&]() -> StatusOr<std::unique_ptr<IdentityStore>> {
+    if (postgres) return IdentityStore::OnPostgres({url, "", ""});
+    return IdentityStore::Open(folder.path() + "/identities.db");
+  };
+  auto store = open();
   REQUIRE(store.ok());
-  struct stat info {};
-  REQUIRE(stat((folder.path() + "/identities.db").c_str(), &info) == 0);
-  CHECK((info.st_mode & 0777) == 0600);
+  if (struct stat info{}; !postgres) {
+    REQUIRE(stat((folder.path() + "/identities.db").c_str(), &info) == 0);
+    CHECK((info.st_mode & 0777) == 0600);
+  }
   REQUIRE((*store)->AddToken(HashSecret("one"), Role::kWorker, now + 60).ok());
   const auto use = [&](IdentityStore& from, const char* secret, const std::string& name, int64_t at) {
     return from.UseToken(HashSecret(secret), name, at, kHour, 2 * kHour);
   };
   SECTION("raced by eight, through two openings of the file") {
-    auto second = IdentityStore::Open(folder.path() + "/identities.db");
+    auto second = open();
     REQUIRE(second.ok());
     std::atomic<int> got = 0, refused = 0;
     std::vector<std::thread> threads;
@@ -176,6 +188,15 @@ TEST_CASE("a token is good once, also for those who come at the same instant") {
     CHECK(*(*store)->Revoke("w1") == 1);
     CHECK(use(**store, "fleet", "w1", now).status().code() == StatusCode::kUnauthenticated);
     CHECK(use(**store, "fleet", "w3", now).status().code() == StatusCode::kUnauthenticated);
+  }
+  if (postgres) {
+    // The server's end of the connection is gone: the next call but one is answered on another.
+    test::PostgresServer::Get()->Sql(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'atelier-master'");
+    CHECK((*store)->AddToken(HashSecret("four"), Role::kViewer, now + 60).code() == StatusCode::kUnavailable);
+    CHECK((*store)->AddToken(HashSecret("four"), Role::kViewer, now + 60).ok());
+    CHECK(use(**store, "four", "somebody", now).ok());
+    return;
   }
   // No secret is in the file, only hashes.
   store->reset();
