@@ -157,4 +157,14 @@ inline Json TiledPrompt() {
           {"5", Node("Save", {{"images", Link("4")}, {"filename_prefix", "x"}})}};
 }
 
+/// Puts a control net and a node of prompts behind it between the prompt "2" and its user.
+inline Json WithControl(Json prompt, const std::string& user) {
+  prompt["20"] = Node("ControlLoader", {{"name", "c.safetensors"}});
+  prompt["21"] = Node("Load", {{"image", "pose.png"}});
+  prompt["22"] = Node("Control", {{"conditioning", Link("2")}, {"control_net", Link("20")}, {"image", Link("21")}});
+  prompt["23"] = Node("Area", {{"conditioning", Link("22")}});
+  prompt[user]["inputs"]["positive"] = Link("23");
+  return prompt;
+}
+
 }  // namespace atelier
