@@ -12,6 +12,7 @@
 #include "common/graph/frames.h"
 #include "common/graph/input_folder.h"
 #include "common/graph/lists.h"
+#include "common/graph/picture_part.h"
 #include "master/planner/frame_streams.h"
 
 namespace atelier {
@@ -340,7 +341,12 @@ class Planner {
           Include(key, source);
         } else if (cut != cut_.end() && cut->second.contains(instance.node) && node.spec->keeps_handles &&
                    node.spec->FindInput(link.input)->type == "IMAGE") {
-          group.pictures.push_back({instance.node, link.input, {Want(source, link.slot, "plain")}, false});
+          std::string part = Cat(instance.node, ".", link.input);
+          while (prompt_.contains(part)) part += "'";
+          inputs[link.input] = Json::array({part, 0});
+          group.task.nodes[part] = {{"class_type", kPicturePartType}, {"inputs", Json::object()}};
+          group.task.needs.node_types.insert(kPicturePartType);
+          group.pictures.push_back({part, "image", {Want(source, link.slot, "plain")}, false});
         } else {
           group.task.bindings.push_back({instance.node, link.input, {Want(source, link.slot, "")}, false});
         }
@@ -438,7 +444,7 @@ class Planner {
     }
     // The handle chain of a tile lies in a group of its own that no task is made of.
     const GroupKey key{-static_cast<int>(stage_ids_.size()), instance.replica};
-    cut_[key] = OnlyAsPrompts(node);
+    if (catalog_.Find(kPicturePartType) != nullptr) cut_[key] = OnlyAsPrompts(node);
     std::vector<Binding> image;
     for (const Link& link : node.links) {
       const Instance source = SourceOf(link, instance.replica);

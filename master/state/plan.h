@@ -71,7 +71,7 @@ struct StageSpec {
   TaskSpec tile;           // what every tile has in common: handle chain, literal inputs, bindings but for the crop
   std::vector<Binding> bindings;  // the tiled node's own linked data inputs, the image first
   std::vector<Binding> measures;  // what the master alone reads: "init_width" and "init_height" of a base
-  std::vector<Binding> pictures;  // inputs of nodes in the chain that get their part of a picture of the whole canvas
+  std::vector<Binding> pictures;  // of the whole canvas, of which nodes in the chain get their parts (picture_part.h)
 };
 
 /// Frames of a video, or pictures of a batch, that go through in windows: each window is a task, and whoever takes them

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "common/graph/frames.h"
+#include "common/graph/picture_part.h"
 
 namespace atelier {
 
@@ -37,6 +38,9 @@ inline Catalog TestCatalog() {
                {"CONDITIONING"});
   control.keeps_handles = true;
   catalog.Add(control);
+  NodeSpec part = MakeSpec(kPicturePartType, {{"image", "IMAGE"}}, {"IMAGE"});
+  part.internal = true;
+  catalog.Add(part);
   catalog.Add(MakeSpec("Area", {{"conditioning", "CONDITIONING"}}, {"CONDITIONING", "LATENT"}));
   NodeSpec empty = MakeSpec("Empty", {{"width", "INT"}}, {"LATENT"});
   empty.cheap = true;

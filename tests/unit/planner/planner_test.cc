@@ -126,7 +126,9 @@ TEST_CASE("planner: a prompt that holds a control net is made anew in each tile,
   CHECK(bound == std::set<std::string>{"22.conditioning"});
   REQUIRE(plan.stages[0].pictures.size() == 1);  // of which a tile gets its part
   const Binding& picture = plan.stages[0].pictures[0];
-  CHECK(picture.node == "22");
+  CHECK(tile.nodes["22"]["inputs"]["image"] == Link(picture.node));
+  CHECK(tile.nodes[picture.node]["class_type"] == kPicturePartType);
+  CHECK(tile.needs.node_types.contains(kPicturePartType));
   CHECK(picture.input == "image");
   const TaskSpec* from = FindTask(plan, picture.sources[0].task);
   REQUIRE(from != nullptr);
