@@ -16,7 +16,8 @@ using List = std::vector<Value>;
 constexpr char kListType[] = "LIST";  // of a blob that holds the blobs of a list's elements
 
 StatusOr<std::string> EncodeList(const Value& value, const List& list, std::string_view encoding) {
-  if (encoding == "u8") return InvalidArgument("a list of ", value.type(), " values is no canvas; use one batch");
+  if (encoding == "u8" || encoding == "plain")
+    return InvalidArgument("a list of ", value.type(), " values is no canvas; use one batch");
   std::vector<std::string> blobs;
   std::vector<TensorToWrite> tensors;
   for (const Value& item : list) {
@@ -53,7 +54,7 @@ StatusOr<std::string> EncodeBlob(const Value& value, std::string_view encoding) 
   const BlobCodec* codec = Registry<BlobCodec>::Get().Find(value.type());
   if (codec == nullptr)
     return InvalidArgument("a value of type ", value.type(), " cannot cross between tasks: it has no blob form");
-  if (encoding == "u8") return codec->encode(value, encoding);  // a canvas, which the master cuts
+  if (encoding == "u8" || encoding == "plain") return codec->encode(value, encoding);  // which the master cuts
   ASSIGN_OR_RETURN(std::string blob, codec->encode(value, encoding == "packed" ? "u8" : encoding));
   return PackBlob(std::move(blob));
 }

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -139,6 +140,8 @@ StatusOr<Catalog> CatalogFromObjectInfo(const Json& object_info) {
       output.name = i < names.size() && names[i].is_string() ? names[i].get<std::string>() : output.type;
       spec.outputs.push_back(std::move(output));
     }
+    const Json lists = MemberOr(info, "output_is_list", Json::array());
+    if (std::find(lists.begin(), lists.end(), Json(true)) != lists.end()) DeclareLists(spec);
     catalog.Add(std::move(spec));
   }
   return catalog;

@@ -56,6 +56,17 @@ StatusOr<RedrawMode> ParseRedrawMode(std::string_view name) {
 }
 StatusOr<SeamFix> ParseSeamFix(std::string_view name) { return ParseName<SeamFix>(kSeamFixes, "seam_fix_mode", name); }
 
+Box BoxOnPicture(const Box& crop, int64_t canvas_width, int64_t canvas_height, int64_t width, int64_t height) {
+  const auto range = [](int64_t from, int64_t to, int64_t canvas, int64_t size) {
+    const int64_t first = std::clamp<int64_t>(from * size / canvas, 0, size - 1);
+    const int64_t last = std::clamp<int64_t>((to * size + canvas - 1) / canvas, first + 1, size);
+    return std::pair(static_cast<int>(first), static_cast<int>(last));
+  };
+  const auto [x1, x2] = range(crop.x1, crop.x2, canvas_width, width);
+  const auto [y1, y2] = range(crop.y1, crop.y2, canvas_height, height);
+  return {x1, y1, x2, y2};
+}
+
 Box CropBox(const Box& mark, int canvas_width, int canvas_height, int padding, bool uniform, int process_width,
             int process_height, int* width, int* height) {
   Box e{std::max(mark.x1 - padding, 0), std::max(mark.y1 - padding, 0), std::min(mark.x2 + padding, canvas_width),

@@ -88,6 +88,10 @@ StatusOr<TilePlan> MakeTilePlan(int canvas_width, int canvas_height, const TileS
 Box CropBox(const Box& mark, int canvas_width, int canvas_height, int padding, bool uniform, int process_width,
             int process_height, int* width, int* height);
 
+/// The part of a picture of width x height, shown for a whole canvas, that lies below `crop` of that canvas: rounded
+/// outwards, at least one pixel. REQUIRES: positive sizes. Source: spec distributed.md 3.6. Thread: any.
+Box BoxOnPicture(const Box& crop, int64_t canvas_width, int64_t canvas_height, int64_t width, int64_t height);
+
 /// The picture of a seam mask at width x height, before its blur (L). REQUIRES: not kRectangle. Errors: Resize's.
 /// Source: spec distributed.md 3.16. Thread: any.
 StatusOr<ImageU8> SeamPicture(MaskShape shape, int width, int height);

@@ -71,7 +71,7 @@ void Control::CheckTiles(Job& job, Stage& stage, std::deque<int> check, Effects&
       const StageGraph::Tile& tile = stage.graph.tiles[t];
       if (stage.tiles[t].cut_asked || !std::all_of(tile.cut_after.begin(), tile.cut_after.end(), pasted)) continue;
       stage.tiles[t].cut_asked = true;
-      out.push_back(effect::CutTile{job.id, stage.spec.id, n});
+      out.push_back(effect::CutTile{job.id, stage.spec.id, n, PicturesOf(job, stage)});
       wake(t);
     }
     for (int n : check) {
@@ -95,14 +95,21 @@ void Control::CheckTiles(Job& job, Stage& stage, std::deque<int> check, Effects&
   }
 }
 
+std::vector<Blob> Control::PicturesOf(const Job& job, const Stage& stage) const {
+  std::vector<Blob> pictures;
+  for (const Binding& binding : stage.spec.pictures) pictures.push_back(ResultOf(job, binding.sources[0]));
+  return pictures;
+}
+
 Effects Control::TileCut(const std::string& job_id, const std::string& stage_id, int tile, std::vector<Blob> crops,
-                         int64_t now_ms) {
+                         int64_t now_ms, std::vector<Blob> parts) {
   Effects out;
   auto it = jobs_.find(job_id);
   if (it == jobs_.end() || it->second.ended()) return out;
   Stage& stage = it->second.stages.at(stage_id);
   Stage::Tile& cut = stage.tiles.at(static_cast<size_t>(tile));
   cut.crops = std::move(crops);
+  cut.parts = std::move(parts);
   Task& task = it->second.tasks.at(cut.task);
   if (task.state == TaskState::kWaiting) SetReady(it->second, task, out);
   Schedule(out, now_ms);

@@ -295,7 +295,8 @@ void Control::Advance(Job& job, Effects& out, int64_t) {
   for (auto& [id, stage] : job.stages) {
     all_done &= stage.state == Stage::State::kDone;
     if (stage.state != Stage::State::kWaiting || !BindingsDone(job, stage.spec.bindings) ||
-        !BindingsDone(job, stage.spec.tile.bindings) || !BindingsDone(job, stage.spec.measures))
+        !BindingsDone(job, stage.spec.tile.bindings) || !BindingsDone(job, stage.spec.measures) ||
+        !BindingsDone(job, stage.spec.pictures))
       continue;
     effect::OpenCanvas open{job.id,
                             id,
@@ -304,7 +305,8 @@ void Control::Advance(Job& job, Effects& out, int64_t) {
                             stage.spec.split,
                             {},
                             stage.spec.tile.nodes.at(stage.spec.node).at("inputs"),
-                            {}};
+                            {},
+                            PicturesOf(job, stage)};
     for (const Binding& binding : stage.spec.bindings) {
       if (binding.input == stage.spec.split.image_input)
         open.image = ResultOf(job, binding.sources[0]);

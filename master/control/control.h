@@ -137,6 +137,7 @@ struct Stage {
   struct Tile {
     bool cut_asked = false, paste_asked = false;  // in this order the canvas's one thread does them
     std::vector<Blob> crops;                      // once cut, one of each tile
+    std::vector<Blob> parts;                      // with them, one of each of StageSpec::pictures
     std::string task;
   };
   StageSpec spec;
@@ -273,7 +274,9 @@ class Control {
   Effects TaskReturned(const std::string& worker, const std::string& task, uint64_t attempt, int64_t now_ms);
 
   Effects CanvasOpened(const std::string& job, const std::string& stage, StageGraph graph, int64_t now_ms);
-  Effects TileCut(const std::string& job, const std::string& stage, int tile, std::vector<Blob> crops, int64_t now_ms);
+  /// `parts`: what the step needs of each of StageSpec::pictures.
+  Effects TileCut(const std::string& job, const std::string& stage, int tile, std::vector<Blob> crops, int64_t now_ms,
+                  std::vector<Blob> parts = {});
   Effects TilePasted(const std::string& job, const std::string& stage, int tile, int64_t now_ms);
   Effects CanvasClosed(const std::string& job, const std::string& stage, Blob result, int64_t now_ms);
   /// The windows of a stream are known: `frames` in windows of `window`; of a batch `crops` has the pictures of each.
@@ -317,6 +320,7 @@ class Control {
   bool IsDone(const Job& job, const std::string& source) const;
   Blob ResultOf(const Job& job, const Source& source) const;
   std::vector<Blob> ResultsOf(const Job& job, const Source& source) const;
+  std::vector<Blob> PicturesOf(const Job& job, const Stage& stage) const;
   bool BindingsDone(const Job& job, const std::vector<Binding>& bindings) const;
   /// Whether it can be leased: after a restart a worker may hold a task whose inputs are made anew.
   bool InputsThere(const Job& job, const Task& task) const;

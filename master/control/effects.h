@@ -60,6 +60,7 @@ struct OpenCanvas {
   Blob image;
   Json settings;                                     // the tiled node's literal inputs, by name
   std::vector<std::pair<std::string, Blob>> linked;  // those that are values of other tasks, and the measures of a base
+  std::vector<Blob> pictures;                        // StageSpec::pictures
 };
 /// The windows of a stream are to be found: from the text that tells them, or by taking a batch of pictures apart.
 struct OpenStream {
@@ -70,7 +71,8 @@ struct OpenStream {
 };
 struct CutTile {
   std::string job, stage;
-  int tile = 0;  // number of the step
+  int tile = 0;                // number of the step
+  std::vector<Blob> pictures;  // of each its part is wanted too
 };
 struct PasteTile {
   std::string job, stage;

@@ -140,8 +140,11 @@ void Control::VisitInputs(const Job& job, const Task& task, bool crops, Visit vi
   for (const Binding& binding : task.spec.bindings)
     for (const Source& source : binding.sources)
       for (const Blob& blob : ResultsOf(job, source)) visit(blob);
-  if (crops && !task.stage.empty())
-    for (const Blob& crop : job.stages.at(task.stage).tiles[static_cast<size_t>(task.tile)].crops) visit(crop);
+  if (crops && !task.stage.empty()) {
+    const Stage::Tile& cut = job.stages.at(task.stage).tiles[static_cast<size_t>(task.tile)];
+    for (const auto* blobs : {&cut.crops, &cut.parts})
+      for (const Blob& blob : *blobs) visit(blob);
+  }
   if (crops && !task.stream.empty() && !job.streams.at(task.stream).crops.empty())
     visit(job.streams.at(task.stream).crops[static_cast<size_t>(task.tile)]);
   for (const std::string& name : task.spec.input_files) {
@@ -484,8 +487,10 @@ void Control::Lease(Job& job, Task& task, Worker& worker, bool copy, Effects& ou
   }
   if (!task.stage.empty()) {
     const Stage& stage = job.stages.at(task.stage);
-    const std::vector<Blob>& crops = stage.tiles[static_cast<size_t>(task.tile)].crops;
-    lease.bindings.push_back({stage.spec.node, stage.spec.crop_input, crops, crops.size() > 1});
+    const Stage::Tile& cut = stage.tiles[static_cast<size_t>(task.tile)];
+    lease.bindings.push_back({stage.spec.node, stage.spec.crop_input, cut.crops, cut.crops.size() > 1});
+    for (size_t i = 0; i < cut.parts.size(); ++i)
+      lease.bindings.push_back({stage.spec.pictures[i].node, stage.spec.pictures[i].input, {cut.parts[i]}, false});
   }
   if (!task.stream.empty()) {
     const Stream& stream = job.streams.at(task.stream);

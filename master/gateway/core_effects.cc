@@ -2,6 +2,7 @@
 
 #include "common/tensorio/packed_blob.h"
 #include "common/tensorio/safetensors.h"
+#include "master/collect/picture_parts.h"
 #include "master/control/tile_stage.h"
 #include "master/gateway/core.h"
 
@@ -190,6 +191,10 @@ void Core::Carry(const effect::OpenCanvas& open) {
         if (!IsTileSetting(name, open.split)) continue;
         ASSIGN_OR_RETURN(settings[name], LiteralOf(*blobs_, blob));
       }
+      for (const Blob& picture : open.pictures) {  // what is mapped for each tile is checked once
+        ASSIGN_OR_RETURN(BlobReader reader, blobs_->OpenBlob(picture.hash));
+        RETURN_IF_ERROR(reader.Verify());
+      }
       ASSIGN_OR_RETURN(const std::string image, blobs_->ReadAll(open.image.hash));
       ASSIGN_OR_RETURN(Canvas canvas, Canvas::FromBlob(image, config()->limits.image_pixels_max));
       ASSIGN_OR_RETURN(TileStage stage, PlanTileStage(settings, open.split, open.order, open.documented, canvas.width(),
@@ -211,20 +216,31 @@ void Core::Carry(const effect::CutTile& cut) {
   pixels_.Post([this, cut] {
     auto it = canvases_.find({cut.job, cut.stage});
     if (it == canvases_.end()) return;
-    auto work = [&]() -> StatusOr<std::vector<Blob>> {
-      const TilePlan& plan = it->second.plan;
-      std::vector<Blob> crops;
-      for (const int tile : plan.steps.at(static_cast<size_t>(cut.tile))) {
-        ASSIGN_OR_RETURN(std::string crop, it->second.canvas->Cut(plan.tiles.at(static_cast<size_t>(tile)).crop));
-        ASSIGN_OR_RETURN(const std::string packed, PackBlob(std::move(crop)));
-        ASSIGN_OR_RETURN(crops.emplace_back(), blobs_->Put(packed));
-      }
-      return crops;
+    struct Blobs {
+      std::vector<Blob> crops, parts;
     };
-    StatusOr<std::vector<Blob>> crops = work();
-    queue_.Post([this, cut, crops = std::move(crops)]() mutable {
-      Apply(crops.ok() ? control_->TileCut(cut.job, cut.stage, cut.tile, std::move(*crops), NowMs())
-                       : control_->JobBroke(cut.job, Cat("tile ", cut.tile, ": ", Message(crops.status())), NowMs()));
+    auto work = [&]() -> StatusOr<Blobs> {
+      const TilePlan& plan = it->second.plan;
+      Blobs made;
+      std::vector<Box> boxes;
+      for (const int tile : plan.steps.at(static_cast<size_t>(cut.tile))) {
+        boxes.push_back(plan.tiles.at(static_cast<size_t>(tile)).crop);
+        ASSIGN_OR_RETURN(std::string crop, it->second.canvas->Cut(boxes.back()));
+        ASSIGN_OR_RETURN(const std::string packed, PackBlob(std::move(crop)));
+        ASSIGN_OR_RETURN(made.crops.emplace_back(), blobs_->Put(packed));
+      }
+      for (const Blob& picture : cut.pictures) {
+        ASSIGN_OR_RETURN(const auto file, blobs_->Map(picture.hash));
+        ASSIGN_OR_RETURN(const std::string parts, CutParts(file->view(), boxes, plan.canvas_width, plan.canvas_height));
+        ASSIGN_OR_RETURN(made.parts.emplace_back(), blobs_->Put(parts));
+      }
+      return made;
+    };
+    StatusOr<Blobs> made = work();
+    queue_.Post([this, cut, made = std::move(made)]() mutable {
+      Apply(made.ok() ? control_->TileCut(cut.job, cut.stage, cut.tile, std::move(made->crops), NowMs(),
+                                          std::move(made->parts))
+                      : control_->JobBroke(cut.job, Cat("tile ", cut.tile, ": ", Message(made.status())), NowMs()));
     });
   });
 }

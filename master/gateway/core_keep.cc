@@ -45,7 +45,8 @@ void Core::CollectGarbage() {
   for (const auto& [id, job] : control_->jobs()) {
     for (const auto& [stage_id, stage] : job.stages)
       for (const Stage::Tile& tile : stage.tiles)
-        for (const Blob& crop : tile.crops) live->insert(crop.hash);
+        for (const auto* blobs : {&tile.crops, &tile.parts})
+          for (const Blob& blob : *blobs) live->insert(blob.hash);
     for (const auto& [stream_id, stream] : job.streams)
       for (const Blob& crop : stream.crops) live->insert(crop.hash);
   }

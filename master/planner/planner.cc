@@ -12,6 +12,7 @@
 #include "common/graph/frames.h"
 #include "common/graph/input_folder.h"
 #include "common/graph/lists.h"
+#include "common/graph/picture_part.h"
 #include "master/planner/frame_streams.h"
 
 namespace atelier {
@@ -51,6 +52,7 @@ using GroupKey = std::pair<int, int>;  // level, replica
 
 struct Group {
   TaskSpec task;
+  std::vector<Binding> pictures;  // of a tile's chain
   std::set<std::string> included;
   std::map<std::pair<std::string, size_t>, std::map<std::string, size_t>>
       wanted_index;  // (node, slot) -> encoding -> index
@@ -333,9 +335,18 @@ class Planner {
         }
         const bool inside = !nodes_.at(source.node).spec->tiles &&
                             (IsHandle(link, node) || nodes_.at(source.node).cheap_closed || Home(source) == key);
+        const auto cut = cut_.find(key);
         if (inside) {
           inputs[link.input] = Json::array({link.source, link.slot});
           Include(key, source);
+        } else if (cut != cut_.end() && cut->second.contains(instance.node) && node.spec->keeps_handles &&
+                   node.spec->FindInput(link.input)->type == "IMAGE") {
+          std::string part = Cat(instance.node, ".", link.input);
+          while (prompt_.contains(part)) part += "'";
+          inputs[link.input] = Json::array({part, 0});
+          group.task.nodes[part] = {{"class_type", kPicturePartType}, {"inputs", Json::object()}};
+          group.task.needs.node_types.insert(kPicturePartType);
+          group.pictures.push_back({part, "image", {Want(source, link.slot, "plain")}, false});
         } else {
           group.task.bindings.push_back({instance.node, link.input, {Want(source, link.slot, "")}, false});
         }
@@ -433,6 +444,7 @@ class Planner {
     }
     // The handle chain of a tile lies in a group of its own that no task is made of.
     const GroupKey key{-static_cast<int>(stage_ids_.size()), instance.replica};
+    if (catalog_.Find(kPicturePartType) != nullptr) cut_[key] = OnlyAsPrompts(node);
     std::vector<Binding> image;
     for (const Link& link : node.links) {
       const Instance source = SourceOf(link, instance.replica);
@@ -453,6 +465,25 @@ class Planner {
     stage.tile.needs.node_types.insert(split.tile_node);
     stage.tile.wanted.push_back({instance.node, 0, "packed"});
     stages_.emplace_back(key, std::move(stage));
+  }
+
+  // The nodes of a tile's handle chain that it sees as prompts and in no other way. A picture that such a node holds
+  // (keeps_handles) is cut to the tile; what a guider holds is not.
+  std::set<std::string> OnlyAsPrompts(const Node& tiled) const {
+    std::set<std::string> prompts, others;
+    std::vector<std::pair<const Node*, bool>> left{{&tiled, true}};
+    while (!left.empty()) {
+      const auto [node, cut] = left.back();
+      left.pop_back();
+      for (const Link& link : node->links) {
+        const Node& source = nodes_.at(link.source);
+        if (source.spec->tiles || !IsHandle(link, *node)) continue;
+        const bool prompt = cut && node->spec->FindInput(link.input)->type == "CONDITIONING";
+        if ((prompt ? prompts : others).insert(link.source).second) left.emplace_back(&source, prompt);
+      }
+    }
+    for (const std::string& id : others) prompts.erase(id);
+    return prompts;
   }
 
   // Hash of the node types and of their literals but texts, files and seeds: tasks of one kind cost the same.
@@ -489,6 +520,7 @@ class Planner {
         TaskSpec& from = chain->second.task;
         for (auto& [id, node] : from.nodes.items()) stage.tile.nodes[id] = node;
         stage.tile.bindings = std::move(from.bindings);
+        stage.pictures = std::move(chain->second.pictures);
         stage.tile.input_files.merge(from.input_files);
         stage.tile.needs.node_types.merge(from.needs.node_types);
         stage.tile.needs.models.merge(from.needs.models);
@@ -535,6 +567,7 @@ class Planner {
   std::set<std::string> by_picture_, lists_;
   std::map<std::string, NodeSpec> plain_;  // types of nodes that are run a picture at a time
   std::set<std::string> stage_ids_;
+  std::map<GroupKey, std::set<std::string>> cut_;  // nodes of each tile's chain whose pictures are cut to the tile
   std::deque<std::pair<GroupKey, Instance>> work_;
 };
 
@@ -566,6 +599,8 @@ std::string Plan::Digest() const {
     one["stage"] = stage.id;
     for (const Binding& b : stage.bindings)
       one["from"].push_back(Json::array({b.input, b.sources[0].task, b.sources[0].output}));
+    for (const Binding& b : stage.pictures)
+      one["pictures"].push_back(Json::array({b.node, b.input, b.sources[0].task, b.sources[0].output}));
     for (const Binding& b : stage.measures)
       one["measures"].push_back(Json::array({b.input, b.sources[0].task, b.sources[0].output}));
     json["stages"].push_back(std::move(one));
@@ -604,7 +639,9 @@ std::string ExplainPlan(const Plan& plan) {
   }
   for (const StageSpec& stage : plan.stages) {
     text += Cat("  stage ", stage.id, " (", stage.label, ", one task a step)\n");
-    describe(stage.tile, stage.bindings);
+    std::vector<Binding> more = stage.bindings;
+    more.insert(more.end(), stage.pictures.begin(), stage.pictures.end());
+    describe(stage.tile, more);
   }
   for (const StreamSpec& stream : plan.streams) {
     text += Cat("  stream ", stream.id, " (", stream.label, ", one task a window)\n");

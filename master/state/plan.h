@@ -33,7 +33,8 @@ struct Binding {
 };
 
 /// A value that a task has to hand over as a blob. encoding: "", or of an IMAGE "u8" (canvas form) or "packed"
-/// (that, compressed; common/tensorio/packed_blob.h) or "rounded" (the same of trunc(255 v + 0.5)).
+/// (that, compressed; common/tensorio/packed_blob.h), "rounded" (the same of trunc(255 v + 0.5)) or "plain" ("", never
+/// compressed: the master cuts it).
 struct Wanted {
   std::string node;
   size_t slot = 0;
@@ -70,6 +71,7 @@ struct StageSpec {
   TaskSpec tile;           // what every tile has in common: handle chain, literal inputs, bindings but for the crop
   std::vector<Binding> bindings;  // the tiled node's own linked data inputs, the image first
   std::vector<Binding> measures;  // what the master alone reads: "init_width" and "init_height" of a base
+  std::vector<Binding> pictures;  // of the whole canvas, of which nodes in the chain get their parts (picture_part.h)
 };
 
 /// Frames of a video, or pictures of a batch, that go through in windows: each window is a task, and whoever takes them

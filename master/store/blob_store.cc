@@ -275,6 +275,11 @@ StatusOr<BlobReader> BlobStore::OpenBlob(std::string_view hash) {
   return reader;
 }
 
+StatusOr<std::shared_ptr<const SafetensorsFile>> BlobStore::Map(std::string_view hash) {
+  RETURN_IF_ERROR(OpenBlob(hash).status());
+  return SafetensorsFile::Open(PathOf(hash));
+}
+
 StatusOr<std::string> BlobStore::ReadAll(std::string_view hash) {
   ASSIGN_OR_RETURN(BlobReader reader, OpenBlob(hash));
   return reader.Read(0, reader.size());

@@ -11,6 +11,7 @@
 #include "common/base/hash.h"
 #include "common/base/limits.h"
 #include "common/base/status.h"
+#include "common/tensorio/safetensors.h"
 #include "master/store/records.h"
 
 namespace atelier {
@@ -101,6 +102,9 @@ class BlobStore {
   StatusOr<std::unique_ptr<BlobWriter>> NewBlob(std::string_view expected_hash = "", uint64_t expected_size = 0);
   /// Errors: NOT_FOUND, INVALID_ARGUMENT.
   StatusOr<BlobReader> OpenBlob(std::string_view hash);
+  /// A blob that is a safetensors file, its pages read when they are touched and not checked against its name. Errors:
+  /// those of OpenBlob and SafetensorsFile::Open.
+  StatusOr<std::shared_ptr<const SafetensorsFile>> Map(std::string_view hash);
   /// The whole blob, checked. Errors: those of OpenBlob, DATA_LOSS.
   StatusOr<std::string> ReadAll(std::string_view hash);
   /// Stores bytes durably. Errors: RESOURCE_EXHAUSTED.

@@ -2,6 +2,7 @@
 
 #include "common/base/registry.h"
 #include "common/executor/executor.h"
+#include "worker/engine/picture_parts.h"
 #include "worker/engine/types.h"
 #include "worker/engine/video.h"
 
@@ -22,7 +23,23 @@ bool Register(std::string_view type, int64_t (*bytes)(const T&)) {
                                         }});
 }
 
-const bool kImage = Register<engine::Image>("IMAGE", [](const engine::Image& image) { return Bytes(image.pixels); });
+int64_t Bytes(const engine::PictureParts& picture) {
+  int64_t bytes = 0;
+  for (const auto& [box, pixels] : picture.parts) bytes += Bytes(pixels);
+  return bytes;
+}
+
+int64_t BytesInParts(const engine::AppliedControl& control) {
+  const auto* shown = dynamic_cast<const engine::ShownInParts*>(control.net.network.get());
+  return shown == nullptr ? 0 : Bytes(shown->picture());
+}
+
+const bool kImage = Registry<ValueSize>::Get().Add("IMAGE", 0, ValueSize{[](const Value& value) -> int64_t {
+                                                     if (const auto* image = value.Get<engine::Image>())
+                                                       return Bytes(image->pixels);
+                                                     const auto* parts = value.Get<engine::PictureParts>();
+                                                     return parts == nullptr ? 0 : Bytes(*parts);
+                                                   }});
 const bool kMask = Register<engine::Mask>("MASK", [](const engine::Mask& mask) { return Bytes(mask.values); });
 const bool kLatent = Register<engine::Latent>(
     "LATENT", [](const engine::Latent& latent) { return Bytes(latent.samples) + Bytes(latent.noise_mask); });
@@ -39,7 +56,7 @@ const bool kConditioning = Register<engine::Conditioning>("CONDITIONING", [](con
     bytes += Bytes(entry.cond);
     for (const auto& [name, tensor] : entry.tensors) bytes += Bytes(tensor);
     for (const engine::AppliedControl* c = entry.control.get(); c != nullptr; c = c->previous.get())
-      bytes += Bytes(c->picture.pixels) + Bytes(c->picture.mask);
+      bytes += Bytes(c->picture.pixels) + Bytes(c->picture.mask) + BytesInParts(*c);
   }
   return bytes;
 });

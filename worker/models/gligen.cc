@@ -175,6 +175,7 @@ class Boxes final : public engine::GroundingNetwork {
   Boxes(std::shared_ptr<const GligenNetwork> network, std::vector<GroundedBox> boxes)
       : network_(std::move(network)), boxes_(std::move(boxes)) {}
 
+  const std::shared_ptr<const GligenNetwork>& network() const { return network_; }
   const std::vector<GroundedBox>& boxes() const { return boxes_; }
 
   void AddHooks(engine::NetworkHooks& hooks, int64_t height, int64_t width) const override {
@@ -220,6 +221,17 @@ StatusOr<engine::CondEntry> WithBox(const engine::CondEntry& entry, const Gligen
   engine::CondEntry result = entry;
   result.control = std::make_shared<const engine::AppliedControl>(std::move(applied));
   return result;
+}
+
+std::optional<std::shared_ptr<const engine::ControlNetwork>> CutBoxes(const engine::ControlNetwork& network,
+                                                                      const BoxCutter& cut) {
+  const auto* all = dynamic_cast<const Boxes*>(&network);
+  if (all == nullptr) return std::nullopt;
+  std::vector<GroundedBox> left;
+  for (GroundedBox box : all->boxes())
+    if (cut(box)) left.push_back(std::move(box));
+  if (left.empty()) return std::shared_ptr<const engine::ControlNetwork>();
+  return std::make_shared<const Boxes>(all->network(), std::move(left));
 }
 
 }  // namespace atelier::models

@@ -3,7 +3,9 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -50,6 +52,14 @@ StatusOr<std::shared_ptr<const GligenNetwork>> LoadGligen(const std::string& pat
 /// The entry with one more box, which counts for the other lists of the run as well unless they have boxes. Errors:
 /// INVALID_ARGUMENT when the network takes no more boxes.
 StatusOr<engine::CondEntry> WithBox(const engine::CondEntry& entry, const Gligen& gligen, GroundedBox box);
+
+/// Brings a box to a tile; false when they do not meet.
+using BoxCutter = std::function<bool(GroundedBox&)>;
+
+/// The network of WithBox with what `cut` leaves of its boxes; null when it leaves none, nothing when `network` is of
+/// another kind. Thread: any.
+std::optional<std::shared_ptr<const engine::ControlNetwork>> CutBoxes(const engine::ControlNetwork& network,
+                                                                      const BoxCutter& cut);
 
 }  // namespace atelier::models
 

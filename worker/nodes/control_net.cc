@@ -1,6 +1,7 @@
 // Control networks: loading and applying them. Source: spec engine.md 8.2.
 #include <map>
 
+#include "worker/engine/picture_parts.h"
 #include "worker/models/control.h"
 #include "worker/nodes/support.h"
 
@@ -50,6 +51,22 @@ struct DiffControlNetLoader {
 };
 ATELIER_REGISTER_NODE(DiffControlNetLoader);
 
+// A control with what it is shown: an IMAGE, or the parts of one that a tile gets.
+StatusOr<AppliedControl> Show(const ControlNet& control_net, const Value& image) {
+  if (control_net.network == nullptr) return Internal("a CONTROL_NET handle without a network");
+  AppliedControl applied;
+  applied.net = control_net;
+  if (const auto* parts = image.Get<engine::PictureParts>()) {
+    applied.net.network = std::make_shared<const engine::ShownInParts>(control_net.network, *parts);
+    return applied;
+  }
+  const Image* whole = image.Get<Image>();
+  if (whole == nullptr) return InvalidArgument("image is a value of type ", image.type(), ", expected IMAGE");
+  RETURN_IF_ERROR(CheckPixels("image", *whole));
+  applied.picture.pixels = whole->pixels;
+  return applied;
+}
+
 // Puts a control on top of each entry's own; entries with the same one before share the new one, also among lists.
 class Applier {
  public:
@@ -77,7 +94,7 @@ class Applier {
 struct ControlNetApply {
   Conditioning conditioning;
   ControlNet control_net;
-  Image image;
+  Value image;
   double strength = 1.0;
 
   static void Describe(NodeSchema<ControlNetApply>& s) {
@@ -85,7 +102,7 @@ struct ControlNetApply {
     s.Description("Steers the model by a picture, for the negative prompt as well.");
     s.Input<&ControlNetApply::conditioning>("conditioning").Tooltip("The prompt to steer with.");
     s.Input<&ControlNetApply::control_net>("control_net").Tooltip("The control network.");
-    s.Input<&ControlNetApply::image>("image").Tooltip("What the control network is shown.");
+    s.Input<&ControlNetApply::image>("image").Type("IMAGE").Tooltip("What the control network is shown.");
     s.Input<&ControlNetApply::strength>("strength")
         .Default(1.0)
         .Range(0.0, 10.0)
@@ -95,10 +112,7 @@ struct ControlNetApply {
   }
   StatusOr<Conditioning> Run(NodeContext&) const {
     if (strength == 0) return conditioning;
-    RETURN_IF_ERROR(CheckPixels("image", image));
-    AppliedControl applied;
-    applied.net = control_net;
-    applied.picture.pixels = image.pixels;
+    ASSIGN_OR_RETURN(AppliedControl applied, Show(control_net, image));
     applied.strength = strength;
     applied.to_uncond = true;
     return Applier(std::move(applied))(conditioning);
@@ -119,7 +133,7 @@ struct ControlNetApplyAdvanced {
   using T = ControlNetApplyAdvanced;
   Conditioning positive, negative;
   ControlNet control_net;
-  Image image;
+  Value image;
   double strength = 1.0, start_percent = 0.0, end_percent = 1.0;
   std::optional<Vae> vae;
 
@@ -129,7 +143,7 @@ struct ControlNetApplyAdvanced {
     s.Input<&T::positive>("positive").Tooltip("What to aim at.");
     s.Input<&T::negative>("negative").Tooltip("What to avoid.");
     s.Input<&T::control_net>("control_net").Tooltip("The control network.");
-    s.Input<&T::image>("image").Tooltip("What the control network is shown.");
+    s.Input<&T::image>("image").Type("IMAGE").Tooltip("What the control network is shown.");
     s.Input<&T::strength>("strength").Default(1.0).Range(0.0, 10.0).Step(0.01).Tooltip("How strongly it steers.");
     s.Input<&T::start_percent>("start_percent")
         .Default(0.0)
@@ -147,10 +161,7 @@ struct ControlNetApplyAdvanced {
   }
   StatusOr<Both> Run(NodeContext&) const {
     if (strength == 0) return Both{positive, negative};
-    RETURN_IF_ERROR(CheckPixels("image", image));
-    AppliedControl applied;
-    applied.net = control_net;
-    applied.picture.pixels = image.pixels;
+    ASSIGN_OR_RETURN(AppliedControl applied, Show(control_net, image));
     if (vae) applied.picture.autoencoder = vae->autoencoder;
     applied.strength = strength;
     applied.start_percent = start_percent;
@@ -165,7 +176,7 @@ struct ControlNetApplySD3 {
   Conditioning positive, negative;
   ControlNet control_net;
   Vae vae;
-  Image image;
+  Value image;
   double strength = 1.0, start_percent = 0.0, end_percent = 1.0;
 
   static void Describe(NodeSchema<T>& s) {
@@ -175,7 +186,7 @@ struct ControlNetApplySD3 {
     s.Input<&T::negative>("negative").Tooltip("What to avoid.");
     s.Input<&T::control_net>("control_net").Tooltip("The control network.");
     s.Input<&T::vae>("vae").Tooltip("The autoencoder, for control networks that look at latents.");
-    s.Input<&T::image>("image").Tooltip("What the control network is shown.");
+    s.Input<&T::image>("image").Type("IMAGE").Tooltip("What the control network is shown.");
     s.Input<&T::strength>("strength").Default(1.0).Range(0.0, 10.0).Step(0.01).Tooltip("How strongly it steers.");
     s.Input<&T::start_percent>("start_percent")
         .Default(0.0)
@@ -202,7 +213,7 @@ struct ControlNetInpaintingAliMamaApply {
   Conditioning positive, negative;
   ControlNet control_net;
   Vae vae;
-  Image image;
+  Value image;
   Mask mask;
   double strength = 1.0, start_percent = 0.0, end_percent = 1.0;
 
@@ -213,7 +224,7 @@ struct ControlNetInpaintingAliMamaApply {
     s.Input<&T::negative>("negative").Tooltip("What to avoid.");
     s.Input<&T::control_net>("control_net").Tooltip("The control network.");
     s.Input<&T::vae>("vae").Tooltip("The autoencoder, for control networks that look at latents.");
-    s.Input<&T::image>("image").Tooltip("What the control network is shown.");
+    s.Input<&T::image>("image").Type("IMAGE").Tooltip("What the control network is shown.");
     s.Input<&T::mask>("mask").Tooltip("1 where the picture is to be painted anew.");
     s.Input<&T::strength>("strength").Default(1.0).Range(0.0, 10.0).Step(0.01).Tooltip("How strongly it steers.");
     s.Input<&T::start_percent>("start_percent")
@@ -231,12 +242,9 @@ struct ControlNetInpaintingAliMamaApply {
   }
   StatusOr<Both> Run(NodeContext&) const {
     if (strength == 0) return Both{positive, negative};
-    RETURN_IF_ERROR(CheckPixels("image", image));
     if (!mask.values.defined() || mask.values.dim() < 2 || mask.values.numel() == 0)
       return InvalidArgument("mask is empty");
-    AppliedControl applied;
-    applied.net = control_net;
-    applied.picture.pixels = image.pixels;
+    ASSIGN_OR_RETURN(AppliedControl applied, Show(control_net, image));
     applied.picture.mask = mask.values.reshape({-1, mask.values.size(-2), mask.values.size(-1)});
     applied.picture.autoencoder = vae.autoencoder;
     applied.strength = strength;

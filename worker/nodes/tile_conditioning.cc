@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <optional>
+#include <tuple>
 
 #include "common/image/resize.h"
 #include "worker/nodes/tile_control.h"
@@ -17,7 +18,7 @@ constexpr int64_t kLatentUnit = 8;  // pixels of one latent, whatever the autoen
 using Sides = std::array<double, 4>;  // height, width, y, x in pixels of the picture before it was enlarged
 
 // The part of a box that lies in the tile, in units and from the crop's corner; none where they do not meet.
-std::optional<Json> CropSides(const Sides& sides, const TileGeometry& tile) {
+std::optional<std::array<int64_t, 4>> CropSides(const Sides& sides, const TileGeometry& tile) {
   const auto x = [&tile](double v) {
     return v * static_cast<double>(tile.canvas_width) / static_cast<double>(tile.init_width);
   };
@@ -30,20 +31,20 @@ std::optional<Json> CropSides(const Sides& sides, const TileGeometry& tile) {
   const Box& crop = tile.crops.front();
   const Box common = Intersect(box, crop);
   if (common.empty()) return std::nullopt;
-  return Json::array({common.height() / kAreaUnit, common.width() / kAreaUnit, (common.y1 - crop.y1) / kAreaUnit,
-                      (common.x1 - crop.x1) / kAreaUnit});
+  return std::array<int64_t, 4>{common.height() / kAreaUnit, common.width() / kAreaUnit,
+                                (common.y1 - crop.y1) / kAreaUnit, (common.x1 - crop.x1) / kAreaUnit};
 }
 
 // [height, width, y, x] in units, or with "percentage" before them in shares of the picture, as pixels.
-StatusOr<Sides> ReadSides(const char* option, const Json& json, const TileGeometry& tile) {
+StatusOr<Sides> ReadArea(const Json& json, const TileGeometry& tile) {
   const bool percentage = json.is_array() && json.size() == 5 && json[0] == "percentage";
   if (!percentage && !(json.is_array() && json.size() == 4))
-    return InvalidArgument("conditioning option \"", option, "\" is ", json.dump(), ", expected [height, width, y, x]");
+    return InvalidArgument("conditioning option \"area\" is ", json.dump(), ", expected [height, width, y, x]");
   Sides sides{};
   for (size_t i = 0; i < 4; ++i) {
     const Json& part = json[i + (percentage ? 1 : 0)];
     if (!part.is_number())
-      return InvalidArgument("conditioning option \"", option, "\" is ", json.dump(), ", expected four numbers");
+      return InvalidArgument("conditioning option \"area\" is ", json.dump(), ", expected four numbers");
     const auto side = static_cast<double>(i % 2 ? tile.init_width : tile.init_height);
     sides[i] = std::clamp(part.get<double>() * (percentage ? side : static_cast<double>(kAreaUnit)), -1e6, 1e6);
   }
@@ -54,8 +55,8 @@ StatusOr<Sides> ReadSides(const char* option, const Json& json, const TileGeomet
 StatusOr<bool> CropArea(CondEntry& entry, const TileGeometry& tile) {
   const auto it = entry.options.find("area");
   if (it == entry.options.end() || it->is_null()) return true;
-  ASSIGN_OR_RETURN(const Sides sides, ReadSides("area", *it, tile));
-  const std::optional<Json> cut = CropSides(sides, tile);
+  ASSIGN_OR_RETURN(const Sides sides, ReadArea(*it, tile));
+  const auto cut = CropSides(sides, tile);
   if (!cut) {
     entry.options.erase("area");
     entry.options.erase("strength");
@@ -65,29 +66,12 @@ StatusOr<bool> CropArea(CondEntry& entry, const TileGeometry& tile) {
   return true;
 }
 
-// Boxes that miss the tile go, with the embedding of what they place.
-Status CropGligen(CondEntry& entry, const TileGeometry& tile) {
-  const auto it = entry.options.find("gligen");
-  if (it == entry.options.end() || it->is_null()) return OkStatus();
-  if (!it->is_array())
-    return InvalidArgument("conditioning option \"gligen\" is ", it->dump(), ", expected a list of boxes");
-  Json kept = Json::array();
-  for (size_t i = 0; i < it->size(); ++i) {
-    ASSIGN_OR_RETURN(const Sides sides, ReadSides("gligen", (*it)[i], tile));
-    const std::optional<Json> cut = CropSides(sides, tile);
-    const auto embedding = entry.tensors.find(Cat("gligen.", i));
-    if (embedding != entry.tensors.end()) {
-      const at::Tensor tensor = embedding->second;
-      entry.tensors.erase(embedding);
-      if (cut) entry.tensors[Cat("gligen.", kept.size())] = tensor;
-    }
-    if (cut) kept.push_back(*cut);
-  }
-  if (kept.empty())
-    entry.options.erase("gligen");
-  else
-    entry.options["gligen"] = std::move(kept);
-  return OkStatus();
+// Whether a box that is bound to a prompt meets the tile; it then is what of it does.
+bool CutBox(models::GroundedBox& box, const TileGeometry& tile) {
+  const auto pixels = [](int64_t units) { return static_cast<double>(units * kAreaUnit); };
+  const auto cut = CropSides({pixels(box.height), pixels(box.width), pixels(box.y), pixels(box.x)}, tile);
+  if (cut) std::tie(box.height, box.width, box.y, box.x) = std::tuple_cat(*cut);
+  return cut.has_value();
 }
 
 at::Tensor Bilinear(const at::Tensor& latent, int64_t height, int64_t width) {
@@ -175,12 +159,12 @@ StatusOr<Conditioning> CropConditioning(const Conditioning& conditioning, const 
     for (size_t i = 0; i < whole.entries.size(); ++i) {
       if (!meets[i] && !none) continue;
       CondEntry& entry = whole.entries[i];
-      RETURN_IF_ERROR(CropGligen(entry, tile));
       RETURN_IF_ERROR(CropReferences(entry, tile));
       RETURN_IF_ERROR(CropMasks(entry, tile));
       result.entries.push_back(std::move(entry));
     }
-    ControlCutter cutter(tile.crops, tile.canvas_width, tile.canvas_height, tile.process_width, tile.process_height);
+    ControlCutter cutter(tile.crops, tile.canvas_width, tile.canvas_height, tile.process_width, tile.process_height,
+                         [&tile](models::GroundedBox& box) { return CutBox(box, tile); });
     cutter.Cut(result);
     return result;
   });

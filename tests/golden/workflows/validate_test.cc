@@ -35,6 +35,29 @@ Inventory ReferenceFiles() {
   return inventory;
 }
 
+TEST_CASE("the same outputs are lists as in the reference") {
+  const StatusOr<Catalog> ours = Catalog::Load(ATELIER_SOURCE_DIR "/config/catalog.json");
+  REQUIRE(ours.ok());
+  int compared = 0, lists = 0;
+  for (const char* file : {"object_info.json", "object_info_core.json"}) {
+    const StatusOr<Json> reference = ParseJson(ReadFile(std::filesystem::path(GoldenWorkflows()) / file));
+    REQUIRE(reference.ok());
+    for (const std::string& type : ours->Types()) {
+      if (!reference->contains(type)) continue;
+      const Json& wanted = (*reference)[type]["output_is_list"];
+      const Json got = ToObjectInfo(*ours->Find(type), ReferenceFiles())["output_is_list"];
+      INFO(type);
+      ++compared;
+      for (size_t o = 0; o < std::min(got.size(), wanted.size()); ++o) {
+        CHECK(got[o] == wanted[o]);
+        lists += got[o] == true ? 1 : 0;
+      }
+    }
+  }
+  CHECK(compared > 300);
+  CHECK(lists >= 3);
+}
+
 TEST_CASE("requests get the reference's errors") {
   const std::filesystem::path folder = GoldenWorkflows();
   StatusOr<Catalog> catalog = CatalogFromObjectInfo(*ParseJson(ReadFile(folder / "object_info_core.json")));

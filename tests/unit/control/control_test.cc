@@ -49,6 +49,7 @@ class World {
     info.catalog = std::make_shared<const Catalog>(TestCatalog());
     auto inventory = std::make_shared<Inventory>();
     inventory->files["checkpoints"] = {"m.safetensors"};
+    inventory->files["controlnet"] = {"c.safetensors"};
     info.inventory = inventory;
     live_[name] = info.instance;
     Carry(control_->WorkerAttached(info, {}, now_));
@@ -121,6 +122,7 @@ class World {
         std::string in = DumpJson(lease->spec->nodes);
         for (const auto& binding : lease->bindings)
           for (const Blob& blob : binding.blobs) {
+            CHECK_FALSE(whole_.contains(blob.hash));
             CHECK(blob.hash.size() == 64);  // all inputs are there
             in += blob.hash;
           }
@@ -149,7 +151,14 @@ class World {
         pixels_.push_back([this, c = *cut] {
           FakeCanvas& canvas = canvases_[c.stage];
           const size_t t = static_cast<size_t>(c.tile);
-          Carry(control_->TileCut(c.job, c.stage, c.tile, {Named(canvas.cells[t] + "|" + canvas.cells[t + 1])}, now_));
+          std::vector<Blob> parts;
+          for (const Blob& picture : c.pictures) {
+            CHECK(picture.hash.size() == 64);
+            whole_.insert(picture.hash);
+            parts.push_back(Named(Cat(picture.hash, " ", t)));
+          }
+          Carry(control_->TileCut(c.job, c.stage, c.tile, {Named(canvas.cells[t] + "|" + canvas.cells[t + 1])}, now_,
+                                  std::move(parts)));
         });
       } else if (auto* paste = std::get_if<effect::PasteTile>(&any)) {
         pixels_.push_back([this, p = *paste] {
@@ -203,6 +212,7 @@ class World {
   std::vector<std::string> pulls_;
   std::deque<std::function<void()>> pixels_;
   std::map<std::string, FakeCanvas> canvases_;
+  std::set<std::string> whole_;  // pictures of which tiles get parts
 };
 
 std::string RunCalm(const Json& prompt, const std::string& output, const std::string& order, int workers) {
@@ -248,6 +258,10 @@ TEST_CASE("control: results do not depend on the number of workers") {
     const std::string one = RunCalm(TiledPrompt(), "5", order, 1);
     CHECK_FALSE(one.empty());
     for (int workers : {2, 3, 8}) CHECK(RunCalm(TiledPrompt(), "5", order, workers) == one);
+    const Json steered = WithControl(TiledPrompt(), "4");
+    const std::string with_control = RunCalm(steered, "5", order, 1);
+    CHECK(RunCalm(steered, "5", order, 3) == with_control);
+    CHECK(with_control != one);
   }
   CHECK(RunCalm(TiledPrompt(), "5", "exact", 1) != RunCalm(TiledPrompt(), "5", "independent", 1));
   CHECK(RunCalm(ReplicaPrompt(), "8", "exact", 1) == RunCalm(ReplicaPrompt(), "8", "exact", 4));
@@ -259,6 +273,9 @@ TEST_CASE("control: deaths, late workers and restarts of the master change nothi
   for (const char* order : {"exact", "independent"}) {
     const std::string tiled = RunCalm(TiledPrompt(), "5", order, 1);
     for (uint64_t seed = 1; seed <= storms; ++seed) RunStormy(TiledPrompt(), "5", order, seed, tiled);
+    const Json steered = WithControl(TiledPrompt(), "4");
+    const std::string with_control = RunCalm(steered, "5", order, 1);
+    for (uint64_t seed = 1; seed <= storms / 4; ++seed) RunStormy(steered, "5", order, seed, with_control);
   }
   const std::string video = RunCalm(VideoPrompt(), "5", "exact", 1);
   CHECK_FALSE(video.empty());

@@ -4,6 +4,8 @@
 #include <ctime>
 #include <string>
 
+#include "common/graph/lists.h"
+
 namespace atelier {
 namespace {
 
@@ -144,6 +146,14 @@ TEST_CASE("object info goes both ways") {
   const Json info = ToObjectInfo(*catalog.Find("Make"), Files());
   CHECK(info["input"]["required"]["method"][0] == Json{"a", "b"});
   CHECK(ToObjectInfo(*catalog.Find("Load"), Files())["input"]["required"]["image"][0] == Json{"a.png", "sub/b.png"});
+  CHECK(info["output_is_list"] == Json::array({false}));
+  NodeSpec lists = *catalog.Find("Load");
+  DeclareLists(lists);
+  const Json listed = ToObjectInfo(lists, Files());
+  CHECK(listed["output_is_list"] == Json::array({true, true}));
+  CHECK(listed["input"] == ToObjectInfo(*catalog.Find("Load"), Files())["input"]);
+  CHECK(GivesLists(*CatalogFromObjectInfo({{"X", listed}})->Find("X")));
+  CHECK_FALSE(GivesLists(*CatalogFromObjectInfo({{"X", info}})->Find("X")));
   CHECK_FALSE(CatalogFromObjectInfo(*ParseJson(R"({"X":{"input":{"required":{"a":5}}}})")).ok());
   CHECK_FALSE(CatalogFromObjectInfo(*ParseJson(R"({"X":null})")).ok());
 }

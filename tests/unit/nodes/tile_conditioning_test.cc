@@ -1,10 +1,32 @@
 // Conditioning of a canvas, cut to a tile, against boxes worked out by hand.
 #include "worker/nodes/tile_conditioning.h"
 
+#include <array>
 #include <catch2/catch.hpp>
+#include <random>
+
+#include "common/executor/executor.h"
+#include "common/tensorio/safetensors.h"
+#include "master/collect/picture_parts.h"
+#include "worker/engine/picture_parts.h"
+#include "worker/models/gligen.h"
+#include "worker/sampling/control.h"
 
 namespace atelier::nodes {
 namespace {
+
+// A control net that is never run.
+class PictureNetwork : public engine::ControlNetwork {
+ public:
+  StatusOr<std::vector<at::Tensor>> Prepare(const engine::ControlPicture&, int64_t, int64_t,
+                                            const engine::LatentFormat&) const override {
+    return std::vector<at::Tensor>();
+  }
+  engine::ControlResiduals Residuals(const std::vector<at::Tensor>&, const at::Tensor&, const at::Tensor&,
+                                     const engine::ModelCallInputs&) const override {
+    return {};
+  }
+};
 
 // A picture of 128x96, enlarged to 256x192; the tile's crop is redrawn at half its size.
 TileGeometry Geometry(const Box& crop) {
@@ -62,17 +84,51 @@ TEST_CASE("a prompt whose area misses the tile is left out, unless none would be
   CHECK(entries[0].options == Json::object());
 }
 
-TEST_CASE("GLIGEN boxes that miss the tile go with their embeddings") {
-  CondEntry entry = Entry({{"gligen", Json::array({{4, 4, 0, 0}, {8, 8, 2, 6}, {1, 1, 5, 9}})}});
-  for (int i = 0; i < 3; ++i) entry.tensors[Cat("gligen.", i)] = at::full({1, 4}, i);
-  auto entries = Cut({entry}, kRight);
-  CHECK(entries[0].options["gligen"] == Json::array({{12, 12, 0, 0}, {2, 2, 2, 2}}));
-  CHECK(entries[0].tensors.size() == 2);
-  CHECK(entries[0].tensors.at("gligen.0").equal(at::full({1, 4}, 1)));
-  CHECK(entries[0].tensors.at("gligen.1").equal(at::full({1, 4}, 2)));
-  entries = Cut({entry}, {0, 128, 64, 192});
-  CHECK_FALSE(entries[0].options.contains("gligen"));
-  CHECK(entries[0].tensors.empty());
+// Remembers the boxes that it is asked for.
+class BoxNetwork : public models::GligenNetwork {
+ public:
+  int64_t boxes_max() const override { return 8; }
+  at::Tensor Tokens(const std::vector<models::GroundedBox>& boxes, int64_t, int64_t) const override {
+    seen = boxes;
+    return at::zeros({1, 8, 4});
+  }
+  engine::NetworkHooks::OnResult Layers(const at::Tensor&) const override { return {}; }
+  mutable std::vector<models::GroundedBox> seen;
+};
+
+TEST_CASE("GLIGEN boxes are cut to the tile; those that miss it go, and the last one with its network") {
+  const auto network = std::make_shared<BoxNetwork>();
+  CondEntry entry = Entry({});
+  auto control = std::make_shared<engine::AppliedControl>();
+  control->picture.pixels = at::zeros({1, 96, 128, 3});
+  control->net.network = std::make_shared<const PictureNetwork>();
+  entry.control = control;
+  const std::array<std::array<int64_t, 4>, 3> boxes = {{{4, 4, 0, 0}, {8, 8, 2, 6}, {1, 1, 5, 9}}};
+  for (size_t i = 0; i < boxes.size(); ++i) {
+    const auto& [height, width, y, x] = boxes[i];
+    const auto with =
+        models::WithBox(entry, {network}, {at::full({1, 4}, static_cast<double>(i)), height, width, y, x});
+    REQUIRE(with.ok());
+    entry = *with;
+  }
+  const auto kept = [&](const CondEntry& cut) {
+    network->seen.clear();
+    const auto* grounding = engine::GroundingOf(cut.control.get());
+    if (grounding == nullptr) return Json::array();
+    engine::NetworkHooks hooks;
+    dynamic_cast<const engine::GroundingNetwork&>(*grounding->net.network).AddHooks(hooks, 8, 8);
+    Json all = Json::array();
+    for (const auto& box : network->seen)
+      all.push_back({box.height, box.width, box.y, box.x, box.description[0][0].item<float>()});
+    return all;
+  };
+  auto cut = Cut({entry}, kRight)[0];
+  CHECK(kept(cut) == Json::array({{12, 12, 0, 0, 1}, {2, 2, 2, 2, 2}}));
+  cut = Cut({entry}, {0, 128, 64, 192})[0];
+  CHECK(kept(cut).empty());
+  REQUIRE(cut.control != nullptr);  // the control net before it stays
+  CHECK(cut.control->picture.pixels.sizes() == at::IntArrayRef({1, 32, 32, 3}));
+  CHECK(cut.control->previous == nullptr);
 }
 
 TEST_CASE("reference latents: the part of the canvas, at the process size") {
@@ -111,6 +167,7 @@ TEST_CASE("a mask is cut and brought to the process size") {
 
 TEST_CASE("a control net is shown its part of the picture") {
   auto control = std::make_shared<engine::AppliedControl>();
+  control->net.network = std::make_shared<const PictureNetwork>();
   // A picture of half the canvas: column x holds x.
   control->picture.pixels = at::arange(128, at::kFloat).reshape({1, 1, 128, 1}).expand({1, 96, 128, 3});
   CondEntry entry = Entry({});
@@ -126,13 +183,84 @@ TEST_CASE("a control net is shown its part of the picture") {
   CHECK(pixels[0][63][62][0].item<float>() == 126);
 }
 
-TEST_CASE("malformed options are errors that say what they hold") {
-  for (const char* option : {"area", "gligen"}) {
-    const Json bad = option == std::string("area") ? Json({1, 2}) : Json::array({Json({1, 2})});
-    const auto cut = CropConditioning({{Entry({{option, bad}})}}, Geometry(kRight));
-    REQUIRE_FALSE(cut.ok());
-    CHECK(Message(cut.status()).find("[1,2]") != std::string::npos);
+// What a chain of control nets is shown on a tile, the last first, each with this picture whole or in the parts that a
+// task of the tile gets.
+std::vector<at::Tensor> Shown(const std::vector<at::Tensor>& pictures, const TileGeometry& tile, bool parts) {
+  CondEntry entry = Entry({});
+  const auto network = std::make_shared<const PictureNetwork>();
+  for (const at::Tensor& pixels : pictures) {
+    auto control = std::make_shared<engine::AppliedControl>();
+    control->previous = entry.control;
+    auto blob = EncodeBlob(Value::Of<Image>("IMAGE", Image{pixels}), "plain");
+    if (parts)
+      blob = CutParts(*ParseSafetensors(*blob), tile.crops, static_cast<int>(tile.canvas_width),
+                      static_cast<int>(tile.canvas_height));
+    const auto value = DecodeBlob(*blob);
+    INFO(Message(value.status()));
+    REQUIRE(value.ok());
+    CHECK(value->type() == "IMAGE");
+    if (parts) {
+      REQUIRE(value->Get<engine::PictureParts>() != nullptr);
+      control->net.network = std::make_shared<const engine::ShownInParts>(network, *value->Get<engine::PictureParts>());
+    } else {
+      control->net.network = network;
+      control->picture.pixels = value->Get<Image>()->pixels;
+    }
+    entry.control = std::move(control);
   }
+  const auto cut = CropConditioning({{entry}}, tile);
+  INFO(Message(cut.status()));
+  REQUIRE(cut.ok());
+  std::vector<at::Tensor> all;
+  for (auto* c = cut->entries[0].control.get(); c != nullptr; c = c->previous.get()) {
+    CHECK(c->net.network == network);
+    all.push_back(c->picture.pixels);
+  }
+  return all;
+}
+
+TEST_CASE("the parts of a picture show control nets what the whole one does, to the last bit") {
+  std::mt19937 random(5);
+  const auto pick = [&](int low, int high) { return std::uniform_int_distribution<int>(low, high)(random); };
+  for (int round = 0; round < 60; ++round) {
+    std::vector<at::Tensor> pictures;  // smaller and larger than the canvas, of bytes and not
+    for (int i = pick(1, 3); i > 0; --i) {
+      at::Tensor pixels = at::rand({pick(1, 3), pick(1, 500), pick(1, 500), pick(3, 4)});
+      if (pick(0, 1) == 1) pixels = (pixels * 255).floor() / 255;
+      pictures.push_back(pixels);
+    }
+    TileGeometry tile = Geometry(kRight);
+    tile.process_width = 8 * pick(1, 12);
+    tile.process_height = 8 * pick(1, 12);
+    tile.crops.clear();
+    for (int i = pick(1, 4); i > 0; --i) {
+      const int x = pick(0, 255), y = pick(0, 191);
+      tile.crops.push_back({x, y, pick(x + 1, 256), pick(y + 1, 192)});
+    }
+    const auto whole = Shown(pictures, tile, false), parts = Shown(pictures, tile, true);
+    REQUIRE(whole.size() == pictures.size());
+    REQUIRE(parts.size() == whole.size());
+    for (size_t i = 0; i < whole.size(); ++i) CHECK(at::equal(whole[i], parts[i]));
+  }
+}
+
+TEST_CASE("parts that are not those of the tile are an error") {
+  TileGeometry tile = Geometry(kRight);
+  auto control = std::make_shared<engine::AppliedControl>();
+  control->net.network = std::make_shared<const engine::ShownInParts>(
+      std::make_shared<const PictureNetwork>(),
+      engine::PictureParts{128, 96, {{{0, 0, 64, 64}, at::zeros({1, 64, 64, 3})}}});
+  CondEntry entry = Entry({});
+  entry.control = control;
+  const auto cut = CropConditioning({{entry}}, tile);
+  REQUIRE_FALSE(cut.ok());
+  CHECK(Message(cut.status()).find("brought no part") != std::string::npos);
+}
+
+TEST_CASE("a malformed area is an error that says what it holds") {
+  const auto cut = CropConditioning({{Entry({{"area", {1, 2}}})}}, Geometry(kRight));
+  REQUIRE_FALSE(cut.ok());
+  CHECK(Message(cut.status()).find("[1,2]") != std::string::npos);
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "common/graph/frames.h"
+#include "common/graph/picture_part.h"
 
 namespace atelier {
 
@@ -37,6 +38,9 @@ inline Catalog TestCatalog() {
                {"CONDITIONING"});
   control.keeps_handles = true;
   catalog.Add(control);
+  NodeSpec part = MakeSpec(kPicturePartType, {{"image", "IMAGE"}}, {"IMAGE"});
+  part.internal = true;
+  catalog.Add(part);
   catalog.Add(MakeSpec("Area", {{"conditioning", "CONDITIONING"}}, {"CONDITIONING", "LATENT"}));
   NodeSpec empty = MakeSpec("Empty", {{"width", "INT"}}, {"LATENT"});
   empty.cheap = true;
@@ -155,6 +159,16 @@ inline Json TiledPrompt() {
           {"3", Node("Load", {{"image", "cat.png"}})},
           {"4", Node("Tiled", {{"image", Link("3")}, {"model", Link("1")}, {"positive", Link("2")}, {"seed", 5}})},
           {"5", Node("Save", {{"images", Link("4")}, {"filename_prefix", "x"}})}};
+}
+
+/// Puts a control net and a node of prompts behind it between the prompt "2" and its user.
+inline Json WithControl(Json prompt, const std::string& user) {
+  prompt["20"] = Node("ControlLoader", {{"name", "c.safetensors"}});
+  prompt["21"] = Node("Load", {{"image", "pose.png"}});
+  prompt["22"] = Node("Control", {{"conditioning", Link("2")}, {"control_net", Link("20")}, {"image", Link("21")}});
+  prompt["23"] = Node("Area", {{"conditioning", Link("22")}});
+  prompt[user]["inputs"]["positive"] = Link("23");
+  return prompt;
 }
 
 }  // namespace atelier

@@ -113,16 +113,6 @@ TEST_CASE("planner: a tiled node becomes a stage whose canvas is the 8-bit form"
   CHECK(found);
 }
 
-// Puts a control net and a node of prompts behind it between the prompt "2" and its user.
-Json WithControl(Json prompt, const std::string& user) {
-  prompt["20"] = Node("ControlLoader", {{"name", "c.safetensors"}});
-  prompt["21"] = Node("Load", {{"image", "pose.png"}});
-  prompt["22"] = Node("Control", {{"conditioning", Link("2")}, {"control_net", Link("20")}, {"image", Link("21")}});
-  prompt["23"] = Node("Area", {{"conditioning", Link("22")}});
-  prompt[user]["inputs"]["positive"] = Link("23");
-  return prompt;
-}
-
 TEST_CASE("planner: a prompt that holds a control net is made anew in each tile, its picture and text once") {
   const Plan plan = Must(MakePlan(WithControl(TiledPrompt(), "4"), {"5"}, TestCatalog(), {1, "exact"}));
   REQUIRE(plan.stages.size() == 1);
@@ -133,8 +123,34 @@ TEST_CASE("planner: a prompt that holds a control net is made anew in each tile,
   REQUIRE(plan.stages[0].bindings.size() == 1);  // the canvas alone comes from the stage
   std::set<std::string> bound;
   for (const Binding& binding : tile.bindings) bound.insert(Cat(binding.node, ".", binding.input));
-  CHECK(bound == std::set<std::string>{"22.conditioning", "22.image"});
+  CHECK(bound == std::set<std::string>{"22.conditioning"});
+  REQUIRE(plan.stages[0].pictures.size() == 1);  // of which a tile gets its part
+  const Binding& picture = plan.stages[0].pictures[0];
+  CHECK(tile.nodes["22"]["inputs"]["image"] == Link(picture.node));
+  CHECK(tile.nodes[picture.node]["class_type"] == kPicturePartType);
+  CHECK(tile.needs.node_types.contains(kPicturePartType));
+  CHECK(picture.input == "image");
+  const TaskSpec* from = FindTask(plan, picture.sources[0].task);
+  REQUIRE(from != nullptr);
+  CHECK(from->wanted[picture.sources[0].output].encoding == "plain");
+  CHECK(from->wanted[picture.sources[0].output].node == "21");
+  CHECK(ExplainPlan(plan).find("after " + from->id) != std::string::npos);
   for (const TaskSpec& task : plan.tasks) CHECK_FALSE(task.nodes.contains("22"));
+}
+
+TEST_CASE("planner: a control net that a tile also sees in another way than as a prompt gets its whole picture") {
+  Catalog catalog = TestCatalog();
+  catalog.Add(MakeSpec("Steer", {{"model", "MODEL"}, {"empty", "CONDITIONING"}}, {"MODEL"}));
+  Json prompt = WithControl(TiledPrompt(), "4");
+  prompt["24"] = Node("Steer", {{"model", prompt["4"]["inputs"]["model"]}, {"empty", Link("23")}});
+  prompt["4"]["inputs"]["model"] = Link("24");
+  const Plan plan = Must(MakePlan(prompt, {"5"}, catalog, {1, "exact"}));
+  REQUIRE(plan.stages.size() == 1);
+  CHECK(plan.stages[0].pictures.empty());
+  std::set<std::string> bound;
+  for (const Binding& binding : plan.stages[0].tile.bindings) bound.insert(Cat(binding.node, ".", binding.input));
+  CHECK(bound == std::set<std::string>{"22.conditioning", "22.image"});
+  CHECK(plan.Digest() != Must(MakePlan(WithControl(TiledPrompt(), "4"), {"5"}, catalog, {1, "exact"})).Digest());
 }
 
 TEST_CASE("planner: replicas make a prompt with a control net anew, and what comes of it crosses as data") {

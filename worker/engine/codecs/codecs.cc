@@ -1,10 +1,13 @@
 // How values become blobs: a safetensors file whose metadata has "atelier_type" and, for plain values, "json".
 // Source: docs/architecture.md, "Values and blobs".
+#include <algorithm>
 #include <string>
 
 #include "common/base/registry.h"
+#include "common/tensorio/packed_blob.h"
 #include "common/tensorio/safetensors.h"
 #include "worker/engine/codecs/blob.h"
+#include "worker/engine/picture_parts.h"
 #include "worker/engine/types.h"
 
 namespace atelier::engine {
@@ -143,6 +146,36 @@ struct AudioCodec {
   }
 };
 
+// Parts of a picture, each an IMAGE blob of its own; the master alone makes them (master/collect/picture_parts.h).
+StatusOr<Value> DecodeParts(std::string_view bytes) {
+  ASSIGN_OR_RETURN(const SafetensorsView view, ParseSafetensors(bytes, "blob"));
+  const auto text = view.metadata().find("json");
+  if (text == view.metadata().end()) return InvalidArgument("an IMAGE_PARTS blob needs its boxes");
+  ASSIGN_OR_RETURN(const Json json, ParseJson(text->second));
+  if (!json.is_object()) return InvalidArgument("an IMAGE_PARTS blob needs its boxes");
+  const Json boxes = json.value("boxes", Json());
+  const Json width = json.value("width", Json()), height = json.value("height", Json());
+  if (!boxes.is_array() || boxes.empty() || !width.is_number_integer() || !height.is_number_integer())
+    return InvalidArgument("an IMAGE_PARTS blob needs \"boxes\", \"width\" and \"height\"");
+  PictureParts picture{width.get<int64_t>(), height.get<int64_t>(), {}};
+  for (size_t i = 0; i < boxes.size(); ++i) {
+    const Json& box = boxes[i];
+    const TensorInfo* info = view.Find(Cat(i));
+    const auto whole = [](const Json& side) { return side.is_number_integer(); };
+    if (info == nullptr || !box.is_array() || box.size() != 4 || !std::all_of(box.begin(), box.end(), whole))
+      return InvalidArgument("part ", i, " of an IMAGE_PARTS blob is ", box.dump(), ", expected [x1, y1, x2, y2]");
+    ASSIGN_OR_RETURN(const std::string part, UnpackBlob(std::string(view.Data(*info))));
+    ASSIGN_OR_RETURN(const Value value, TensorCodec<ImageCodec>().decode(part));
+    const at::Tensor& pixels = value.Get<Image>()->pixels;
+    const Box at{box[0].get<int>(), box[1].get<int>(), box[2].get<int>(), box[3].get<int>()};
+    if (pixels.size(1) != at.height() || pixels.size(2) != at.width())
+      return InvalidArgument("part ", i, " of an IMAGE_PARTS blob has ", pixels.size(2), "x", pixels.size(1),
+                             " pixels, which is not the size of its box ", box.dump());
+    picture.parts.emplace_back(at, pixels);
+  }
+  return Value::Of<PictureParts>("IMAGE", std::move(picture));
+}
+
 BlobCodec LiteralCodec(std::string type) {
   return {[type](const Value& value, std::string_view) -> StatusOr<std::string> {
             if (!value.is_literal()) return InvalidArgument("a value of type ", value.type(), " is no ", type);
@@ -181,6 +214,11 @@ BlobCodec AnyCodec() {
 const bool kRegistered = [] {
   auto& registry = Registry<BlobCodec>::Get();
   registry.Add("IMAGE", 0, TensorCodec<ImageCodec>());
+  registry.Add("IMAGE_PARTS", 0,
+               {[](const Value& value, std::string_view) -> StatusOr<std::string> {
+                  return InvalidArgument("a value of type ", value.type(), " is no picture that was cut into parts");
+                },
+                DecodeParts});
   registry.Add("MASK", 0, TensorCodec<MaskCodec>());
   registry.Add("LATENT", 0, TensorCodec<LatentCodec>());
   registry.Add("CONDITIONING", 0, TensorCodec<ConditioningCodec>());
