@@ -4,8 +4,8 @@
 namespace atelier {
 
 /// Made by the planner in a tile's fragment, in the place of the link from the picture. Its input "image" gets the
-/// parts (an IMAGE_PARTS blob); a worker whose catalogue does not have it gets no such tile. A catalogue without it: the
-/// whole picture goes to each worker.
+/// parts (an IMAGE_PARTS blob); a worker whose catalogue does not have it gets no such tile. A catalogue without it:
+/// the whole picture goes to each worker.
 inline constexpr const char* kPicturePartType = "PicturePart";
 
 }  // namespace atelier

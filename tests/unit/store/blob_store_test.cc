@@ -249,5 +249,20 @@ TEST_CASE("a blob is linked into another folder, also where links cannot be, and
   }
 }
 
+TEST_CASE("a blob of tensors is mapped, and stays so when it is removed; others are refused") {
+  TempFolder temp;
+  auto store = BlobStore::Open(temp.path());
+  REQUIRE(store.ok());
+  const std::string bytes = WriteSafetensors({{"image", DType::kU8, {3}, "abc"}}, {{"atelier_type", "IMAGE"}});
+  const std::string hash = (*store)->Put(bytes)->hash;
+  const auto mapped = (*store)->Map(hash);
+  REQUIRE(mapped.ok());
+  REQUIRE((*store)->Collect({}, -1).ok());
+  CHECK((*store)->Map(hash).status().code() == StatusCode::kNotFound);
+  CHECK((*mapped)->view().Data(*(*mapped)->view().Find("image")) == "abc");
+  CHECK_FALSE((*store)->Map((*store)->Put("no tensors")->hash).ok());
+  CHECK((*store)->Map("../x").status().code() == StatusCode::kInvalidArgument);
+}
+
 }  // namespace
 }  // namespace atelier
