@@ -16,7 +16,7 @@ namespace {
 constexpr int kBusyMs = 5000;
 constexpr int64_t kTokenKeptSeconds = 86'400;  // after its end, so that a late use is told why it is refused
 constexpr int64_t kIdentityKeptSeconds = int64_t{30} * 86'400;  // after the end of its last certificate
-constexpr char kSchema[] = R"sql(
+constexpr char kIdentitySchema[] = R"sql(
 CREATE TABLE IF NOT EXISTS tokens(
   hash TEXT PRIMARY KEY, role TEXT NOT NULL, expires_unix INTEGER NOT NULL,
   uses INTEGER NOT NULL) WITHOUT ROWID;
@@ -140,7 +140,7 @@ StatusOr<std::unique_ptr<IdentityStore>> IdentityStore::Open(const std::string& 
   sqlite3_busy_timeout(store->db_, kBusyMs);
   RETURN_IF_ERROR(store->Execute(shared ? "PRAGMA journal_mode=DELETE" : "PRAGMA journal_mode=WAL"));
   RETURN_IF_ERROR(store->Execute("PRAGMA synchronous=FULL; PRAGMA trusted_schema=OFF"));
-  RETURN_IF_ERROR(store->Execute(kSchema));
+  RETURN_IF_ERROR(store->Execute(kIdentitySchema));
   return store;
 }
 
