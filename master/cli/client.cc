@@ -57,7 +57,7 @@ StatusOr<Reply> Call(const Status& identity, Stub& stub, const std::string& addr
                      const Request& request, int seconds) {
   RETURN_IF_ERROR(identity);
   grpc::ClientContext context;
-  SetDeadline(context, seconds * 1000);
+  SetDeadline(context, int64_t{1000} * seconds);
   Reply reply;
   const Status status = InSentences((stub.*method)(&context, request, &reply), address);
   if (!status.ok()) return status;
@@ -167,7 +167,7 @@ StatusOr<v1::PushModelReply> Client::PushModel(const v1::PushModelRequest& reque
 Status Client::PushChunk(const std::string& hash, uint32_t index, const std::string& bytes) {
   RETURN_IF_ERROR(impl_->identity);
   grpc::ClientContext context;
-  SetDeadline(context, kPlanSeconds * 1000);
+  SetDeadline(context, int64_t{1000} * kPlanSeconds);
   v1::PushChunkReply reply;
   const auto writer = impl_->stub->PushChunk(&context, &reply);
   v1::PushChunkRequest piece;
