@@ -22,6 +22,11 @@ target_link_libraries(torch_headers INTERFACE ${TORCH_LIB}/libtorch_cpu.so ${TOR
 target_link_options(torch_headers INTERFACE -Wl,--allow-shlib-undefined -Wl,-rpath-link,${TORCH_LIB}
   -Wl,-rpath,${TORCH_LIB}:${TORCH_NVIDIA} -Wl,--disable-new-dtags)
 
+if(ATELIER_UNITY AND CMAKE_CXX_COMPILER_ID STREQUAL GNU)
+  # False ones of at::Tensor's pointer, where much of libtorch's inline code meets in one translation unit.
+  target_compile_options(torch_headers INTERFACE -Wno-maybe-uninitialized)
+endif()
+
 file(WRITE ${CMAKE_BINARY_DIR}/torch_pch/empty.cc "")
 add_library(torch_pch STATIC ${CMAKE_BINARY_DIR}/torch_pch/empty.cc)
 target_include_directories(torch_pch PUBLIC ${CMAKE_SOURCE_DIR})

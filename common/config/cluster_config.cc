@@ -191,8 +191,8 @@ std::string StateDir() {
     return std::string(value == nullptr ? "" : value);
   };
   if (std::string dir = variable("ATELIER_STATE_DIR"); !dir.empty()) return dir;
-  const std::string daemon = "/var/lib/atelier";
-  if (access(daemon.c_str(), W_OK | X_OK) == 0) return daemon;
+  const char* daemon = "/var/lib/atelier";
+  if (access(daemon, W_OK | X_OK) == 0) return daemon;
   if (std::string dir = variable("XDG_STATE_HOME"); !dir.empty()) return dir + "/atelier";
   return variable("HOME") + "/.local/state/atelier";
 }

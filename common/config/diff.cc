@@ -4,7 +4,7 @@
 namespace atelier {
 namespace {
 
-constexpr std::string_view kList = "workers.list";
+constexpr std::string_view kWorkersList = "workers.list";
 
 const WorkerConfig* FindWorker(const ClusterConfig& config, const std::string& name) {
   for (const WorkerConfig& worker : config.workers.list)
@@ -22,16 +22,16 @@ std::string Printed(const WorkerConfig& worker) {
 void DiffWorkers(const ClusterConfig& before, const ClusterConfig& after, std::vector<SettingChange>& changes) {
   for (const WorkerConfig& worker : before.workers.list)
     if (FindWorker(after, worker.name) == nullptr)
-      changes.push_back({Cat(kList, ".", worker.name), Printed(worker), "", true});
+      changes.push_back({Cat(kWorkersList, ".", worker.name), Printed(worker), "", true});
   for (const WorkerConfig& worker : after.workers.list) {
     const WorkerConfig* old = FindWorker(before, worker.name);
     if (old == nullptr) {
-      changes.push_back({Cat(kList, ".", worker.name), "", Printed(worker), true});
+      changes.push_back({Cat(kWorkersList, ".", worker.name), "", Printed(worker), true});
       continue;
     }
     for (const auto& setting : WorkerSettings()) {
       const std::string was = setting.print(*old), is = setting.print(worker);
-      if (was != is) changes.push_back({Cat(kList, ".", worker.name, ".", setting.info.key), was, is, true});
+      if (was != is) changes.push_back({Cat(kWorkersList, ".", worker.name, ".", setting.info.key), was, is, true});
     }
   }
 }
@@ -41,7 +41,7 @@ void DiffWorkers(const ClusterConfig& before, const ClusterConfig& after, std::v
 std::vector<SettingChange> DiffClusterConfig(const ClusterConfig& before, const ClusterConfig& after) {
   std::vector<SettingChange> changes;
   for (const auto& setting : RootSettings()) {
-    if (setting.info.key == kList) {
+    if (setting.info.key == kWorkersList) {
       DiffWorkers(before, after, changes);
       continue;
     }

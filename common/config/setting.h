@@ -62,7 +62,7 @@ std::string QuotedChoices(const std::vector<std::string>& choices);
 /// Makers: `get` returns a reference to the field of a (const) T.
 template <typename T, typename Get>
 Setting<T> TextSetting(std::string key, Get get, std::string help, std::string range = "",
-                       std::function<bool(const std::string&)> valid = nullptr) {
+                       const std::function<bool(const std::string&)>& valid = nullptr) {
   auto read = [=](T& t, const YamlNode& node, Faults& faults) {
     std::string value = get(t);
     ReadText(key, node, value, faults);
@@ -79,7 +79,7 @@ Setting<T> TextSetting(std::string key, Get get, std::string help, std::string r
 }
 
 template <typename T, typename Get>
-Setting<T> ChoiceSetting(std::string key, Get get, std::string help, std::vector<std::string> choices) {
+Setting<T> ChoiceSetting(std::string key, Get get, std::string help, const std::vector<std::string>& choices) {
   std::string range = QuotedChoices(choices);
   return TextSetting<T>(std::move(key), get, std::move(help), range, [choices](const std::string& value) {
     for (const std::string& choice : choices) {

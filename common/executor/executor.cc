@@ -12,6 +12,7 @@
 #include "common/base/registry.h"
 #include "common/graph/frames.h"
 #include "common/graph/input_folder.h"
+#include "common/graph/prompt.h"
 
 namespace atelier {
 namespace {
@@ -19,11 +20,6 @@ namespace {
 constexpr int64_t kFolderBytesMax = int64_t{4} << 30;  // of the files of one input folder
 
 constexpr int64_t kUnknownValueBytes = 16 << 20;  // assumed of a data value whose type registers no ValueSize
-
-// A link of the API format: ["node id", slot].
-bool IsLink(const Json& json) {
-  return json.is_array() && json.size() == 2 && json[0].is_string() && json[1].is_number_integer();
-}
 
 bool IsHandleType(const std::string& type) { return type != "LITERAL" && !IsDataType(type); }
 

@@ -10,13 +10,16 @@ namespace atelier {
 namespace {
 
 // An id for messages: short.
-std::string Shown(std::string_view id) { return Cat("\"", id.substr(0, 60), id.size() > 60 ? "...\"" : "\""); }
+std::string ShownId(std::string_view id) { return Cat("\"", id.substr(0, 60), id.size() > 60 ? "...\"" : "\""); }
 
 }  // namespace
 
+bool IsLink(const Json& value) {
+  return value.is_array() && value.size() == 2 && value[0].is_string() && value[1].is_number_integer();
+}
+
 std::optional<NodeLink> AsLink(const Json& value) {
-  if (!value.is_array() || value.size() != 2 || !value[0].is_string() || !value[1].is_number_integer())
-    return std::nullopt;
+  if (!IsLink(value)) return std::nullopt;
   if (value[1].is_number_unsigned() && value[1].get<uint64_t>() > INT64_MAX) return std::nullopt;
   return NodeLink{value[0].get<std::string>(), value[1].get<int64_t>()};
 }
@@ -31,7 +34,7 @@ Status Prompt::Add(PromptNode node) {
   if (static_cast<int64_t>(nodes_.size()) >= limits::kPromptNodesMax)
     return ResourceExhausted("the prompt has more than ", limits::kPromptNodesMax, " nodes");
   if (!index_.emplace(node.id, nodes_.size()).second)
-    return InvalidArgument("node id ", Shown(node.id), " is used twice");
+    return InvalidArgument("node id ", ShownId(node.id), " is used twice");
   nodes_.push_back(std::move(node));
   return OkStatus();
 }
@@ -51,16 +54,16 @@ StatusOr<Prompt> PromptFromJson(const Json& json) {
   if (!json.is_object()) return InvalidArgument("the prompt is no JSON object; expected node ids with their nodes");
   Prompt prompt;
   for (const auto& [id, entry] : json.get_ref<const Json::object_t&>()) {
-    if (!entry.is_object()) return InvalidArgument("node ", Shown(id), " is no JSON object");
+    if (!entry.is_object()) return InvalidArgument("node ", ShownId(id), " is no JSON object");
     PromptNode node;
     node.id = id;
     auto type = entry.find("class_type");
     if (type == entry.end() || !type->is_string())
-      return InvalidArgument("node ", Shown(id), " has no class_type; expected the name of a node type");
+      return InvalidArgument("node ", ShownId(id), " has no class_type; expected the name of a node type");
     node.class_type = type->get<std::string>();
     auto inputs = entry.find("inputs");
     if (inputs == entry.end() || !inputs->is_object())
-      return InvalidArgument("node ", Shown(id), " has no inputs; expected an object of names and values");
+      return InvalidArgument("node ", ShownId(id), " has no inputs; expected an object of names and values");
     node.inputs = *inputs;
     if (auto meta = entry.find("_meta"); meta != entry.end() && meta->is_object()) {
       if (auto title = meta->find("title"); title != meta->end() && title->is_string())
@@ -119,7 +122,7 @@ StatusOr<std::vector<size_t>> TopologicalOrder(const Prompt& prompt) {
     ready.pop();
     order.push_back(i);
     if (depth[i] > limits::kGraphDepthMax)
-      return InvalidArgument("node ", Shown(prompt.nodes()[i].id), " ends a chain of more than ",
+      return InvalidArgument("node ", ShownId(prompt.nodes()[i].id), " ends a chain of more than ",
                              limits::kGraphDepthMax, " links");
     for (size_t user : users[i]) {
       depth[user] = std::max(depth[user], depth[i] + 1);
@@ -135,7 +138,7 @@ StatusOr<std::vector<size_t>> TopologicalOrder(const Prompt& prompt) {
       path += Cat(" ... (", cycle.size(), " nodes)");
       break;
     }
-    path += Cat(shown > 1 ? " <- " : "", Shown(id));
+    path += Cat(shown > 1 ? " <- " : "", ShownId(id));
   }
   return InvalidArgument("the prompt has a cycle: ", path);
 }

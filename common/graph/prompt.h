@@ -28,6 +28,9 @@ struct PromptNode {
   std::string title;   // _meta.title, may be empty
 };
 
+/// Whether a value has the form of a link, ["node id", slot]. Thread: any.
+bool IsLink(const Json& value);
+
 /// The link that `value` is: an array [node id, slot] of a string and an integer. Anything else gives nothing, also
 /// other arrays (validation refuses those). Source: spec engine.md 1.1. Thread: any.
 std::optional<NodeLink> AsLink(const Json& value);

@@ -9,27 +9,27 @@ namespace atelier {
 namespace {
 
 // The member, or null.
-const Json* Member(const Json& object, const char* key) {
+const Json* FieldOf(const Json& object, const char* key) {
   auto it = object.find(key);
   return it == object.end() ? nullptr : &*it;
 }
 
 StatusOr<WidgetSpec> WidgetFromJson(const Json& json) {
-  const Json* name = json.is_object() ? Member(json, "n") : nullptr;
+  const Json* name = json.is_object() ? FieldOf(json, "n") : nullptr;
   if (name == nullptr || !name->is_string()) return InvalidArgument("a widget has no name \"n\"");
   WidgetSpec widget;
   widget.name = name->get<std::string>();
-  if (const Json* type = Member(json, "t"); type != nullptr && type->is_string())
+  if (const Json* type = FieldOf(json, "t"); type != nullptr && type->is_string())
     widget.type = type->get<std::string>();
-  if (const Json* value = Member(json, "d")) widget.default_value = *value;
-  if (const Json* range = Member(json, "r"); range != nullptr && range->is_array() && range->size() == 3) {
+  if (const Json* value = FieldOf(json, "d")) widget.default_value = *value;
+  if (const Json* range = FieldOf(json, "r"); range != nullptr && range->is_array() && range->size() == 3) {
     widget.min = (*range)[0];
     widget.max = (*range)[1];
     widget.step = (*range)[2];
   }
-  widget.in_prompt = Member(json, "p") == nullptr;
-  widget.in_values = Member(json, "v") == nullptr;
-  if (const Json* serializer = Member(json, "s")) {
+  widget.in_prompt = FieldOf(json, "p") == nullptr;
+  widget.in_values = FieldOf(json, "v") == nullptr;
+  if (const Json* serializer = FieldOf(json, "s")) {
     if (*serializer == "text") widget.serializer = WidgetSpec::Serializer::kText;
     if (*serializer == "prefix") widget.serializer = WidgetSpec::Serializer::kPrefix;
   }
@@ -39,34 +39,34 @@ StatusOr<WidgetSpec> WidgetFromJson(const Json& json) {
 StatusOr<NodeLayout> LayoutFromJson(const Json& json) {
   if (!json.is_object()) return InvalidArgument("expected an object");
   NodeLayout layout;
-  if (const Json* title = Member(json, "title"); title != nullptr && title->is_string())
+  if (const Json* title = FieldOf(json, "title"); title != nullptr && title->is_string())
     layout.title = title->get<std::string>();
-  if (const Json* widgets = Member(json, "widgets")) {
+  if (const Json* widgets = FieldOf(json, "widgets")) {
     for (const Json& entry : *widgets) {
       ASSIGN_OR_RETURN(WidgetSpec widget, WidgetFromJson(entry));
       layout.widgets.push_back(std::move(widget));
     }
   }
-  if (const Json* inputs = Member(json, "inputs")) {
+  if (const Json* inputs = FieldOf(json, "inputs")) {
     for (const Json& entry : *inputs) {
       if (!entry.is_array() || entry.size() != 2 || !entry[0].is_string() || !entry[1].is_string())
         return InvalidArgument("an entry of \"inputs\" is no pair of name and type");
       layout.inputs.emplace_back(entry[0].get<std::string>(), entry[1].get<std::string>());
     }
   }
-  if (const Json* outputs = Member(json, "outputs")) {
+  if (const Json* outputs = FieldOf(json, "outputs")) {
     for (const Json& entry : *outputs) {
       if (!entry.is_string()) return InvalidArgument("an entry of \"outputs\" is no type");
       layout.outputs.push_back(entry.get<std::string>());
     }
   }
-  if (const Json* forced = Member(json, "forced")) {
+  if (const Json* forced = FieldOf(json, "forced")) {
     for (const Json& entry : *forced) {
       if (!entry.is_number_unsigned()) return InvalidArgument("an entry of \"forced\" is no place");
       layout.forced.push_back(entry.get<size_t>());
     }
   }
-  if (const Json* by_choice = Member(json, "by_choice"); by_choice != nullptr && by_choice->is_object()) {
+  if (const Json* by_choice = FieldOf(json, "by_choice"); by_choice != nullptr && by_choice->is_object()) {
     for (const auto& [widget, choices] : by_choice->get_ref<const Json::object_t&>()) {
       if (!choices.is_object()) return InvalidArgument("an entry of \"by_choice\" is no object of choices");
       for (const auto& [choice, followers] : choices.get_ref<const Json::object_t&>()) {
@@ -77,8 +77,8 @@ StatusOr<NodeLayout> LayoutFromJson(const Json& json) {
       }
     }
   }
-  layout.by_name = Member(json, "by_name") != nullptr;
-  layout.front_end = Member(json, "front_end") != nullptr;
+  layout.by_name = FieldOf(json, "by_name") != nullptr;
+  layout.front_end = FieldOf(json, "front_end") != nullptr;
   return layout;
 }
 

@@ -17,8 +17,8 @@
 namespace atelier {
 namespace {
 
-constexpr int kScansMax = 500;   // a progressive file of few bytes can ask for any number of passes over all pixels
-constexpr int kSideMax = 65500;  // the format's
+constexpr int kScansMax = 500;       // a progressive file of few bytes can ask for any number of passes over all pixels
+constexpr int kJpegSideMax = 65500;  // the format's
 
 struct Errors {
   jpeg_error_mgr manager{};  // first, so that its address is ours
@@ -189,9 +189,9 @@ StatusOr<ImageU8> DecodeJpeg(std::string_view bytes) {
 StatusOr<std::string> EncodeJpeg(const ImageU8& image, int quality) {
   RETURN_IF_ERROR(CheckImage(image));
   if (quality < 1 || quality > 100) return InvalidArgument("jpeg quality is ", quality, ", expected 1 to 100");
-  if (image.width > kSideMax || image.height > kSideMax) {
+  if (image.width > kJpegSideMax || image.height > kJpegSideMax) {
     return InvalidArgument("image of ", image.width, "x", image.height,
-                           " does not fit a jpeg file, whose sides have at most ", kSideMax, " pixels");
+                           " does not fit a jpeg file, whose sides have at most ", kJpegSideMax, " pixels");
   }
   ImageU8 converted;
   const ImageU8* plain = &image;

@@ -11,7 +11,7 @@
 namespace atelier {
 namespace {
 
-constexpr int kLanes = 32;  // rows that go through the pass along x together
+constexpr int kRowsAtOnce = 32;  // rows that go through the pass along x together
 constexpr int kFractionBits = 22;
 
 double Sinc(double x) {
@@ -111,7 +111,8 @@ inline __attribute__((always_inline)) void StoreSums(const int32_t* __restrict s
 }
 
 // One axis: output group i is the weighted sum of neighbouring input groups of `size` bytes each. Along y a group is a
-// row (taken in pieces that stay in the first cache); along x it is what kLanes rows have at one column, interleaved.
+// row (taken in pieces that stay in the first cache); along x it is what kRowsAtOnce rows have at one column,
+// interleaved.
 ATELIER_VECTOR_CLONES void WeighGroups(const uint8_t* in, size_t size, const Taps& taps, uint8_t* out) {
   constexpr size_t kPiece = 1024;
   alignas(64) int32_t sums[kPiece];
@@ -129,21 +130,21 @@ ATELIER_VECTOR_CLONES void WeighGroups(const uint8_t* in, size_t size, const Tap
 }
 
 void ResizeX(const ImageU8& in, const Taps& taps, ImageU8* out) {
-  std::vector<uint8_t> lanes(in.stride() * kLanes);
-  std::vector<uint8_t> result(out->stride() * kLanes);
-  for (int y0 = 0; y0 < in.height; y0 += kLanes) {
-    const int rows = std::min(kLanes, in.height - y0);
-    const uint8_t* from[kLanes];
-    for (int r = 0; r < kLanes; ++r) from[r] = in.row(y0 + std::min(r, rows - 1));
+  std::vector<uint8_t> lanes(in.stride() * kRowsAtOnce);
+  std::vector<uint8_t> result(out->stride() * kRowsAtOnce);
+  for (int y0 = 0; y0 < in.height; y0 += kRowsAtOnce) {
+    const int rows = std::min(kRowsAtOnce, in.height - y0);
+    const uint8_t* from[kRowsAtOnce];
+    for (int r = 0; r < kRowsAtOnce; ++r) from[r] = in.row(y0 + std::min(r, rows - 1));
     uint8_t* to = lanes.data();
-    for (size_t i = 0; i < in.stride(); ++i, to += kLanes) {
-      for (int r = 0; r < kLanes; ++r) to[r] = from[r][i];
+    for (size_t i = 0; i < in.stride(); ++i, to += kRowsAtOnce) {
+      for (int r = 0; r < kRowsAtOnce; ++r) to[r] = from[r][i];
     }
-    WeighGroups(lanes.data(), static_cast<size_t>(in.channels) * kLanes, taps, result.data());
+    WeighGroups(lanes.data(), static_cast<size_t>(in.channels) * kRowsAtOnce, taps, result.data());
     for (int r = 0; r < rows; ++r) {
       uint8_t* row = out->row(y0 + r);
       const uint8_t* lane = result.data() + r;
-      for (size_t i = 0; i < out->stride(); ++i) row[i] = lane[i * kLanes];
+      for (size_t i = 0; i < out->stride(); ++i) row[i] = lane[i * kRowsAtOnce];
     }
   }
 }

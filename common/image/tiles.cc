@@ -12,7 +12,7 @@
 namespace atelier {
 namespace {
 
-constexpr int kSideMax = 16384;  // of tiles and padding; keeps all sums far inside int
+constexpr int kTileSideMax = 16384;  // of tiles and padding; keeps all sums far inside int
 constexpr int kBlurMax = 1024;
 constexpr int kBatchMax = 4096;
 
@@ -217,14 +217,14 @@ Status AddSeams(TilePlan* plan) {
 
 StatusOr<TilePlan> MakeTilePlan(int canvas_width, int canvas_height, const TileSettings& settings) {
   RETURN_IF_ERROR(CheckImageSize(canvas_width, canvas_height, 3));
-  RETURN_IF_ERROR(CheckRange("tile_width", settings.tile_width, 1, kSideMax));
-  RETURN_IF_ERROR(CheckRange("tile_height", settings.tile_height, 1, kSideMax));
-  RETURN_IF_ERROR(CheckRange("padding", settings.padding, 0, kSideMax));
+  RETURN_IF_ERROR(CheckRange("tile_width", settings.tile_width, 1, kTileSideMax));
+  RETURN_IF_ERROR(CheckRange("tile_height", settings.tile_height, 1, kTileSideMax));
+  RETURN_IF_ERROR(CheckRange("padding", settings.padding, 0, kTileSideMax));
   RETURN_IF_ERROR(CheckRange("mask_blur", settings.mask_blur, 0, kBlurMax));
   RETURN_IF_ERROR(
-      CheckRange("seam_fix_width", settings.seam_width, settings.seam_fix == SeamFix::kBandPass ? 1 : 0, kSideMax));
+      CheckRange("seam_fix_width", settings.seam_width, settings.seam_fix == SeamFix::kBandPass ? 1 : 0, kTileSideMax));
   RETURN_IF_ERROR(CheckRange("seam_fix_mask_blur", settings.seam_blur, 0, kBlurMax));
-  RETURN_IF_ERROR(CheckRange("seam_fix_padding", settings.seam_padding, 0, kSideMax));
+  RETURN_IF_ERROR(CheckRange("seam_fix_padding", settings.seam_padding, 0, kTileSideMax));
   RETURN_IF_ERROR(CheckRange("batch_size", settings.batch, 1, kBatchMax));
   if (settings.batch > 1 && !settings.force_uniform) {
     return InvalidArgument("batch_size is ", settings.batch,

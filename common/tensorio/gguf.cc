@@ -11,7 +11,7 @@ namespace {
 
 constexpr uint64_t kTensorsMax = 200'000, kKeysMax = 100'000;
 constexpr size_t kValuesMax = 4'000'000;  // a vocabulary has some 300,000
-constexpr uint64_t kNameBytesMax = 4096;
+constexpr uint64_t kGgufNameBytesMax = 4096;
 constexpr uint64_t kDimensionsMax = 8;  // published files have 5
 constexpr int kArrayDepthMax = 4;
 
@@ -43,7 +43,7 @@ class Reader {
       return Bad(Cat("it would have ", tensors, " tensors and ", keys, " metadata entries"));
     for (uint64_t i = 0; i < keys; ++i) {
       const std::string key(Text());
-      if (in_.bad || key.size() > kNameBytesMax) return Cut();
+      if (in_.bad || key.size() > kGgufNameBytesMax) return Cut();
       const uint64_t type = Take(4);
       GgufValue value;
       RETURN_IF_ERROR(Value(key, type, 0, value));
@@ -161,7 +161,7 @@ class Reader {
   Status Tensor(GgufTensor& tensor) {
     tensor.name = std::string(Text());
     const uint64_t dimensions = Take(4);
-    if (in_.bad || tensor.name.size() > kNameBytesMax) return Cut();
+    if (in_.bad || tensor.name.size() > kGgufNameBytesMax) return Cut();
     if (dimensions > kDimensionsMax) return Bad(Cat("tensor \"", tensor.name, "\" has ", dimensions, " dimensions"));
     tensor.shape.resize(dimensions);
     int64_t elements = 1;

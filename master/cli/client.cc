@@ -95,7 +95,7 @@ struct Client::Impl {
     if (masters.size() > 1) RETURN_IF_ERROR(FindActive());
     const Master& master = Active();
     grpc::ClientContext context;
-    SetDeadline(context, seconds * 1000);
+    SetDeadline(context, int64_t{1000} * seconds);
     Reply reply;
     const Status status = InSentences(((master.*stub).get()->*method)(&context, request, &reply), master.address);
     if (!status.ok()) return status;
@@ -201,7 +201,7 @@ Status Client::PushChunk(const std::string& hash, uint32_t index, const std::str
   RETURN_IF_ERROR(impl_->identity);
   const Master& master = impl_->Active();
   grpc::ClientContext context;
-  SetDeadline(context, kPlanSeconds * 1000);
+  SetDeadline(context, int64_t{1000} * kPlanSeconds);
   v1::PushChunkReply reply;
   const auto writer = master.admin->PushChunk(&context, &reply);
   v1::PushChunkRequest piece;

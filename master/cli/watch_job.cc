@@ -85,7 +85,7 @@ StatusOr<v1::Job> FollowJob(Client& client, const std::string& job_id, const std
     });
     if (given_up) return Cancelled("interrupted; job ", job_id, " is left to the master");
     if (status.ok() || ended) {
-      const StatusOr<v1::Job> job = client.GetJob(job_id);
+      StatusOr<v1::Job> job = client.GetJob(job_id);
       if (job.ok() && IsEnded(job->state())) return job;
       if (!job.ok() && job.status().code() != StatusCode::kUnavailable) return job.status();
     } else if (status.code() != StatusCode::kUnavailable && status.code() != StatusCode::kCancelled &&

@@ -6,7 +6,7 @@
 namespace atelier {
 namespace {
 
-constexpr int kLookedAtMax = 256;  // ready tasks of one job
+constexpr int kMissingLookedAtMax = 256;  // ready tasks of one job
 
 bool Has(const Worker& worker, const std::pair<std::string, std::string>& model) {
   if (worker.info.inventory == nullptr) return false;
@@ -47,7 +47,7 @@ std::vector<Control::MissingModel> Control::ModelsToBring(
     int looked_at = 0;
     for (const auto& rank : job.ready) {
       if (given.size() >= workers_.size()) return bring;
-      if (++looked_at > kLookedAtMax) break;
+      if (++looked_at > kMissingLookedAtMax) break;
       const Task& task = job.tasks.at(job.task_order[std::get<2>(rank)]);
       // The one with the most room for the models: where they fit, if there is such a one.
       auto worker = workers_.end();

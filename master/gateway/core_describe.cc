@@ -1,20 +1,15 @@
 // What the core tells: jobs, tasks, workers, logs, events.
 #include <algorithm>
-#include <chrono>
 #include <set>
 
 #include "common/files/models.h"
 #include "master/gateway/core.h"
+#include "master/gateway/unix_ms.h"
 
 namespace atelier {
 namespace {
 
 constexpr size_t kLogSubjectsMax = 512;
-
-int64_t UnixMs() {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch())
-      .count();
-}
 
 void AddOutputs(const std::vector<SavedOutput>& outputs, v1::Job& job) {
   for (const SavedOutput& from : outputs) {

@@ -1,10 +1,10 @@
-#include <chrono>
 
 #include "common/tensorio/packed_blob.h"
 #include "common/tensorio/safetensors.h"
 #include "master/collect/picture_parts.h"
 #include "master/control/tile_stage.h"
 #include "master/gateway/core.h"
+#include "master/gateway/unix_ms.h"
 
 namespace atelier {
 namespace {
@@ -12,11 +12,6 @@ namespace {
 constexpr int kBatchResultsMax = 128;       // accepted results that share one fsync
 constexpr int64_t kBatchMsMax = 5;          // and how long the first of them waits while there is more to do
 constexpr uint64_t kPackedSlack = 1 << 20;  // that packing may add to bytes that do not shrink
-
-int64_t UnixMs() {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch())
-      .count();
-}
 
 v1::Blob ToProto(const Blob& blob) {
   v1::Blob out;

@@ -1,10 +1,10 @@
 // What is kept and for how long: blobs, history, outputs; and the copy that a backup is.
 #include <algorithm>
-#include <chrono>
 #include <filesystem>
 #include <limits>
 
 #include "master/gateway/core.h"
+#include "master/gateway/unix_ms.h"
 #include "master/store/files.h"
 
 namespace atelier {
@@ -15,11 +15,6 @@ constexpr int64_t kRetentionEveryMs = 60'000;
 constexpr uint32_t kForgetAtOnceMax = 500;  // jobs; the rest waits for the next turn, so that scheduling goes on
 constexpr int64_t kSpeedsEveryMs = 10'000;
 constexpr double kDayMs = 86'400'000.0;
-
-int64_t UnixMs() {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch())
-      .count();
-}
 
 struct JobFiles {
   std::string job;

@@ -3,7 +3,6 @@
 #include <sys/statvfs.h>
 
 #include <algorithm>
-#include <chrono>
 #include <ctime>
 #include <filesystem>
 
@@ -20,6 +19,7 @@
 #include "common/media/summary.h"
 #include "master/control/tile_forecast.h"
 #include "master/gateway/core.h"
+#include "master/gateway/unix_ms.h"
 #include "master/planner/planner.h"
 
 namespace atelier {
@@ -292,9 +292,7 @@ StatusOr<v1::SubmitReply> Core::Submit(const v1::SubmitRequest& request, const s
   record.replicas = prepared.replicas;
   record.tiles = prepared.tiles;
   record.plan_digest = prepared.plan.Digest();
-  record.created_unix_ms =
-      std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch())
-          .count();
+  record.created_unix_ms = UnixMs();
   FillModelBytes(prepared.plan);
   Control::NewJob job{id, request.submitter(), request.priority(), std::move(prepared.plan), prepared.outputs, {}, {}};
   job.tags = prepared.tags;

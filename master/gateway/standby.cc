@@ -15,7 +15,7 @@ namespace atelier {
 namespace {
 
 constexpr long kLookEveryNs = 100'000'000;
-constexpr const char* kText = "text/plain; charset=utf-8";
+constexpr const char* kPlainText = "text/plain; charset=utf-8";
 
 // Refuses every call, whatever its name, with where to go. The gate of the credentials has been passed by then.
 class Refusals final : public grpc::CallbackGenericService {
@@ -82,9 +82,9 @@ class Front {
  private:
   Front() = default;
   static ProbeReply Answer(Refusals& refusals, std::string_view path) {
-    if (path == "/healthz") return {200, kText, "ok\n"};
-    if (path == "/readyz") return {503, kText, Cat("standby: ", refusals.text(), "\n")};
-    if (path != "/metrics") return {404, kText, "there are: /metrics /healthz /readyz\n"};
+    if (path == "/healthz") return {200, kPlainText, "ok\n"};
+    if (path == "/readyz") return {503, kPlainText, Cat("standby: ", refusals.text(), "\n")};
+    if (path != "/metrics") return {404, kPlainText, "there are: /metrics /healthz /readyz\n"};
     MetricsText out;
     out.Gauge("atelier_build_info", "Always 1; the labels tell the version.", 1,
               {{"version", kProgramVersion}, {"protocol", std::to_string(kProtocolVersion)}});

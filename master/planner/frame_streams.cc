@@ -8,15 +8,12 @@
 
 #include "common/graph/frames.h"
 #include "common/graph/lists.h"
+#include "common/graph/prompt.h"
 
 namespace atelier {
 namespace {
 
 using Port = std::pair<std::string, size_t>;
-
-bool IsLink(const Json& value) {
-  return value.is_array() && value.size() == 2 && value[0].is_string() && value[1].is_number_integer();
-}
 
 // Whether a value of this type has something of its own for each picture of a batch.
 bool IsBatch(std::string_view type) {

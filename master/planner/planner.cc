@@ -13,6 +13,7 @@
 #include "common/graph/input_folder.h"
 #include "common/graph/lists.h"
 #include "common/graph/picture_part.h"
+#include "common/graph/prompt.h"
 #include "master/planner/frame_streams.h"
 
 namespace atelier {
@@ -57,10 +58,6 @@ struct Group {
   std::map<std::pair<std::string, size_t>, std::map<std::string, size_t>>
       wanted_index;  // (node, slot) -> encoding -> index
 };
-
-bool IsLink(const Json& value) {
-  return value.is_array() && value.size() == 2 && value[0].is_string() && value[1].is_number_integer();
-}
 
 bool IsTrue(const Json& value) { return value.is_boolean() && value.get<bool>(); }
 

@@ -13,7 +13,7 @@ namespace {
 
 constexpr int64_t kTokenKeptSeconds = 86'400;  // after its end, so that a late use is told why it is refused
 constexpr int64_t kIdentityKeptSeconds = int64_t{30} * 86'400;  // after the end of its last certificate
-constexpr char kSqliteTables[] = R"sql(
+constexpr char kIdentitySqliteTables[] = R"sql(
 CREATE TABLE IF NOT EXISTS tokens(
   hash TEXT PRIMARY KEY, role TEXT NOT NULL, expires_unix INTEGER NOT NULL,
   uses INTEGER NOT NULL) WITHOUT ROWID;
@@ -22,7 +22,7 @@ CREATE TABLE IF NOT EXISTS identities(
   revoked INTEGER NOT NULL DEFAULT 0, token TEXT NOT NULL DEFAULT '') WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS identity_names ON identities(name);
 )sql";
-constexpr char kPostgresTables[] = R"sql(
+constexpr char kIdentityPostgresTables[] = R"sql(
 CREATE TABLE IF NOT EXISTS tokens(
   hash BYTEA PRIMARY KEY, role BYTEA NOT NULL, expires_unix BIGINT NOT NULL, uses BIGINT NOT NULL);
 CREATE TABLE IF NOT EXISTS identities(
@@ -61,13 +61,13 @@ class IdentityStore::Change {
 };
 
 StatusOr<std::unique_ptr<IdentityStore>> IdentityStore::Open(const std::string& path) {
-  ASSIGN_OR_RETURN(std::unique_ptr<SqlDatabase> database, SqliteDatabase::OpenIdentities(path, kSqliteTables));
+  ASSIGN_OR_RETURN(std::unique_ptr<SqlDatabase> database, SqliteDatabase::OpenIdentities(path, kIdentitySqliteTables));
   return std::unique_ptr<IdentityStore>(new IdentityStore(std::move(database)));
 }
 
 std::unique_ptr<IdentityStore> IdentityStore::OnPostgres(PostgresOptions options) {
   return std::unique_ptr<IdentityStore>(
-      new IdentityStore(PostgresDatabase::Beside(std::move(options), kPostgresTables)));
+      new IdentityStore(PostgresDatabase::Beside(std::move(options), kIdentityPostgresTables)));
 }
 
 Status IdentityStore::AddToken(std::string_view hash, Role role, int64_t expires_unix, int64_t uses) {

@@ -13,7 +13,7 @@
 namespace atelier {
 namespace {
 
-constexpr int kSchemaVersion = 1;
+constexpr int kPostgresSchemaVersion = 1;
 constexpr std::chrono::milliseconds kBeatEvery{500};
 // The second key of the lock is the schema, so that several clusters may share a database.
 constexpr char kLock[] = "1096041036, hashtext(current_schema()::text)";
@@ -28,7 +28,7 @@ constexpr char kEndHolder[] =
 constexpr Oid kBytea = 17, kInt8 = 20, kInt4 = 23, kFloat8 = 701;
 
 // Text is BYTEA: names of files and messages may be any bytes, and sort as such.
-constexpr char kSchema[] = R"sql(
+constexpr char kPostgresSchema[] = R"sql(
 CREATE TABLE schema_version(version BIGINT NOT NULL);
 CREATE TABLE leader(term BIGINT NOT NULL, holder BYTEA NOT NULL);
 CREATE TABLE leader_beat(term BIGINT NOT NULL, at TIMESTAMPTZ NOT NULL);
@@ -222,14 +222,15 @@ Status PostgresDatabase::MakeTables() {
     const std::string lock = "BEGIN READ WRITE; SELECT pg_advisory_xact_lock(1096041037)";  // one master makes them
     RETURN_IF_ERROR(Execute(lock, "make the tables"));
     const StatusOr<int64_t> now = Number(kCount);
-    Status made = now.ok() && *now == 0 ? Execute(kSchema, "make the tables") : now.status();
+    Status made = now.ok() && *now == 0 ? Execute(kPostgresSchema, "make the tables") : now.status();
     if (made.ok()) made = Execute("COMMIT", "make the tables");
     Rollback();
     RETURN_IF_ERROR(made);
   }
   ASSIGN_OR_RETURN(const int64_t version, Number("SELECT max(version) FROM schema_version"));
-  if (version != kSchemaVersion)
-    return FailedPrecondition("the job database has version ", version, " and this master knows ", kSchemaVersion,
+  if (version != kPostgresSchemaVersion)
+    return FailedPrecondition("the job database has version ", version, " and this master knows ",
+                              kPostgresSchemaVersion,
                               "; start the newer master, or name another database or schema in store.url");
   return OkStatus();
 }

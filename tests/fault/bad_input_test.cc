@@ -6,17 +6,12 @@
 #include <mutex>
 #include <thread>
 
+#include "tests/fault/fake_nodes.h"
 #include "tests/harness/cluster.h"
 #include "worker/session/session.h"
 
 namespace atelier::test {
 namespace {
-
-ClusterOptions Fake() {
-  ClusterOptions options;
-  options.catalog = DumpJson(RegisteredCatalog().ToJson());
-  return options;
-}
 
 // One line, not empty, with each of `parts`.
 void CheckSentence(const std::string& text, const std::vector<std::string>& parts) {
@@ -35,7 +30,7 @@ void CheckAlive(Cluster& cluster) {
 }
 
 TEST_CASE("a port in use") {
-  Cluster cluster(Fake());
+  Cluster cluster(FakeNodes());
   cluster.StartWorker("w1");
   TempDir dir;
   Process second({BinDir() + "/atelier-master", "--listen", cluster.address(), "--state", dir / "state",
@@ -48,7 +43,7 @@ TEST_CASE("a port in use") {
 }
 
 TEST_CASE("a state folder that another master has open") {
-  Cluster cluster(Fake());
+  Cluster cluster(FakeNodes());
   cluster.StartWorker("w1");
   TempDir dir;
   Process second({BinDir() + "/atelier-master", "--listen", "127.0.0.1:0", "--state", cluster.state_dir(),
@@ -75,7 +70,7 @@ TEST_CASE("a wrong key in the configuration") {
 }
 
 TEST_CASE("an unknown node") {
-  Cluster cluster(Fake());
+  Cluster cluster(FakeNodes());
   cluster.StartWorker("w1");
   Json prompt = ReplicaPrompt(0);
   prompt["2"]["class_type"] = "NoSuchNode";
@@ -84,7 +79,7 @@ TEST_CASE("an unknown node") {
 }
 
 TEST_CASE("a missing model, and one that disappears") {
-  Cluster cluster(Fake());
+  Cluster cluster(FakeNodes());
   std::filesystem::create_directory(cluster.models_dir() + "/checkpoints");
   std::ofstream(cluster.models_dir() + "/checkpoints/there.safetensors") << "bytes";
   Json prompt = ReplicaPrompt(5);
@@ -97,14 +92,14 @@ TEST_CASE("a missing model, and one that disappears") {
 
 TEST_CASE("a disk that is full") {
   SECTION("before the job") {
-    ClusterOptions options = Fake();
+    ClusterOptions options = FakeNodes();
     options.config = "limits:\n  disk_free_bytes_min: 4TiB\n";
     Cluster cluster(options);
     CheckSentence(cluster.SubmitRefused(ReplicaPrompt(0)), {cluster.state_dir(), "full", "disk_free_bytes_min"});
     CHECK(cluster.client().GetServer().ok());
   }
   SECTION("in the middle") {
-    ClusterOptions options = Fake();
+    ClusterOptions options = FakeNodes();
     options.master_limits.file_bytes_max = 2 << 20;
     Cluster cluster(options);
     cluster.StartWorker("w1");
@@ -116,7 +111,7 @@ TEST_CASE("a disk that is full") {
 }
 
 TEST_CASE("a worker of another protocol version") {
-  Cluster cluster(Fake());
+  Cluster cluster(FakeNodes());
   cluster.StartWorker("good");
   SessionOptions options;
   options.master = cluster.address();
@@ -146,7 +141,7 @@ TEST_CASE("a worker of another protocol version") {
 }
 
 TEST_CASE("input that is no workflow") {
-  Cluster cluster(Fake());
+  Cluster cluster(FakeNodes());
   cluster.StartWorker("w1");
   for (const char* text : {"", "{", "[]", "3", "{\"1\":3}", "{\"a\":{\"b\":NaN}}"}) {
     v1::SubmitRequest request;

@@ -5,17 +5,12 @@
 #include <set>
 
 #include "master/store/files.h"
+#include "tests/fault/fake_nodes.h"
 #include "tests/harness/cluster.h"
 #include "worker/session/session.h"
 
 namespace atelier::test {
 namespace {
-
-ClusterOptions Fake() {
-  ClusterOptions options;
-  options.catalog = DumpJson(RegisteredCatalog().ToJson());
-  return options;
-}
 
 std::vector<std::string> Jobs(Cluster& cluster) {
   std::vector<std::string> ids;
@@ -36,14 +31,14 @@ TEST_CASE("the master killed at every durable step") {
   const Json prompt = TilePrompt(0);
   std::string expected;
   {
-    Cluster cluster(Fake());
+    Cluster cluster(FakeNodes());
     cluster.StartWorker("alone");
     expected = cluster.OutputHash(cluster.WaitJob(cluster.Submit(prompt, 0, "exact")));
   }
   for (const std::string_view name : Failpoints()) {
     for (const int count : {1, 2, 5}) {
       INFO(name << ", pass " << count);
-      Cluster cluster(Fake());
+      Cluster cluster(FakeNodes());
       cluster.master().Kill();
       Process& doomed = cluster.LaunchMaster({{"ATELIER_FAILPOINT", Cat(name, ":", count)}});
       cluster.StartWorker("w1");

@@ -2,17 +2,12 @@
 #include <catch2/catch.hpp>
 #include <set>
 
+#include "tests/fault/fake_nodes.h"
 #include "tests/harness/cluster.h"
 #include "worker/session/session.h"
 
 namespace atelier::test {
 namespace {
-
-ClusterOptions Fake() {
-  ClusterOptions options;
-  options.catalog = DumpJson(RegisteredCatalog().ToJson());
-  return options;
-}
 
 struct Work {
   const char* name;
@@ -29,7 +24,7 @@ std::vector<Work> Works(int64_t delay_ms) {
 
 // What one undisturbed worker makes of it.
 std::string Undisturbed(const Work& work) {
-  Cluster cluster(Fake());
+  Cluster cluster(FakeNodes());
   cluster.StartWorker("alone");
   return cluster.OutputHash(cluster.WaitJob(cluster.Submit(work.prompt, work.replicas, work.tiles)));
 }
@@ -49,7 +44,7 @@ TEST_CASE("a worker killed in the middle") {
   for (const Work& work : Works(150)) {
     INFO(work.name);
     const std::string expected = Undisturbed(work);
-    Cluster cluster(Fake());
+    Cluster cluster(FakeNodes());
     cluster.StartWorker("dies");
     cluster.StartWorker("lives");
     const std::string job = cluster.Submit(work.prompt, work.replicas, work.tiles);
@@ -71,7 +66,7 @@ TEST_CASE("a worker that dies at each point of its first task") {
   const std::string expected = Undisturbed(work);
   for (const char* fault : {"crash_in_task=1", "crash_after_steps=2", "crash_executed=1", "crash_uploaded=1"}) {
     INFO(fault);
-    Cluster cluster(Fake());
+    Cluster cluster(FakeNodes());
     cluster.StartWorker("dies", fault);
     const std::string job = cluster.Submit(work.prompt, work.replicas, work.tiles);
     REQUIRE(cluster.worker("dies").WaitEnd(30));
@@ -88,7 +83,7 @@ TEST_CASE("the master killed and started again in the middle") {
     const std::string expected = Undisturbed(work);
     for (uint32_t done_before : {0u, 1u, 3u}) {
       INFO("killed after " << done_before << " accepted tasks");
-      Cluster cluster(Fake());
+      Cluster cluster(FakeNodes());
       cluster.StartWorker("w1");
       cluster.StartWorker("w2");
       const std::string job = cluster.Submit(work.prompt, work.replicas, work.tiles);
@@ -119,7 +114,7 @@ TEST_CASE("the master killed and started again in the middle") {
 TEST_CASE("master and worker killed together, twice") {
   const Work work = Works(150)[2];
   const std::string expected = Undisturbed(work);
-  Cluster cluster(Fake());
+  Cluster cluster(FakeNodes());
   cluster.StartWorker("w1");
   cluster.StartWorker("w2");
   const std::string job = cluster.Submit(work.prompt, work.replicas, work.tiles);
@@ -136,7 +131,7 @@ TEST_CASE("master and worker killed together, twice") {
 }
 
 TEST_CASE("a task that stands still goes to another worker") {
-  ClusterOptions options = Fake();
+  ClusterOptions options = FakeNodes();
   options.config = "scheduling:\n  hung_seconds_min: 2\n  hung_factor: 2\n  heartbeat_seconds: 0.5\n";
   const Work work = Works(60)[0];
   const std::string expected = Undisturbed(work);
@@ -149,7 +144,7 @@ TEST_CASE("a task that stands still goes to another worker") {
 }
 
 TEST_CASE("a task that kills two workers fails its job, with the reason, and spares the third") {
-  Cluster cluster(Fake());
+  Cluster cluster(FakeNodes());
   cluster.StartWorker("a", "crash_in_task=1");
   const std::string job = cluster.Submit(ReplicaPrompt(10), 1);
   REQUIRE(cluster.worker("a").WaitEnd(30));

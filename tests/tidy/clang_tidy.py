@@ -19,17 +19,18 @@ import shutil
 import subprocess
 import sys
 
+import compile_commands
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 FAULT = re.compile(r"^(/[^:]+):(\d+):\d+: (?:error|warning): (.*)$", re.M)
-GCC_ONLY = {"-fpch-preprocess", "-Winvalid-pch"}
+GCC_ONLY = {"-fpch-preprocess", "-Winvalid-pch", "-Wno-maybe-uninitialized"}
 
 
 def clang_commands(build, work):
     """The build's own compile commands, ours only, in clang's words; makes the precompiled header that they name."""
-    entries = json.loads((build / "compile_commands.json").read_text())
     made = {}
     out = []
-    for entry in entries:
+    for entry in compile_commands.entries(build):
         path = pathlib.Path(entry["file"])
         if not path.is_relative_to(ROOT) or path.is_relative_to(build) or path.suffix != ".cc":
             continue

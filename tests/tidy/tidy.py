@@ -5,7 +5,6 @@ usage: tidy.py [--root DIR] [--build DIR] [RULE...]     (default: every rule; --
        tidy.py --self-test                              (every rule finds the fault planted for it)
 """
 import argparse
-import json
 import os
 import pathlib
 import re
@@ -13,6 +12,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+
+import compile_commands
 
 LINES_MAX = 800
 # Files that were longer when the rule came; they may only shrink.
@@ -142,10 +143,9 @@ def rule_arrows(tree):
 
 def rule_compiled(tree):
     """Every .cc is in the build, so no test or node is left out in silence."""
-    commands = pathlib.Path(tree.build or "") / "compile_commands.json"
-    if not tree.build or not commands.exists():
+    if not tree.build or not (pathlib.Path(tree.build) / "compile_commands.json").exists():
         return
-    built = {os.path.realpath(c["file"]) for c in json.loads(commands.read_text())}
+    built = {os.path.realpath(c["file"]) for c in compile_commands.entries(tree.build)}
     without_torch = not any("/worker/engine/" in f for f in built)
     for name, _ in tree.sources(".cc"):
         if os.path.realpath(tree.root / name) in built or without_torch and name.startswith(("worker/", "tests/")):

@@ -35,8 +35,6 @@ struct UpscaleInputs {
   }
 };
 
-}  // namespace
-
 // The whole image at once; the master never runs this one but cuts it into tiles.
 struct FakeUpscale : UpscaleInputs {
   static void Describe(NodeSchema<FakeUpscale>& s) {
@@ -73,4 +71,5 @@ struct FakeUpscaleTile : UpscaleInputs {
 };
 ATELIER_REGISTER_NODE_AS(FakeUpscaleTile, "UltimateSDUpscaleTile");
 
+}  // namespace
 }  // namespace atelier

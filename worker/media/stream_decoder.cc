@@ -10,7 +10,7 @@ extern "C" {
 namespace atelier::media {
 namespace {
 
-constexpr int kThreads = 4;  // of one decoder; the frames do not depend on it
+constexpr int kDecoderThreads = 4;  // of one decoder; the frames do not depend on it
 
 }  // namespace
 
@@ -31,7 +31,7 @@ Status StreamDecoder::Open(MemoryInput& input, int stream, bool keep_alpha) {
   if (const int error = avcodec_parameters_to_context(codec_.get(), stream_->codecpar); error < 0)
     return LibavError("the stream cannot be decoded", error);
   codec_->pkt_timebase = stream_->time_base;
-  codec_->thread_count = kThreads;
+  codec_->thread_count = kDecoderThreads;
   codec_->max_pixels = limits::kImagePixelsMax;
   Options options;
   if (input.get()->codec_whitelist != nullptr) options.Set("codec_whitelist", input.get()->codec_whitelist);

@@ -34,7 +34,7 @@ struct AdapterNaming {
 };
 
 #define ATELIER_REGISTER_ADAPTER_NAMING(name, order, ...)                           \
-  static const bool ATELIER_CONCAT_(kAdapterNaming, __LINE__) =                     \
+  static const bool ATELIER_CONCAT_(kAdapterNaming, __COUNTER__) =                  \
       ::atelier::Registry<::atelier::models::AdapterNaming>::Get().Add(name, order, \
                                                                        ::atelier::models::AdapterNaming __VA_ARGS__)
 
@@ -73,7 +73,7 @@ struct AdapterKind {
 
 /// A later kind (by order) replaces an earlier one under the same prefix.
 #define ATELIER_REGISTER_ADAPTER(name, order, ...)                                \
-  static const bool ATELIER_CONCAT_(kAdapterKind, __LINE__) =                     \
+  static const bool ATELIER_CONCAT_(kAdapterKind, __COUNTER__) =                  \
       ::atelier::Registry<::atelier::models::AdapterKind>::Get().Add(name, order, \
                                                                      ::atelier::models::AdapterKind __VA_ARGS__)
 

@@ -20,7 +20,7 @@ struct ControlArch {
 };
 
 #define ATELIER_REGISTER_CONTROL(name, order, ...)                                \
-  static const bool ATELIER_CONCAT_(kControl, __LINE__) =                         \
+  static const bool ATELIER_CONCAT_(kControl, __COUNTER__) =                      \
       ::atelier::Registry<::atelier::models::ControlArch>::Get().Add(name, order, \
                                                                      ::atelier::models::ControlArch __VA_ARGS__)
 

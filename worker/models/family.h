@@ -35,8 +35,8 @@ struct Family {
       build_text;
 };
 
-#define ATELIER_REGISTER_FAMILY(name, ...)               \
-  static const bool ATELIER_CONCAT_(kFamily, __LINE__) = \
+#define ATELIER_REGISTER_FAMILY(name, ...)                  \
+  static const bool ATELIER_CONCAT_(kFamily, __COUNTER__) = \
       ::atelier::Registry<::atelier::models::Family>::Get().Add(name, 0, ::atelier::models::Family __VA_ARGS__)
 
 /// x [B,C,H,W] enlarged at the right and bottom so that each side is at least `minimum` and a multiple of `multiple`:
@@ -51,7 +51,7 @@ struct UpscalerArch {
 };
 
 #define ATELIER_REGISTER_UPSCALER(name, order, ...)                                \
-  static const bool ATELIER_CONCAT_(kUpscaler, __LINE__) =                         \
+  static const bool ATELIER_CONCAT_(kUpscaler, __COUNTER__) =                      \
       ::atelier::Registry<::atelier::models::UpscalerArch>::Get().Add(name, order, \
                                                                       ::atelier::models::UpscalerArch __VA_ARGS__)
 

@@ -32,8 +32,8 @@ struct TextSet {
   std::function<StatusOr<std::shared_ptr<const engine::TextEncoder>>(const TextFiles&, engine::Engine&)> build;
 };
 
-#define ATELIER_REGISTER_TEXT_SET(name, ...)              \
-  static const bool ATELIER_CONCAT_(kTextSet, __LINE__) = \
+#define ATELIER_REGISTER_TEXT_SET(name, ...)                 \
+  static const bool ATELIER_CONCAT_(kTextSet, __COUNTER__) = \
       ::atelier::Registry<::atelier::models::TextSet>::Get().Add(name, 0, ::atelier::models::TextSet __VA_ARGS__)
 
 /// The encoders of a family's kind; null when `files` has none of it. Errors: as ClipEncoder::Build.

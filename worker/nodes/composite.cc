@@ -9,8 +9,6 @@
 namespace atelier::nodes {
 namespace {
 
-constexpr int64_t kPixelsPerLatent = 8;
-
 // Python's slice [from:to] of `size`, as a clipped range.
 std::pair<int64_t, int64_t> PythonRange(int64_t from, int64_t to, int64_t size) {
   auto clip = [size](int64_t i) { return std::clamp<int64_t>(i < 0 ? i + size : i, 0, size); };

@@ -149,15 +149,15 @@ struct ImageResize {
 };
 ATELIER_REGISTER_NODE_AS(ImageResize, "ImageResize+");
 
-struct GetImageSize {
+struct EssentialsGetImageSize {
   Image image;
 
-  static void Describe(NodeSchema<GetImageSize>& s) {
+  static void Describe(NodeSchema<EssentialsGetImageSize>& s) {
     s.Name("🔧 Get Image Size")
         .Category("essentials/image utils")
         .Cheap()
         .Description("Width, height and number of pictures.");
-    s.Input<&GetImageSize::image>("image").Tooltip("The pictures.");
+    s.Input<&EssentialsGetImageSize::image>("image").Tooltip("The pictures.");
     s.Output<int64_t>("width").Output<int64_t>("height").Output<int64_t>("count");
   }
   StatusOr<std::tuple<int64_t, int64_t, int64_t>> Run(NodeContext&) const {
@@ -165,16 +165,16 @@ struct GetImageSize {
     return std::tuple(image.pixels.size(2), image.pixels.size(1), image.pixels.size(0));
   }
 };
-ATELIER_REGISTER_NODE_AS(GetImageSize, "GetImageSize+");
+ATELIER_REGISTER_NODE_AS(EssentialsGetImageSize, "GetImageSize+");
 
-struct ImageFlip {
+struct EssentialsImageFlip {
   Image image;
   std::string axis = "x";
 
-  static void Describe(NodeSchema<ImageFlip>& s) {
+  static void Describe(NodeSchema<EssentialsImageFlip>& s) {
     s.Name("🔧 Image Flip").Category("essentials/image manipulation").Description("Mirrors pictures.");
-    s.Input<&ImageFlip::image>("image").Tooltip("The pictures.");
-    s.Input<&ImageFlip::axis>("axis").OneOf({"x", "y", "xy"}).Tooltip("x mirrors columns, y rows.");
+    s.Input<&EssentialsImageFlip::image>("image").Tooltip("The pictures.");
+    s.Input<&EssentialsImageFlip::axis>("axis").OneOf({"x", "y", "xy"}).Tooltip("x mirrors columns, y rows.");
     PerFrame(s, "image");
     s.Output<Image>("IMAGE");
   }
@@ -188,7 +188,7 @@ struct ImageFlip {
     });
   }
 };
-ATELIER_REGISTER_NODE_AS(ImageFlip, "ImageFlip+");
+ATELIER_REGISTER_NODE_AS(EssentialsImageFlip, "ImageFlip+");
 
 struct ImageRemoveAlpha {
   Image image;
@@ -274,7 +274,7 @@ struct ImageDesaturate {
 };
 ATELIER_REGISTER_NODE_AS(ImageDesaturate, "ImageDesaturate+");
 
-struct ImageCrop {
+struct EssentialsImageCrop {
   Image image;
   int64_t width = 256;
   int64_t height = 256;
@@ -282,17 +282,25 @@ struct ImageCrop {
   int64_t x_offset = 0;
   int64_t y_offset = 0;
 
-  static void Describe(NodeSchema<ImageCrop>& s) {
+  static void Describe(NodeSchema<EssentialsImageCrop>& s) {
     s.Name("🔧 Image Crop").Category("essentials/image manipulation").Description("Cuts a rectangle out of pictures.");
-    s.Input<&ImageCrop::image>("image").Tooltip("The pictures.");
-    s.Input<&ImageCrop::width>("width").Default(256).Range(0, 16384).Step(1).Tooltip("Width in pixels.");
-    s.Input<&ImageCrop::height>("height").Default(256).Range(0, 16384).Step(1).Tooltip("Height in pixels.");
-    s.Input<&ImageCrop::position>("position")
+    s.Input<&EssentialsImageCrop::image>("image").Tooltip("The pictures.");
+    s.Input<&EssentialsImageCrop::width>("width").Default(256).Range(0, 16384).Step(1).Tooltip("Width in pixels.");
+    s.Input<&EssentialsImageCrop::height>("height").Default(256).Range(0, 16384).Step(1).Tooltip("Height in pixels.");
+    s.Input<&EssentialsImageCrop::position>("position")
         .OneOf({"top-left", "top-center", "top-right", "right-center", "bottom-right", "bottom-center", "bottom-left",
                 "left-center", "center"})
         .Tooltip("Where the rectangle lies.");
-    s.Input<&ImageCrop::x_offset>("x_offset").Default(0).Range(-99999, 99999).Step(1).Tooltip("Moves it to the right.");
-    s.Input<&ImageCrop::y_offset>("y_offset").Default(0).Range(-99999, 99999).Step(1).Tooltip("Moves it down.");
+    s.Input<&EssentialsImageCrop::x_offset>("x_offset")
+        .Default(0)
+        .Range(-99999, 99999)
+        .Step(1)
+        .Tooltip("Moves it to the right.");
+    s.Input<&EssentialsImageCrop::y_offset>("y_offset")
+        .Default(0)
+        .Range(-99999, 99999)
+        .Step(1)
+        .Tooltip("Moves it down.");
     PerFrame(s, "image");
     s.Output<Image>("IMAGE").Output<int64_t>("x").Output<int64_t>("y");
   }
@@ -320,7 +328,7 @@ struct ImageCrop {
     return Guard([&] { return std::tuple(Image{image.pixels.slice(1, y, y2).slice(2, x, x2).contiguous()}, x, y); });
   }
 };
-ATELIER_REGISTER_NODE_AS(ImageCrop, "ImageCrop+");
+ATELIER_REGISTER_NODE_AS(EssentialsImageCrop, "ImageCrop+");
 
 // Placement of overlapping tiles, row by row.
 struct TileGrid {
@@ -530,17 +538,17 @@ struct ImageExpandBatch {
 };
 ATELIER_REGISTER_NODE_AS(ImageExpandBatch, "ImageExpandBatch+");
 
-struct ImageFromBatch {
+struct EssentialsImageFromBatch {
   Image image;
   int64_t start = 0;
   int64_t length = -1;
 
-  static void Describe(NodeSchema<ImageFromBatch>& s) {
+  static void Describe(NodeSchema<EssentialsImageFromBatch>& s) {
     s.Name("🔧 Image From Batch").Category("essentials/image batch").Description("Takes pictures of a batch.");
-    s.Input<&ImageFromBatch::image>("image").Tooltip("The pictures.");
-    s.Input<&ImageFromBatch::start>("start").Default(0).Range(0, 16384).Step(1).Tooltip(
+    s.Input<&EssentialsImageFromBatch::image>("image").Tooltip("The pictures.");
+    s.Input<&EssentialsImageFromBatch::start>("start").Default(0).Range(0, 16384).Step(1).Tooltip(
         "The first picture to take, from 0.");
-    s.Input<&ImageFromBatch::length>("length").Default(-1).Range(-1, 16384).Step(1).Tooltip(
+    s.Input<&EssentialsImageFromBatch::length>("length").Default(-1).Range(-1, 16384).Step(1).Tooltip(
         "How many; -1 takes all that follow.");
     s.Output<Image>("IMAGE");
   }
@@ -551,7 +559,7 @@ struct ImageFromBatch {
     return Guard([&] { return Image{image.pixels.narrow(0, first, count).clone()}; });
   }
 };
-ATELIER_REGISTER_NODE_AS(ImageFromBatch, "ImageFromBatch+");
+ATELIER_REGISTER_NODE_AS(EssentialsImageFromBatch, "ImageFromBatch+");
 
 struct ImageCASharpening {
   Image image;

@@ -4,7 +4,7 @@
 namespace atelier::nodes {
 namespace {
 
-constexpr const char* kCategory = "advanced/conditioning/flux";
+constexpr const char* kFluxCategory = "advanced/conditioning/flux";
 
 Conditioning With(Conditioning conditioning, const char* key, const Json& value) {
   for (CondEntry& entry : conditioning.entries) entry.options[key] = value;
@@ -18,7 +18,7 @@ struct CLIPTextEncodeFlux {
 
   static void Describe(NodeSchema<CLIPTextEncodeFlux>& s) {
     using N = CLIPTextEncodeFlux;
-    s.Name("CLIPTextEncodeFlux").Category(kCategory);
+    s.Name("CLIPTextEncodeFlux").Category(kFluxCategory);
     s.Description("Encodes a prompt for each of FLUX's two text encoders and sets the guidance.");
     s.Input<&N::clip>("clip").Tooltip("The text encoders.");
     s.Input<&N::clip_l>("clip_l").Multiline().DynamicPrompts().Tooltip("Prompt for CLIP-L.");
@@ -45,7 +45,7 @@ struct FluxGuidance {
   double guidance = 3.5;
 
   static void Describe(NodeSchema<FluxGuidance>& s) {
-    s.Name("FluxGuidance").Category(kCategory).Cheap();
+    s.Name("FluxGuidance").Category(kFluxCategory).Cheap();
     s.Description("Sets the guidance of models that were taught to take it as a number.");
     s.Input<&FluxGuidance::conditioning>("conditioning").Tooltip("What to change.");
     s.Input<&FluxGuidance::guidance>("guidance")
@@ -63,7 +63,7 @@ struct FluxDisableGuidance {
   Conditioning conditioning;
 
   static void Describe(NodeSchema<FluxDisableGuidance>& s) {
-    s.Name("FluxDisableGuidance").Category(kCategory).Cheap();
+    s.Name("FluxDisableGuidance").Category(kFluxCategory).Cheap();
     s.Description("Keeps the guidance number from the model altogether.");
     s.Input<&FluxDisableGuidance::conditioning>("conditioning").Tooltip("What to change.");
     s.Output<Conditioning>("CONDITIONING");
@@ -104,7 +104,7 @@ struct FluxKontextMultiReferenceLatentMethod {
 
   static void Describe(NodeSchema<FluxKontextMultiReferenceLatentMethod>& s) {
     using N = FluxKontextMultiReferenceLatentMethod;
-    s.Name("FluxKontextMultiReferenceLatentMethod").Category(kCategory).Cheap();
+    s.Name("FluxKontextMultiReferenceLatentMethod").Category(kFluxCategory).Cheap();
     s.Description("Chooses where reference pictures lie in the model's view.");
     s.Input<&N::conditioning>("conditioning").Tooltip("What to change.");
     s.Input<&N::reference_latents_method>("reference_latents_method")

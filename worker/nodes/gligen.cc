@@ -8,8 +8,7 @@ namespace {
 
 using models::Gligen;
 
-constexpr int64_t kPixelsPerLatent = 8;
-constexpr int64_t kSideMax = 16384;
+constexpr int64_t kBoxSideMax = 16384;
 
 struct GLIGENLoader {
   std::string gligen_name;
@@ -42,10 +41,10 @@ struct GLIGENTextBoxApply {
     s.Input<&T::clip>("clip").Tooltip("The text encoder.");
     s.Input<&T::gligen_textbox_model>("gligen_textbox_model").Tooltip("The layers that bind prompts to places.");
     s.Input<&T::text>("text").Multiline().DynamicPrompts().Tooltip("What the box shows.");
-    s.Input<&T::width>("width").Default(64).Range(8, kSideMax).Step(8).Tooltip("Of the box in pixels.");
-    s.Input<&T::height>("height").Default(64).Range(8, kSideMax).Step(8).Tooltip("Of the box in pixels.");
-    s.Input<&T::x>("x").Default(0).Range(0, kSideMax).Step(8).Tooltip("The box's left side in pixels.");
-    s.Input<&T::y>("y").Default(0).Range(0, kSideMax).Step(8).Tooltip("The box's upper side in pixels.");
+    s.Input<&T::width>("width").Default(64).Range(8, kBoxSideMax).Step(8).Tooltip("Of the box in pixels.");
+    s.Input<&T::height>("height").Default(64).Range(8, kBoxSideMax).Step(8).Tooltip("Of the box in pixels.");
+    s.Input<&T::x>("x").Default(0).Range(0, kBoxSideMax).Step(8).Tooltip("The box's left side in pixels.");
+    s.Input<&T::y>("y").Default(0).Range(0, kBoxSideMax).Step(8).Tooltip("The box's upper side in pixels.");
     s.Output<Conditioning>("CONDITIONING");
   }
   StatusOr<Conditioning> Run(NodeContext&) const {

@@ -6,8 +6,6 @@
 namespace atelier::nodes {
 namespace {
 
-constexpr int64_t kPixelsPerLatent = 8;
-
 // Moves the dimension that a choice like "x", "-y" or "t" names.
 StatusOr<int64_t> DimensionOf(const std::string& choice, const at::Tensor& samples) {
   const char axis = choice.back();

@@ -38,7 +38,7 @@ engine::WeightPatches PatchesFor(const engine::WeightSource& first, Second other
   return patches;
 }
 
-std::string Both(const std::string& second, const std::string& identity) {
+std::string MergedIdentity(const std::string& second, const std::string& identity) {
   return second.empty() ? "" : Cat("merged with {", second, "} ", identity);
 }
 
@@ -47,7 +47,7 @@ std::string Both(const std::string& second, const std::string& identity) {
 StatusOr<Model> Merged(const Model& first, const Model& second, const std::string& identity,
                        const std::function<MergeShare(const std::string&)>& share, NodeContext& ctx) {
   return models::WithPatches(first, PatchesFor(first.weights, {second.weights, second.patches}, share, ctx),
-                             Both(second.identity, identity));
+                             MergedIdentity(second.identity, identity));
 }
 
 StatusOr<Clip> Merged(const Clip& first, const Clip& second, const std::string& identity, MergeShare share,
@@ -60,7 +60,7 @@ StatusOr<Clip> Merged(const Clip& first, const Clip& second, const std::string& 
   std::erase_if(patches, [](const auto& entry) {
     return entry.first.ends_with(".position_ids") || entry.first.ends_with(".logit_scale");
   });
-  return models::WithPatches(first, patches, Both(second.identity, identity));
+  return models::WithPatches(first, patches, MergedIdentity(second.identity, identity));
 }
 
 double RatioFor(const std::string& name, const std::vector<std::pair<std::string, double>>& ratios) {

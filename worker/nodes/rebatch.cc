@@ -7,8 +7,6 @@
 namespace atelier::nodes {
 namespace {
 
-constexpr int64_t kPixelsPerLatent = 8;
-
 // A list as the value of one output.
 template <typename T>
 Value ListOf(std::vector<T> items) {

@@ -9,7 +9,7 @@ namespace {
 
 using engine::SamplerType;
 
-constexpr const char* kCategory = "sampling/custom_sampling/samplers";
+constexpr const char* kSamplersCategory = "sampling/custom_sampling/samplers";
 constexpr const char* kEtaTooltip = "Share of the noise that each step replaces.";
 constexpr const char* kNoiseTooltip = "Scale of the sampler's own noise.";
 constexpr const char* kDeviceTooltip = "Where noise is drawn; the two differ.";
@@ -18,7 +18,7 @@ struct KSamplerSelect {
   std::string sampler_name;
 
   static void Describe(NodeSchema<KSamplerSelect>& s) {
-    s.Name("KSamplerSelect").Category(kCategory).Description("A sampler by its name.");
+    s.Name("KSamplerSelect").Category(kSamplersCategory).Description("A sampler by its name.");
     s.Input<&KSamplerSelect::sampler_name>("sampler_name").OneOf(engine::SamplerNames()).Tooltip("The algorithm.");
     s.Output<SamplerType>("SAMPLER");
   }
@@ -30,7 +30,7 @@ struct SamplerEulerAncestral {
   double eta = 1, s_noise = 1;
 
   static void Describe(NodeSchema<SamplerEulerAncestral>& s) {
-    s.Name("SamplerEulerAncestral").Category(kCategory).Description("euler_ancestral with settings.");
+    s.Name("SamplerEulerAncestral").Category(kSamplersCategory).Description("euler_ancestral with settings.");
     s.Input<&SamplerEulerAncestral::eta>("eta").Default(1.0).Range(0.0, 100.0).Step(0.01).Tooltip(kEtaTooltip);
     s.Input<&SamplerEulerAncestral::s_noise>("s_noise")
         .Default(1.0)
@@ -47,7 +47,9 @@ struct SamplerEulerAncestralCFGPP {
   double eta = 1, s_noise = 1;
 
   static void Describe(NodeSchema<SamplerEulerAncestralCFGPP>& s) {
-    s.Name("SamplerEulerAncestralCFG++").Category(kCategory).Description("euler_ancestral_cfg_pp with settings.");
+    s.Name("SamplerEulerAncestralCFG++")
+        .Category(kSamplersCategory)
+        .Description("euler_ancestral_cfg_pp with settings.");
     s.Input<&SamplerEulerAncestralCFGPP::eta>("eta").Default(1.0).Range(0.0, 1.0).Step(0.01).Tooltip(kEtaTooltip);
     s.Input<&SamplerEulerAncestralCFGPP::s_noise>("s_noise").Default(1.0).Range(0.0, 10.0).Step(0.01).Tooltip(
         kNoiseTooltip);
@@ -61,7 +63,7 @@ struct SamplerLMS {
   int64_t order = 4;
 
   static void Describe(NodeSchema<SamplerLMS>& s) {
-    s.Name("SamplerLMS").Category(kCategory).Description("lms with settings.");
+    s.Name("SamplerLMS").Category(kSamplersCategory).Description("lms with settings.");
     s.Input<&SamplerLMS::order>("order").Default(4).Range(1, 100).Tooltip("How many steps are looked back upon.");
     s.Output<SamplerType>("SAMPLER");
   }
@@ -77,7 +79,7 @@ struct SamplerDPMPP_3M_SDE {
   std::string noise_device = "gpu";
 
   static void Describe(NodeSchema<SamplerDPMPP_3M_SDE>& s) {
-    s.Name("SamplerDPMPP_3M_SDE").Category(kCategory).Description("dpmpp_3m_sde with settings.");
+    s.Name("SamplerDPMPP_3M_SDE").Category(kSamplersCategory).Description("dpmpp_3m_sde with settings.");
     s.Input<&SamplerDPMPP_3M_SDE::eta>("eta").Default(1.0).Range(0.0, 100.0).Step(0.01).Tooltip(kEtaTooltip);
     s.Input<&SamplerDPMPP_3M_SDE::s_noise>("s_noise").Default(1.0).Range(0.0, 100.0).Step(0.01).Tooltip(kNoiseTooltip);
     s.Input<&SamplerDPMPP_3M_SDE::noise_device>("noise_device").OneOf({"gpu", "cpu"}).Tooltip(kDeviceTooltip);
@@ -95,7 +97,7 @@ struct SamplerDPMPP_2M_SDE {
   std::string noise_device = "gpu";
 
   static void Describe(NodeSchema<SamplerDPMPP_2M_SDE>& s) {
-    s.Name("SamplerDPMPP_2M_SDE").Category(kCategory).Description("dpmpp_2m_sde with settings.");
+    s.Name("SamplerDPMPP_2M_SDE").Category(kSamplersCategory).Description("dpmpp_2m_sde with settings.");
     s.Input<&SamplerDPMPP_2M_SDE::solver_type>("solver_type")
         .OneOf({"midpoint", "heun"})
         .Tooltip("The form of the second-order part.");
@@ -115,7 +117,7 @@ struct SamplerDPMPP_SDE {
   std::string noise_device = "gpu";
 
   static void Describe(NodeSchema<SamplerDPMPP_SDE>& s) {
-    s.Name("SamplerDPMPP_SDE").Category(kCategory).Description("dpmpp_sde with settings.");
+    s.Name("SamplerDPMPP_SDE").Category(kSamplersCategory).Description("dpmpp_sde with settings.");
     s.Input<&SamplerDPMPP_SDE::eta>("eta").Default(1.0).Range(0.0, 100.0).Step(0.01).Tooltip(kEtaTooltip);
     s.Input<&SamplerDPMPP_SDE::s_noise>("s_noise").Default(1.0).Range(0.0, 100.0).Step(0.01).Tooltip(kNoiseTooltip);
     s.Input<&SamplerDPMPP_SDE::r>("r")
@@ -137,7 +139,7 @@ struct SamplerDPMPP_2S_Ancestral {
   double eta = 1, s_noise = 1;
 
   static void Describe(NodeSchema<SamplerDPMPP_2S_Ancestral>& s) {
-    s.Name("SamplerDPMPP_2S_Ancestral").Category(kCategory).Description("dpmpp_2s_ancestral with settings.");
+    s.Name("SamplerDPMPP_2S_Ancestral").Category(kSamplersCategory).Description("dpmpp_2s_ancestral with settings.");
     s.Input<&SamplerDPMPP_2S_Ancestral::eta>("eta").Default(1.0).Range(0.0, 100.0).Step(0.01).Tooltip(kEtaTooltip);
     s.Input<&SamplerDPMPP_2S_Ancestral::s_noise>("s_noise")
         .Default(1.0)
@@ -157,7 +159,7 @@ struct SamplerDPMAdaptative {
 
   static void Describe(NodeSchema<SamplerDPMAdaptative>& s) {
     using N = SamplerDPMAdaptative;
-    s.Name("SamplerDPMAdaptative").Category(kCategory).Description("dpm_adaptive with settings.");
+    s.Name("SamplerDPMAdaptative").Category(kSamplersCategory).Description("dpm_adaptive with settings.");
     s.Input<&N::order>("order").Default(3).Range(2, 3).Tooltip("Order of the solver.");
     s.Input<&N::rtol>("rtol").Default(0.05).Range(0.0, 100.0).Step(0.01).Tooltip("Error allowed, relative.");
     s.Input<&N::atol>("atol").Default(0.0078).Range(0.0, 100.0).Step(0.01).Tooltip("Error allowed, absolute.");
@@ -200,7 +202,7 @@ struct SamplerER_SDE {
   double eta = 1, s_noise = 1;
 
   static void Describe(NodeSchema<SamplerER_SDE>& s) {
-    s.Name("SamplerER_SDE").Category(kCategory).Description("er_sde with settings.");
+    s.Name("SamplerER_SDE").Category(kSamplersCategory).Description("er_sde with settings.");
     s.Input<&SamplerER_SDE::solver_type>("solver_type")
         .OneOf({"ER-SDE", "Reverse-time SDE", "ODE"})
         .Tooltip("The form of the second-order part.");
@@ -225,7 +227,7 @@ struct SamplerSASolver {
 
   static void Describe(NodeSchema<SamplerSASolver>& s) {
     using N = SamplerSASolver;
-    s.Name("SamplerSASolver").Category(kCategory).Description("sa_solver with settings.");
+    s.Name("SamplerSASolver").Category(kSamplersCategory).Description("sa_solver with settings.");
     s.Input<&N::model>("model").Tooltip("The model to sample with.");
     s.Input<&N::eta>("eta").Default(1.0).Range(0.0, 10.0).Step(0.01).Tooltip(kEtaTooltip);
     s.Input<&N::sde_start_percent>("sde_start_percent")

@@ -13,7 +13,7 @@ namespace {
 using engine::AppendZero;
 using engine::Sigmas;
 
-constexpr const char* kCategory = "sampling/custom_sampling/schedulers";
+constexpr const char* kSchedulersCategory = "sampling/custom_sampling/schedulers";
 constexpr double kSigmaMax = 14.614642, kSigmaMin = 0.0291675;
 
 Status CheckSteps(int64_t steps) {
@@ -32,7 +32,7 @@ struct BasicScheduler {
   double denoise = 1.0;
 
   static void Describe(NodeSchema<BasicScheduler>& s) {
-    s.Name("BasicScheduler").Category(kCategory).Description("The noise levels that KSampler would use.");
+    s.Name("BasicScheduler").Category(kSchedulersCategory).Description("The noise levels that KSampler would use.");
     s.Input<&BasicScheduler::model>("model").Tooltip("The model to sample with.");
     s.Input<&BasicScheduler::scheduler>("scheduler")
         .OneOf(engine::ScheduleNames())
@@ -55,7 +55,7 @@ struct KarrasScheduler {
   double sigma_max = kSigmaMax, sigma_min = kSigmaMin, rho = 7.0;
 
   static void Describe(NodeSchema<KarrasScheduler>& s) {
-    s.Name("KarrasScheduler").Category(kCategory).Description("Levels evenly spaced in sigma^(1/rho).");
+    s.Name("KarrasScheduler").Category(kSchedulersCategory).Description("Levels evenly spaced in sigma^(1/rho).");
     s.Input<&KarrasScheduler::steps>("steps").Default(20).Range(1, 10000).Tooltip("How many steps.");
     s.Input<&KarrasScheduler::sigma_max>("sigma_max")
         .Default(kSigmaMax)
@@ -86,7 +86,7 @@ struct ExponentialScheduler {
   double sigma_max = kSigmaMax, sigma_min = kSigmaMin;
 
   static void Describe(NodeSchema<ExponentialScheduler>& s) {
-    s.Name("ExponentialScheduler").Category(kCategory).Description("Levels evenly spaced in log sigma.");
+    s.Name("ExponentialScheduler").Category(kSchedulersCategory).Description("Levels evenly spaced in log sigma.");
     s.Input<&ExponentialScheduler::steps>("steps").Default(20).Range(1, 10000).Tooltip("How many steps.");
     s.Input<&ExponentialScheduler::sigma_max>("sigma_max")
         .Default(kSigmaMax)
@@ -118,7 +118,7 @@ struct PolyexponentialScheduler {
   static void Describe(NodeSchema<PolyexponentialScheduler>& s) {
     using N = PolyexponentialScheduler;
     s.Name("PolyexponentialScheduler")
-        .Category(kCategory)
+        .Category(kSchedulersCategory)
         .Description("Levels whose log falls by a power of the step.");
     s.Input<&N::steps>("steps").Default(20).Range(1, 10000).Tooltip("How many steps.");
     s.Input<&N::sigma_max>("sigma_max").Default(kSigmaMax).Range(0.0, 5000.0).Step(0.01).Tooltip("The first level.");
@@ -147,7 +147,9 @@ struct LaplaceScheduler {
   double sigma_max = kSigmaMax, sigma_min = kSigmaMin, mu = 0.0, beta = 0.5;
 
   static void Describe(NodeSchema<LaplaceScheduler>& s) {
-    s.Name("LaplaceScheduler").Category(kCategory).Description("Levels at the quantiles of a Laplace distribution.");
+    s.Name("LaplaceScheduler")
+        .Category(kSchedulersCategory)
+        .Description("Levels at the quantiles of a Laplace distribution.");
     s.Input<&LaplaceScheduler::steps>("steps").Default(20).Range(1, 10000).Tooltip("How many steps.");
     s.Input<&LaplaceScheduler::sigma_max>("sigma_max")
         .Default(kSigmaMax)
@@ -180,7 +182,7 @@ struct VPScheduler {
   double beta_d = 19.9, beta_min = 0.1, eps_s = 0.001;
 
   static void Describe(NodeSchema<VPScheduler>& s) {
-    s.Name("VPScheduler").Category(kCategory).Description("Levels of a variance-preserving process.");
+    s.Name("VPScheduler").Category(kSchedulersCategory).Description("Levels of a variance-preserving process.");
     s.Input<&VPScheduler::steps>("steps").Default(20).Range(1, 10000).Tooltip("How many steps.");
     s.Input<&VPScheduler::beta_d>("beta_d")
         .Default(19.9)
@@ -212,7 +214,9 @@ struct SDTurboScheduler {
   double denoise = 1.0;
 
   static void Describe(NodeSchema<SDTurboScheduler>& s) {
-    s.Name("SDTurboScheduler").Category(kCategory).Description("Every hundredth timestep, for distilled models.");
+    s.Name("SDTurboScheduler")
+        .Category(kSchedulersCategory)
+        .Description("Every hundredth timestep, for distilled models.");
     s.Input<&SDTurboScheduler::model>("model").Tooltip("The model to sample with.");
     s.Input<&SDTurboScheduler::steps>("steps").Default(1).Range(1, 10).Tooltip("How many steps.");
     s.Input<&SDTurboScheduler::denoise>("denoise").Default(1.0).Range(0.0, 1.0).Step(0.01).Tooltip(
@@ -239,7 +243,9 @@ struct BetaSamplingScheduler {
   double alpha = 0.6, beta = 0.6;
 
   static void Describe(NodeSchema<BetaSamplingScheduler>& s) {
-    s.Name("BetaSamplingScheduler").Category(kCategory).Description("Levels at the quantiles of a beta distribution.");
+    s.Name("BetaSamplingScheduler")
+        .Category(kSchedulersCategory)
+        .Description("Levels at the quantiles of a beta distribution.");
     s.Input<&BetaSamplingScheduler::model>("model").Tooltip("The model to sample with.");
     s.Input<&BetaSamplingScheduler::steps>("steps").Default(20).Range(1, 10000).Tooltip("How many steps.");
     s.Input<&BetaSamplingScheduler::alpha>("alpha").Default(0.6).Range(0.0, 50.0).Step(0.01).Tooltip(

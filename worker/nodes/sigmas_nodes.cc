@@ -10,7 +10,7 @@ namespace {
 
 using engine::Sigmas;
 
-constexpr const char* kCategory = "sampling/custom_sampling/sigmas";
+constexpr const char* kSigmasCategory = "sampling/custom_sampling/sigmas";
 
 Status CheckSigmas(const Sigmas& sigmas) {
   if (!sigmas.values.defined() || sigmas.values.dim() != 1)
@@ -31,7 +31,7 @@ struct SplitSigmas {
   int64_t step = 0;
 
   static void Describe(NodeSchema<SplitSigmas>& s) {
-    s.Name("SplitSigmas").Category(kCategory).Description("Splits noise levels after a number of steps.");
+    s.Name("SplitSigmas").Category(kSigmasCategory).Description("Splits noise levels after a number of steps.");
     s.Input<&SplitSigmas::sigmas>("sigmas").Tooltip("The noise levels.");
     s.Input<&SplitSigmas::step>("step").Default(0).Range(0, 10000).Tooltip("Steps of the first part.");
     s.Output<Sigmas>("high_sigmas");
@@ -51,7 +51,7 @@ struct SplitSigmasDenoise {
 
   static void Describe(NodeSchema<SplitSigmasDenoise>& s) {
     s.Name("SplitSigmasDenoise")
-        .Category(kCategory)
+        .Category(kSigmasCategory)
         .Description("Splits noise levels so that a share of the steps is last.");
     s.Input<&SplitSigmasDenoise::sigmas>("sigmas").Tooltip("The noise levels.");
     s.Input<&SplitSigmasDenoise::denoise>("denoise").Default(1.0).Range(0.0, 1.0).Step(0.01).Tooltip(
@@ -74,7 +74,7 @@ struct FlipSigmas {
   Sigmas sigmas;
 
   static void Describe(NodeSchema<FlipSigmas>& s) {
-    s.Name("FlipSigmas").Category(kCategory).Description("Turns noise levels around, to add noise step by step.");
+    s.Name("FlipSigmas").Category(kSigmasCategory).Description("Turns noise levels around, to add noise step by step.");
     s.Input<&FlipSigmas::sigmas>("sigmas").Tooltip("The noise levels.");
     s.Output<Sigmas>("SIGMAS");
   }
@@ -94,7 +94,7 @@ struct SetFirstSigma {
   double sigma = 136.0;
 
   static void Describe(NodeSchema<SetFirstSigma>& s) {
-    s.Name("SetFirstSigma").Category(kCategory).Description("Replaces the first noise level.");
+    s.Name("SetFirstSigma").Category(kSigmasCategory).Description("Replaces the first noise level.");
     s.Input<&SetFirstSigma::sigmas>("sigmas").Tooltip("The noise levels.");
     s.Input<&SetFirstSigma::sigma>("sigma").Default(136.0).Range(0.0, 20000.0).Step(0.001).Tooltip("The new level.");
     s.Output<Sigmas>("SIGMAS");
@@ -120,7 +120,7 @@ struct ExtendIntermediateSigmas {
   static void Describe(NodeSchema<ExtendIntermediateSigmas>& s) {
     using N = ExtendIntermediateSigmas;
     s.Name("ExtendIntermediateSigmas")
-        .Category(kCategory)
+        .Category(kSigmasCategory)
         .Description("Puts more noise levels between the given ones.");
     s.Input<&N::sigmas>("sigmas").Tooltip("The noise levels.");
     s.Input<&N::steps>("steps").Default(2).Range(1, 100).Tooltip("How many steps are made of each.");
@@ -170,7 +170,9 @@ struct SamplingPercentToSigma {
 
   static void Describe(NodeSchema<SamplingPercentToSigma>& s) {
     using N = SamplingPercentToSigma;
-    s.Name("SamplingPercentToSigma").Category(kCategory).Description("The noise level after a share of a full run.");
+    s.Name("SamplingPercentToSigma")
+        .Category(kSigmasCategory)
+        .Description("The noise level after a share of a full run.");
     s.Input<&N::model>("model").Tooltip("The model to sample with.");
     s.Input<&N::sampling_percent>("sampling_percent")
         .Default(0.0)

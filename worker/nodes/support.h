@@ -28,6 +28,9 @@ using engine::Model;
 using engine::UpscaleModel;
 using engine::Vae;
 
+/// Pixels of a picture beside one of its latent, in Stable Diffusion's layout.
+inline constexpr int64_t kPixelsPerLatent = 8;
+
 /// OK when an f32 tensor of this shape may be made. Errors: INVALID_ARGUMENT for a negative side, RESOURCE_EXHAUSTED
 /// above limits::kTensorBytesMax; `what` names the tensor. Thread: any.
 Status CheckTensorSize(std::string_view what, std::initializer_list<int64_t> shape);

@@ -109,7 +109,7 @@ Status CropReferences(CondEntry& entry, const TileGeometry& tile) {
   }
 }
 
-StatusOr<ImageU8> CropMask(const ImageU8& mask, const TileGeometry& tile) {
+StatusOr<ImageU8> CropToTile(const ImageU8& mask, const TileGeometry& tile) {
   ASSIGN_OR_RETURN(const ImageU8 canvas, Resize(mask, tile.canvas_width, tile.canvas_height, ResizeFilter::kBicubic));
   ASSIGN_OR_RETURN(const ImageU8 crop, Crop(canvas, tile.crops.front()));
   const auto pw = static_cast<double>(tile.process_width), ph = static_cast<double>(tile.process_height);
@@ -138,7 +138,7 @@ Status CropMasks(CondEntry& entry, const TileGeometry& tile) {
   std::vector<ImageU8> cut;
   for (int64_t i = 0; i < masks.size(0); ++i) {
     ASSIGN_OR_RETURN(const ImageU8 whole, ToImageU8(masks, i));
-    ASSIGN_OR_RETURN(ImageU8 part, CropMask(whole, tile));
+    ASSIGN_OR_RETURN(ImageU8 part, CropToTile(whole, tile));
     cut.push_back(std::move(part));
   }
   if (!cut.empty()) it->second = ToPixels(cut).squeeze(3);

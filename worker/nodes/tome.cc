@@ -43,7 +43,7 @@ struct Matching {
 
 constexpr int64_t kStride = 2;
 
-Matching Match(const at::Tensor& x, int64_t height, int64_t width, int64_t wanted, at::Generator& generator) {
+Matching MatchTokens(const at::Tensor& x, int64_t height, int64_t width, int64_t wanted, at::Generator& generator) {
   const int64_t rows = height / kStride, columns = width / kStride;
   const auto index = at::TensorOptions(x.device()).dtype(at::kLong);
   const at::Tensor chosen = at::randint(kStride * kStride, {rows, columns, 1}, generator, index);
@@ -93,7 +93,7 @@ struct TomePatchModel {
         if (tokens != at.height * at.width || at.height < kStride || at.width < kStride) return;
         const auto wanted = static_cast<int64_t>(static_cast<double>(tokens) * part);
         if (wanted <= 0) return;
-        *matching = Match(in.query, at.height, at.width, wanted, *generator);
+        *matching = MatchTokens(in.query, at.height, at.width, wanted, *generator);
         in.query = (*matching)->Merge(in.query);
       });
       hooks.network.self_results.push_back([=](const at::Tensor& result, const engine::BlockCall&) {

@@ -10,8 +10,8 @@
 namespace atelier::nodes {
 namespace {
 
-constexpr int64_t kCountMax = 9007199254740991;
-constexpr const char* kCategory = "Video Helper Suite 🎥🅥🅗🅢";
+constexpr int64_t kImagesMax = 9007199254740991;
+constexpr const char* kLoadImagesCategory = "Video Helper Suite 🎥🅥🅗🅢";
 
 struct VhsLoadImages {
   std::string directory;
@@ -19,20 +19,20 @@ struct VhsLoadImages {
 
   template <typename Node>
   static void DescribeRest(NodeSchema<Node>& s) {
-    s.Category(kCategory);
+    s.Category(kLoadImagesCategory);
     s.template Input<&Node::image_load_cap>("image_load_cap")
         .Default(0)
-        .Range(0, kCountMax)
+        .Range(0, kImagesMax)
         .Step(1)
         .Tooltip("How many pictures at most; 0: all.");
     s.template Input<&Node::skip_first_images>("skip_first_images")
         .Default(0)
-        .Range(0, kCountMax)
+        .Range(0, kImagesMax)
         .Step(1)
         .Tooltip("Pictures to leave out at the beginning, by name.");
     s.template Input<&Node::select_every_nth>("select_every_nth")
         .Default(1)
-        .Range(1, kCountMax)
+        .Range(1, kImagesMax)
         .Step(1)
         .Tooltip("Of the rest, every which picture.");
     s.template Output<Image>("IMAGE").template Output<Mask>("MASK").template Output<int64_t>("frame_count");

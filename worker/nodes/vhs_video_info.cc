@@ -6,7 +6,7 @@
 namespace atelier::nodes {
 namespace {
 
-constexpr char kCategory[] = "Video Helper Suite 🎥🅥🅗🅢";
+constexpr char kVideoInfoCategory[] = "Video Helper Suite 🎥🅥🅗🅢";
 
 // Whole numbers as such: FFmpeg's loader counts frames by the length and may have a part of one.
 Value Count(double number) {
@@ -34,7 +34,9 @@ struct VhsVideoInfo {
   VideoInfo video_info;
 
   static void Describe(NodeSchema<VhsVideoInfo>& s) {
-    s.Name("Video Info 🎥🅥🅗🅢").Category(kCategory).Description("Figures of a video's file and as it was loaded.");
+    s.Name("Video Info 🎥🅥🅗🅢")
+        .Category(kVideoInfoCategory)
+        .Description("Figures of a video's file and as it was loaded.");
     s.Input<&VhsVideoInfo::video_info>("video_info").Tooltip("From the node that loads the video.");
     Outputs(s, "source_", "🟨");
     Outputs(s, "loaded_", "🟦");
@@ -51,7 +53,7 @@ struct VhsVideoInfoSource {
   VideoInfo video_info;
 
   static void Describe(NodeSchema<VhsVideoInfoSource>& s) {
-    s.Name("Video Info (Source) 🎥🅥🅗🅢").Category(kCategory).Description("Figures of a video's file.");
+    s.Name("Video Info (Source) 🎥🅥🅗🅢").Category(kVideoInfoCategory).Description("Figures of a video's file.");
     s.Input<&VhsVideoInfoSource::video_info>("video_info").Tooltip("From the node that loads the video.");
     Outputs(s, "", "🟨");
   }
@@ -63,7 +65,7 @@ struct VhsVideoInfoLoaded {
   VideoInfo video_info;
 
   static void Describe(NodeSchema<VhsVideoInfoLoaded>& s) {
-    s.Name("Video Info (Loaded) 🎥🅥🅗🅢").Category(kCategory).Description("Figures of a video as it was loaded.");
+    s.Name("Video Info (Loaded) 🎥🅥🅗🅢").Category(kVideoInfoCategory).Description("Figures of a video as it was loaded.");
     s.Input<&VhsVideoInfoLoaded::video_info>("video_info").Tooltip("From the node that loads the video.");
     Outputs(s, "", "🟦");
   }

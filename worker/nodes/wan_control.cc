@@ -9,8 +9,6 @@ namespace atelier::nodes {
 namespace {
 
 using engine::VisionOutput;
-using Prepared = std::tuple<Conditioning, Conditioning, Latent>;
-
 // Two empty latents of a video on the channels, one picture in each of them known from its first frame on.
 struct TwoLatents {
   at::Tensor latent;  // f32 [batch, 2C, T, h, w]
@@ -57,15 +55,15 @@ struct WanFunControlToVideo {
     s.Input<&T::control_video>("control_video").Tooltip("What the video follows: edges, depths, poses.");
     s.Output<Conditioning>("positive").Output<Conditioning>("negative").Output<Latent>("latent");
   }
-  StatusOr<Prepared> Run(NodeContext&) const {
+  StatusOr<PreparedVideo> Run(NodeContext&) const {
     return Guard([this] { return Prepare(); });
   }
 
  private:
-  StatusOr<Prepared> Prepare() const {
+  StatusOr<PreparedVideo> Prepare() const {
     RETURN_IF_ERROR(CheckVideoVae(vae, 16));
     const VideoSize size{width, height, length, batch_size};
-    Prepared out{positive, negative, {}};
+    PreparedVideo out{positive, negative, {}};
     auto& [to, from, latent] = out;
     ASSIGN_OR_RETURN(latent.samples, ZeroVideo(size, 16, 8));
     ASSIGN_OR_RETURN(const TwoLatents joined, TwoLatents::Make(vae, size));
@@ -102,15 +100,15 @@ struct Wan22FunControlToVideo {
     s.Input<&T::control_video>("control_video").Tooltip("What the video follows: edges, depths, poses.");
     s.Output<Conditioning>("positive").Output<Conditioning>("negative").Output<Latent>("latent");
   }
-  StatusOr<Prepared> Run(NodeContext&) const {
+  StatusOr<PreparedVideo> Run(NodeContext&) const {
     return Guard([this] { return Prepare(); });
   }
 
  private:
-  StatusOr<Prepared> Prepare() const {
+  StatusOr<PreparedVideo> Prepare() const {
     RETURN_IF_ERROR(CheckVideoVae(vae));
     const VideoSize size{width, height, length, batch_size};
-    Prepared out{positive, negative, {}};
+    PreparedVideo out{positive, negative, {}};
     auto& [to, from, latent] = out;
     ASSIGN_OR_RETURN(const TwoLatents joined, TwoLatents::Make(vae, size));
     ASSIGN_OR_RETURN(latent.samples, ZeroVideo(size, joined.channels, vae.autoencoder->ratio()));

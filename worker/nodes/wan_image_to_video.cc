@@ -8,8 +8,6 @@ namespace atelier::nodes {
 namespace {
 
 using engine::VisionOutput;
-using Prepared = std::tuple<Conditioning, Conditioning, Latent>;
-
 const VisionOutput* Pointer(const std::optional<VisionOutput>& output) { return output ? &*output : nullptr; }
 
 // A grey video of which some frames are known.
@@ -37,15 +35,15 @@ struct WanImageToVideo {
     s.Input<&T::start_image>("start_image").Tooltip("The first frames.");
     s.Output<Conditioning>("positive").Output<Conditioning>("negative").Output<Latent>("latent");
   }
-  StatusOr<Prepared> Run(NodeContext&) const {
+  StatusOr<PreparedVideo> Run(NodeContext&) const {
     return Guard([this] { return Prepare(); });
   }
 
  private:
-  StatusOr<Prepared> Prepare() const {
+  StatusOr<PreparedVideo> Prepare() const {
     RETURN_IF_ERROR(CheckVideoVae(vae));
     const VideoSize size{width, height, length, batch_size};
-    Prepared out{positive, negative, {}};
+    PreparedVideo out{positive, negative, {}};
     auto& [to, from, latent] = out;
     ASSIGN_OR_RETURN(latent.samples, ZeroVideo(size, 16, 8));
     if (start_image) {
@@ -67,13 +65,13 @@ struct WanImageToVideo {
 ATELIER_REGISTER_NODE(WanImageToVideo);
 
 // What both nodes of first and last frames do.
-StatusOr<Prepared> BetweenFrames(const Conditioning& positive, const Conditioning& negative, const Vae& vae,
-                                 const VideoSize& size, const std::optional<Image>& start_image,
-                                 const std::optional<Image>& end_image, const VisionOutput* first,
-                                 const VisionOutput* last) {
+StatusOr<PreparedVideo> BetweenFrames(const Conditioning& positive, const Conditioning& negative, const Vae& vae,
+                                      const VideoSize& size, const std::optional<Image>& start_image,
+                                      const std::optional<Image>& end_image, const VisionOutput* first,
+                                      const VisionOutput* last) {
   RETURN_IF_ERROR(CheckVideoVae(vae));
   const int64_t ratio = vae.autoencoder->ratio();
-  Prepared out{positive, negative, {}};
+  PreparedVideo out{positive, negative, {}};
   auto& [to, from, latent] = out;
   ASSIGN_OR_RETURN(latent.samples, ZeroVideo(size, vae.autoencoder->channels(), ratio));
   ASSIGN_OR_RETURN(at::Tensor video, GreyVideo(size));
@@ -119,7 +117,7 @@ struct WanFirstLastFrameToVideo {
     s.Input<&T::end_image>("end_image").Tooltip("The last frames.");
     s.Output<Conditioning>("positive").Output<Conditioning>("negative").Output<Latent>("latent");
   }
-  StatusOr<Prepared> Run(NodeContext&) const {
+  StatusOr<PreparedVideo> Run(NodeContext&) const {
     return Guard([this] {
       return BetweenFrames(positive, negative, vae, {width, height, length, batch_size}, start_image, end_image,
                            Pointer(clip_vision_start_image), Pointer(clip_vision_end_image));
@@ -148,7 +146,7 @@ struct WanFunInpaintToVideo {
     s.Input<&T::end_image>("end_image").Tooltip("The last frames.");
     s.Output<Conditioning>("positive").Output<Conditioning>("negative").Output<Latent>("latent");
   }
-  StatusOr<Prepared> Run(NodeContext&) const {
+  StatusOr<PreparedVideo> Run(NodeContext&) const {
     return Guard([this] {
       return BetweenFrames(positive, negative, vae, {width, height, length, batch_size}, start_image, end_image,
                            Pointer(clip_vision_output), nullptr);

@@ -12,6 +12,9 @@ struct VideoSize {
   int64_t latent_frames() const { return (length - 1) / 4 + 1; }
 };
 
+/// What the sampler takes: positive, negative, latent.
+using PreparedVideo = std::tuple<Conditioning, Conditioning, Latent>;
+
 /// Declares the widgets width, height, length and batch_size of N. `step` of the sides in pixels.
 template <typename N, typename S>
 void DescribeVideoSize(S& s, int64_t width, int64_t height, int64_t length, int64_t step = 16) {

@@ -97,7 +97,7 @@ SamplerType MakeSampler(T sampler, SamplerTraits traits = {}) {
 
 /// ATELIER_REGISTER_SAMPLER("name", order in the combo, Sampler{settings}[, SamplerTraits{...}]);
 #define ATELIER_REGISTER_SAMPLER(name, order, ...)                                \
-  static const bool ATELIER_CONCAT_(kSamplerRegistered, __LINE__) =               \
+  static const bool ATELIER_CONCAT_(kSamplerRegistered, __COUNTER__) =            \
       ::atelier::Registry<::atelier::engine::SamplerType>::Get().Add(name, order, \
                                                                      ::atelier::engine::MakeSampler(__VA_ARGS__))
 

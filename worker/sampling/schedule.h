@@ -31,7 +31,7 @@ StatusOr<at::Tensor> ScheduleSigmas(const ModelSampling& sampling, const std::st
 inline at::Tensor AppendZero(const at::Tensor& sigmas) { return at::cat({sigmas, at::zeros({1}, sigmas.options())}); }
 
 #define ATELIER_REGISTER_SCHEDULE(function, name, order)                           \
-  static const bool ATELIER_CONCAT_(kScheduleRegistered, __LINE__) =               \
+  static const bool ATELIER_CONCAT_(kScheduleRegistered, __COUNTER__) =            \
       ::atelier::Registry<::atelier::engine::ScheduleType>::Get().Add(name, order, \
                                                                       ::atelier::engine::ScheduleType{function})
 

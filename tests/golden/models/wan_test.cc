@@ -16,7 +16,7 @@
 namespace atelier {
 namespace {
 
-engine::WeightSource Weights(const std::string& path) {
+engine::WeightSource WanWeights(const std::string& path) {
   auto file = engine::WeightSource::Open(golden::Models() + "/" + path + ".safetensors");
   REQUIRE(file.ok());
   return *file;
@@ -80,8 +80,8 @@ TEST_CASE("WAN autoencoders: sizes, pieces and tiles") {
 }
 
 // The names whose absence `build` does not notice.
-std::vector<std::string> Unnoticed(const engine::WeightSource& weights,
-                                   const std::function<Status(const engine::WeightSource&)>& build) {
+std::vector<std::string> UnnoticedByWan(const engine::WeightSource& weights,
+                                        const std::function<Status(const engine::WeightSource&)>& build) {
   std::vector<std::string> names;
   REQUIRE(build(weights).ok());
   for (const auto& [name, tensor] : weights.tensors()) {
@@ -98,7 +98,7 @@ TEST_CASE("no tensor of WAN's networks can be missing unnoticed") {
   const models::Family& family = *Registry<models::Family>::Get().Find("wan");
   for (const char* name : {"tiny_wan21_t2v", "tiny_wan21_i2v", "tiny_wan22_ti2v5b"}) {
     INFO(name);
-    const auto unnoticed = Unnoticed(Weights(std::string("diffusion_models/") + name), [&](const auto& w) {
+    const auto unnoticed = UnnoticedByWan(WanWeights(std::string("diffusion_models/") + name), [&](const auto& w) {
       if (!family.detect(w)) return InvalidArgument("of no known family");
       return family.build(w, w, engine).status();
     });
@@ -107,13 +107,15 @@ TEST_CASE("no tensor of WAN's networks can be missing unnoticed") {
   }
   for (const char* name : {"vae/tiny_wan21_vae", "vae/tiny_wan22_vae"}) {
     INFO(name);
-    CHECK(Unnoticed(Weights(name), [&](const auto& w) { return models::BuildWanVae(w, engine).status(); }).empty());
+    CHECK(UnnoticedByWan(WanWeights(name), [&](const auto& w) {
+            return models::BuildWanVae(w, engine).status();
+          }).empty());
   }
 }
 
 // A network with control branches: the tiny one and random weights for the rest.
 engine::WeightSource WithBranches(bool vace, bool camera, bool reference) {
-  const engine::WeightSource base = Weights("diffusion_models/tiny_wan21_t2v");
+  const engine::WeightSource base = WanWeights("diffusion_models/tiny_wan21_t2v");
   engine::WeightSource::Tensors tensors = base.tensors();
   at::manual_seed(1);
   const int64_t width = 256;
@@ -179,7 +181,7 @@ TEST_CASE("WAN's control branches change the output where they are asked to") {
 TEST_CASE("a file of WAN weights in scaled fp8 gives the same network within fp8's precision") {
   const c10::InferenceMode inference;
   engine::Engine engine({});
-  const engine::WeightSource base = Weights("diffusion_models/tiny_wan21_t2v");
+  const engine::WeightSource base = WanWeights("diffusion_models/tiny_wan21_t2v");
   engine::WeightSource::Tensors tensors;
   for (const auto& [name, tensor] : base.tensors()) {
     const bool linear = tensor.dim() == 2 && name.ends_with(".weight");
@@ -208,7 +210,7 @@ TEST_CASE("a file of WAN weights in scaled fp8 gives the same network within fp8
 }
 
 TEST_CASE("WAN adapters are found under every trainer's names") {
-  const engine::WeightSource network = Weights("diffusion_models/tiny_wan21_i2v");
+  const engine::WeightSource network = WanWeights("diffusion_models/tiny_wan21_i2v");
   const at::Tensor up = at::randn({256, 2}) * 0.1, down = at::randn({2, 256}) * 0.1;
   for (const auto& [name, weight] : {std::pair("diffusion_model.blocks.1.self_attn.q", "blocks.1.self_attn.q.weight"),
                                      {"lora_unet_blocks_1_cross_attn_k_img", "blocks.1.cross_attn.k_img.weight"},
@@ -240,7 +242,7 @@ TEST_CASE("WAN adapters are found under every trainer's names") {
 }
 
 TEST_CASE("the tokenizer in a GGUF file's metadata is that of its sentencepiece model without the table") {
-  const at::Tensor bytes = Weights("text_encoders/tiny_umt5").Find("spiece_model").contiguous();
+  const at::Tensor bytes = WanWeights("text_encoders/tiny_umt5").Find("spiece_model").contiguous();
   const auto read = text::UnigramTokenizer::ReadModel(
       {reinterpret_cast<const char*>(bytes.const_data_ptr<uint8_t>()), static_cast<size_t>(bytes.numel())});
   REQUIRE(read.ok());

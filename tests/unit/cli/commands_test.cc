@@ -11,6 +11,7 @@
 
 #include "atelier/v1/admin.grpc.pb.h"
 #include "common/json/json.h"
+#include "tests/unit/cli/temp_folder.h"
 
 namespace atelier::cli {
 namespace {
@@ -145,20 +146,6 @@ Ran Run(const std::vector<std::string>& arguments, double patience_seconds = 5) 
   ran.err = err.str();
   return ran;
 }
-
-struct TempFolder {
-  TempFolder() {
-    std::string name = (fs::temp_directory_path() / "atelier-cli-XXXXXX").string();
-    REQUIRE(mkdtemp(name.data()) != nullptr);
-    path = name;
-  }
-  ~TempFolder() { fs::remove_all(path); }
-  std::string Write(const std::string& name, std::string_view bytes) const {
-    std::ofstream(path / name, std::ios::binary) << bytes;
-    return (path / name).string();
-  }
-  fs::path path;
-};
 
 TEST_CASE("no master: one sentence and exit code 3") {
   TempFolder folder;

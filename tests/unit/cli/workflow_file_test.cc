@@ -10,26 +10,13 @@
 #include "common/image/png_text.h"
 #include "common/json/json.h"
 #include "common/media/tags.h"
+#include "tests/unit/cli/temp_folder.h"
 #include "worker/media/encoder.h"
 
 namespace atelier::cli {
 namespace {
 
 namespace fs = std::filesystem;
-
-struct TempFolder {
-  TempFolder() {
-    std::string name = (fs::temp_directory_path() / "atelier-cli-XXXXXX").string();
-    REQUIRE(mkdtemp(name.data()) != nullptr);
-    path = name;
-  }
-  ~TempFolder() { fs::remove_all(path); }
-  std::string Write(const std::string& name, std::string_view bytes) const {
-    std::ofstream(path / name, std::ios::binary) << bytes;
-    return (path / name).string();
-  }
-  fs::path path;
-};
 
 // One grey pixel.
 std::string TinyPng() {

@@ -8,10 +8,10 @@ namespace {
 
 const TileSplit kSplit{.tile_node = "UltimateSDUpscaleTile", .image_input = "image", .canvas_multiple = 8};
 
-Json Settings() { return {{"tile_width", 128}, {"tile_height", 128}, {"mode_type", "Linear"}}; }
+Json LinearSettings() { return {{"tile_width", 128}, {"tile_height", 128}, {"mode_type", "Linear"}}; }
 
 TEST_CASE("chains and speed-ups of each order") {
-  const auto f = ForecastTiles("tiles-5", Settings(), kSplit, "exact", false, 512, 512, 4, std::nullopt);
+  const auto f = ForecastTiles("tiles-5", LinearSettings(), kSplit, "exact", false, 512, 512, 4, std::nullopt);
   REQUIRE(f.ok());
   CHECK(f->tiles == 16);
   CHECK(f->columns == 4);
@@ -32,7 +32,7 @@ TEST_CASE("chains and speed-ups of each order") {
 }
 
 TEST_CASE("the node's own order goes before the job's, seam passes are phases") {
-  Json settings = Settings();
+  Json settings = LinearSettings();
   settings["order"] = "independent";
   settings["seam_fix_mode"] = "Band Pass";
   const auto f = ForecastTiles("s", settings, kSplit, "exact", false, 512, 256, 2, 1.5);
@@ -51,7 +51,7 @@ TEST_CASE("the node's own order goes before the job's, seam passes are phases") 
 }
 
 TEST_CASE("times of the workers that are there give what a stage will take") {
-  auto f = ForecastTiles("s", Settings(), kSplit, "independent", false, 512, 512, 2, std::nullopt);
+  auto f = ForecastTiles("s", LinearSettings(), kSplit, "independent", false, 512, 512, 2, std::nullopt);
   REQUIRE(f.ok());
   CHECK_FALSE(f->shape.empty());
   AddTimes(*f, {4, 2});
@@ -67,7 +67,7 @@ TEST_CASE("times of the workers that are there give what a stage will take") {
 }
 
 TEST_CASE("without redraw there is one exact order; without times that is said") {
-  Json settings = Settings();
+  Json settings = LinearSettings();
   settings["mode_type"] = "None";
   settings["seam_fix_mode"] = "Band Pass";
   const auto f = ForecastTiles("s", settings, kSplit, "exact", false, 512, 256, 1, std::nullopt);

@@ -1,21 +1,13 @@
 #include "common/graph/prompt.h"
 
 #include <catch2/catch.hpp>
-#include <ctime>
 #include <string>
 
 #include "common/base/limits.h"
+#include "tests/unit/graph/cpu_seconds.h"
 
 namespace atelier {
 namespace {
-
-// CPU seconds, since other work on the machine is not ours; unoptimised and sanitised builds may take longer.
-double CpuSeconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
-#if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-constexpr double kSlower = 1;
-#else
-constexpr double kSlower = 30;
-#endif
 
 Prompt Chain(int length, bool closed) {
   Prompt prompt;

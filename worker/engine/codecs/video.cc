@@ -70,7 +70,7 @@ struct VideoInfoCodec {
   }
 };
 
-const bool kRegistered = [] {
+const bool kVideoRegistered = [] {
   auto& registry = Registry<BlobCodec>::Get();
   registry.Add("VIDEO", 0, TensorCodec<VideoCodec>());
   registry.Add("VHS_VIDEOINFO", 0, TensorCodec<VideoInfoCodec>());

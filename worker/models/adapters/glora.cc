@@ -1,7 +1,7 @@
 // GLoRA: a change that depends on the weight, W a + b. Source: spec engine.md 8.1.
 #include "worker/models/adapter.h"
 
-namespace atelier::models {
+namespace atelier::models::glora {
 namespace {
 
 // W x over the weight's input dimension; a convolution keeps its kernel.
@@ -34,4 +34,4 @@ std::optional<AdapterChange> Read(AdapterFile& file, const std::string& prefix, 
 ATELIER_REGISTER_ADAPTER("glora", 3, {Read});
 
 }  // namespace
-}  // namespace atelier::models
+}  // namespace atelier::models::glora

@@ -1,7 +1,7 @@
 // LoHa: the elementwise product of two low-rank products. Source: spec engine.md 8.1.
 #include "worker/models/adapter.h"
 
-namespace atelier::models {
+namespace atelier::models::loha {
 namespace {
 
 at::Tensor Factor(const at::Tensor& a, const at::Tensor& b, const at::Tensor& core, const at::Tensor& weight) {
@@ -28,4 +28,4 @@ std::optional<AdapterChange> Read(AdapterFile& file, const std::string& prefix, 
 ATELIER_REGISTER_ADAPTER("loha", 1, {Read});
 
 }  // namespace
-}  // namespace atelier::models
+}  // namespace atelier::models::loha

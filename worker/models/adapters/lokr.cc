@@ -1,7 +1,7 @@
 // LoKr: the Kronecker product of two matrices, each whole or as a low-rank product. Source: spec engine.md 8.1.
 #include "worker/models/adapter.h"
 
-namespace atelier::models {
+namespace atelier::models::lokr {
 namespace {
 
 struct Factor {
@@ -41,4 +41,4 @@ std::optional<AdapterChange> Read(AdapterFile& file, const std::string& prefix, 
 ATELIER_REGISTER_ADAPTER("lokr", 2, {Read});
 
 }  // namespace
-}  // namespace atelier::models
+}  // namespace atelier::models::lokr

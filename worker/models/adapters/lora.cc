@@ -2,7 +2,7 @@
 // 8.1.
 #include "worker/models/adapter.h"
 
-namespace atelier::models {
+namespace atelier::models::lora {
 namespace {
 
 struct Spelling {
@@ -45,4 +45,4 @@ std::optional<AdapterChange> Read(AdapterFile& file, const std::string& prefix, 
 ATELIER_REGISTER_ADAPTER("lora", 0, {Read});
 
 }  // namespace
-}  // namespace atelier::models
+}  // namespace atelier::models::lora

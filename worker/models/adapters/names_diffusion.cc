@@ -3,7 +3,7 @@
 
 #include "worker/models/adapter.h"
 
-namespace atelier::models {
+namespace atelier::models::names_diffusion {
 namespace {
 
 void Add(const engine::WeightSource& weights, AdapterNames& names) {
@@ -22,4 +22,4 @@ void Add(const engine::WeightSource& weights, AdapterNames& names) {
 ATELIER_REGISTER_ADAPTER_NAMING("diffusion", 0, {AdapterNaming::Side::kDiffusion, Add});
 
 }  // namespace
-}  // namespace atelier::models
+}  // namespace atelier::models::names_diffusion

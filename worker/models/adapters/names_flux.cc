@@ -1,7 +1,7 @@
 // The names that diffusers gives to the weights of FLUX's transformer. Source: spec engine.md 8.1.
 #include "worker/models/adapters/transformer_names.h"
 
-namespace atelier::models {
+namespace atelier::models::names_flux {
 namespace {
 
 void Add(const engine::WeightSource& weights, AdapterNames& names) {
@@ -62,4 +62,4 @@ void Add(const engine::WeightSource& weights, AdapterNames& names) {
 ATELIER_REGISTER_ADAPTER_NAMING("flux", 3, {AdapterNaming::Side::kDiffusion, Add});
 
 }  // namespace
-}  // namespace atelier::models
+}  // namespace atelier::models::names_flux

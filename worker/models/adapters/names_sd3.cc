@@ -1,7 +1,7 @@
 // The names that diffusers gives to the weights of SD3's transformer. Source: spec engine.md 8.1.
 #include "worker/models/adapters/transformer_names.h"
 
-namespace atelier::models {
+namespace atelier::models::names_sd3 {
 namespace {
 
 void Add(const engine::WeightSource& weights, AdapterNames& names) {
@@ -38,4 +38,4 @@ void Add(const engine::WeightSource& weights, AdapterNames& names) {
 ATELIER_REGISTER_ADAPTER_NAMING("sd3", 2, {AdapterNaming::Side::kDiffusion, Add});
 
 }  // namespace
-}  // namespace atelier::models
+}  // namespace atelier::models::names_sd3

@@ -3,7 +3,7 @@
 
 #include "worker/models/adapter.h"
 
-namespace atelier::models {
+namespace atelier::models::names_text {
 namespace {
 
 constexpr std::string_view kWeight = ".weight";
@@ -60,4 +60,4 @@ void Add(const engine::WeightSource& weights, AdapterNames& names) {
 ATELIER_REGISTER_ADAPTER_NAMING("text", 0, {AdapterNaming::Side::kText, Add});
 
 }  // namespace
-}  // namespace atelier::models
+}  // namespace atelier::models::names_text

@@ -4,7 +4,7 @@
 
 #include "worker/models/adapter.h"
 
-namespace atelier::models {
+namespace atelier::models::names_transformers {
 namespace {
 
 // What tells a family, and the prefixes that its files use beside the usual ones.
@@ -40,4 +40,4 @@ void Add(const engine::WeightSource& weights, AdapterNames& names) {
 ATELIER_REGISTER_ADAPTER_NAMING("transformers", 4, {AdapterNaming::Side::kDiffusion, Add});
 
 }  // namespace
-}  // namespace atelier::models
+}  // namespace atelier::models::names_transformers

@@ -4,7 +4,7 @@
 
 #include "worker/models/adapter.h"
 
-namespace atelier::models {
+namespace atelier::models::names_unet {
 namespace {
 
 // Own layer prefix -> the same layer's in diffusers. Resnet layers have other names inside as well.
@@ -84,4 +84,4 @@ void Add(const engine::WeightSource& weights, AdapterNames& names) {
 ATELIER_REGISTER_ADAPTER_NAMING("unet", 1, {AdapterNaming::Side::kDiffusion, Add});
 
 }  // namespace
-}  // namespace atelier::models
+}  // namespace atelier::models::names_unet

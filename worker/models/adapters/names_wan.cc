@@ -3,7 +3,7 @@
 // names_diffusion.cc.
 #include "worker/models/adapters/transformer_names.h"
 
-namespace atelier::models {
+namespace atelier::models::names_wan {
 namespace {
 
 constexpr std::pair<const char*, const char*> kParts[] = {
@@ -47,4 +47,4 @@ void Add(const engine::WeightSource& weights, AdapterNames& names) {
 ATELIER_REGISTER_ADAPTER_NAMING("wan", 5, {AdapterNaming::Side::kDiffusion, Add});
 
 }  // namespace
-}  // namespace atelier::models
+}  // namespace atelier::models::names_wan

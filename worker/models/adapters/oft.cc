@@ -1,7 +1,7 @@
 // OFT and BOFT: rotations of a weight's outputs, in blocks or as a butterfly of blocks. Source: spec engine.md 8.1.
 #include "worker/models/adapter.h"
 
-namespace atelier::models {
+namespace atelier::models::oft {
 namespace {
 
 // The rotations of skew-symmetric matrices by Cayley's transform. blocks: f32 [...,n,n]. limit: norm of the whole that
@@ -56,4 +56,4 @@ std::optional<AdapterChange> Read(AdapterFile& file, const std::string& prefix, 
 ATELIER_REGISTER_ADAPTER("oft", 4, {Read});
 
 }  // namespace
-}  // namespace atelier::models
+}  // namespace atelier::models::oft

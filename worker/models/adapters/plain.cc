@@ -1,7 +1,7 @@
 // Whole differences of weights, biases and norms, and weights that replace the model's. Source: spec engine.md 8.1.
 #include "worker/models/adapter.h"
 
-namespace atelier::models {
+namespace atelier::models::plain {
 namespace {
 
 std::optional<AdapterChange> Read(AdapterFile& file, const std::string& prefix, std::string_view suffix) {
@@ -24,4 +24,4 @@ std::optional<AdapterChange> Read(AdapterFile& file, const std::string& prefix, 
 ATELIER_REGISTER_ADAPTER("plain", 6, {Read});
 
 }  // namespace
-}  // namespace atelier::models
+}  // namespace atelier::models::plain

@@ -3,7 +3,7 @@
 #include "worker/engine/guard.h"
 #include "worker/models/control.h"
 
-namespace atelier::models {
+namespace atelier::models::control_lora {
 namespace {
 
 using engine::WeightSource;
@@ -78,4 +78,4 @@ StatusOr<Network> Build(const WeightSource& file, engine::Engine& engine) {
 ATELIER_REGISTER_CONTROL("control_lora", 10, {Detect, Build});
 
 }  // namespace
-}  // namespace atelier::models
+}  // namespace atelier::models::control_lora

@@ -5,7 +5,7 @@
 #include "worker/models/controlnets/dit_hints.h"
 #include "worker/models/flux_blocks.h"
 
-namespace atelier::models {
+namespace atelier::models::flux_control {
 namespace {
 
 using engine::Conv2d;
@@ -216,4 +216,4 @@ ATELIER_REGISTER_CONTROL("flux_xlabs", 30, {IsXlabs, Build});
 ATELIER_REGISTER_CONTROL("flux_instantx", 34, {IsInstantX, BuildInstantX});
 
 }  // namespace
-}  // namespace atelier::models
+}  // namespace atelier::models::flux_control

@@ -6,7 +6,7 @@
 #include "worker/models/controlnets/dit_hints.h"
 #include "worker/models/mmdit_blocks.h"
 
-namespace atelier::models {
+namespace atelier::models::sd3_control {
 namespace {
 
 using engine::Conv2d;
@@ -159,4 +159,4 @@ StatusOr<Network> Build(const WeightSource& file, engine::Engine& engine) {
 ATELIER_REGISTER_CONTROL("sd3", 32, {Detect, Build});
 
 }  // namespace
-}  // namespace atelier::models
+}  // namespace atelier::models::sd3_control

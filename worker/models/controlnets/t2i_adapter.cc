@@ -6,7 +6,7 @@
 #include "worker/engine/layers.h"
 #include "worker/models/control.h"
 
-namespace atelier::models {
+namespace atelier::models::t2i_adapter {
 namespace {
 
 using engine::Conv2d;
@@ -202,4 +202,4 @@ StatusOr<Network> Build(const WeightSource& file, engine::Engine& engine) {
 ATELIER_REGISTER_CONTROL("t2i_adapter", 90, {Detect, Build});
 
 }  // namespace
-}  // namespace atelier::models
+}  // namespace atelier::models::t2i_adapter

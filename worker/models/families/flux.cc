@@ -8,7 +8,7 @@
 #include "worker/sampling/model_sampling.h"
 #include "worker/text/encoder_sets.h"
 
-namespace atelier::models {
+namespace atelier::models::flux {
 namespace {
 
 constexpr int64_t kChannels = 16;
@@ -107,4 +107,4 @@ ATELIER_REGISTER_FAMILY("flux", {Detect, Build, BuildText});
 ATELIER_REGISTER_TEXT_SET("flux", {{"l", "t5"}, BuildSet});
 
 }  // namespace
-}  // namespace atelier::models
+}  // namespace atelier::models::flux

@@ -5,7 +5,7 @@
 #include "worker/sampling/model_sampling.h"
 #include "worker/text/clip_encoder.h"
 
-namespace atelier::models {
+namespace atelier::models::sd15 {
 namespace {
 
 bool Detect(const engine::WeightSource& diffusion) {
@@ -41,4 +41,4 @@ StatusOr<std::shared_ptr<const engine::TextEncoder>> BuildText(const engine::Wei
 ATELIER_REGISTER_FAMILY("sd15", {Detect, Build, BuildText});
 
 }  // namespace
-}  // namespace atelier::models
+}  // namespace atelier::models::sd15

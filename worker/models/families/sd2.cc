@@ -5,7 +5,7 @@
 #include "worker/sampling/model_sampling.h"
 #include "worker/text/clip_encoder.h"
 
-namespace atelier::models {
+namespace atelier::models::sd2 {
 namespace {
 
 bool Detect(const engine::WeightSource& diffusion) {
@@ -72,4 +72,4 @@ StatusOr<std::shared_ptr<const engine::TextEncoder>> BuildText(const engine::Wei
 ATELIER_REGISTER_FAMILY("sd2", {Detect, Build, BuildText});
 
 }  // namespace
-}  // namespace atelier::models
+}  // namespace atelier::models::sd2

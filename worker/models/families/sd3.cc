@@ -6,7 +6,7 @@
 #include "worker/sampling/model_sampling.h"
 #include "worker/text/encoder_sets.h"
 
-namespace atelier::models {
+namespace atelier::models::sd3 {
 namespace {
 
 constexpr double kShift = 3.0;
@@ -57,4 +57,4 @@ ATELIER_REGISTER_FAMILY("sd3", {Detect, Build, BuildText});
 ATELIER_REGISTER_TEXT_SET("sd3", {{}, BuildSet});
 
 }  // namespace
-}  // namespace atelier::models
+}  // namespace atelier::models::sd3

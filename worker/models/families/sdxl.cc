@@ -6,7 +6,7 @@
 #include "worker/sampling/model_sampling.h"
 #include "worker/text/clip_encoder.h"
 
-namespace atelier::models {
+namespace atelier::models::sdxl {
 namespace {
 
 constexpr int64_t kSizes = 6;
@@ -87,4 +87,4 @@ StatusOr<std::shared_ptr<const engine::TextEncoder>> BuildText(const engine::Wei
 ATELIER_REGISTER_FAMILY("sdxl", {Detect, Build, BuildText});
 
 }  // namespace
-}  // namespace atelier::models
+}  // namespace atelier::models::sdxl

@@ -5,7 +5,7 @@
 #include "worker/sampling/model_sampling.h"
 #include "worker/text/clip_encoder.h"
 
-namespace atelier::models {
+namespace atelier::models::sdxl_refiner {
 namespace {
 
 bool Detect(const engine::WeightSource& diffusion) {
@@ -55,4 +55,4 @@ StatusOr<std::shared_ptr<const engine::TextEncoder>> BuildText(const engine::Wei
 ATELIER_REGISTER_FAMILY("sdxl_refiner", {Detect, Build, BuildText});
 
 }  // namespace
-}  // namespace atelier::models
+}  // namespace atelier::models::sdxl_refiner

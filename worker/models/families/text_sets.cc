@@ -2,7 +2,7 @@
 // families. Source: spec engine.md 4.2 "Loaders", 9.
 #include "worker/models/text_files.h"
 
-namespace atelier::models {
+namespace atelier::models::text_sets {
 namespace {
 
 using Encoder = std::shared_ptr<const engine::TextEncoder>;
@@ -52,4 +52,4 @@ ATELIER_REGISTER_TEXT_SET("sdxl", {{"l", "g"}, BuildSdxl});
 ATELIER_REGISTER_TEXT_SET("wan", {{"t5"}, BuildWan});
 
 }  // namespace
-}  // namespace atelier::models
+}  // namespace atelier::models::text_sets

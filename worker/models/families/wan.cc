@@ -8,7 +8,7 @@
 #include "worker/models/wan_latents.h"
 #include "worker/sampling/model_sampling.h"
 
-namespace atelier::models {
+namespace atelier::models::wan {
 namespace {
 
 constexpr double kShift = 8.0;
@@ -190,4 +190,4 @@ StatusOr<std::shared_ptr<const engine::TextEncoder>> BuildText(const engine::Wei
 ATELIER_REGISTER_FAMILY("wan", {Detect, Build, BuildText});
 
 }  // namespace
-}  // namespace atelier::models
+}  // namespace atelier::models::wan

@@ -5,7 +5,7 @@
 #include "worker/engine/layers.h"
 #include "worker/models/family.h"
 
-namespace atelier::models {
+namespace atelier::models::compact {
 namespace {
 
 class Compact final : public engine::UpscaleNetwork {
@@ -63,4 +63,4 @@ StatusOr<std::shared_ptr<const engine::UpscaleNetwork>> Build(const engine::Weig
 ATELIER_REGISTER_UPSCALER("compact", 0, {Detect, Build});
 
 }  // namespace
-}  // namespace atelier::models
+}  // namespace atelier::models::compact

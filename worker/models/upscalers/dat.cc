@@ -4,7 +4,7 @@
 
 #include "worker/models/upscalers/parts.h"
 
-namespace atelier::models {
+namespace atelier::models::dat {
 namespace {
 
 using engine::Cast;
@@ -271,4 +271,4 @@ StatusOr<std::shared_ptr<const engine::UpscaleNetwork>> Build(const WeightSource
 ATELIER_REGISTER_UPSCALER("dat", 4, {Detect, Build});
 
 }  // namespace
-}  // namespace atelier::models
+}  // namespace atelier::models::dat

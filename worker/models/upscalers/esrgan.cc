@@ -10,7 +10,7 @@
 #include "worker/engine/layers.h"
 #include "worker/models/family.h"
 
-namespace atelier::models {
+namespace atelier::models::esrgan {
 namespace {
 
 using engine::Conv2d;
@@ -164,4 +164,4 @@ StatusOr<std::shared_ptr<const engine::UpscaleNetwork>> Build(const WeightSource
 ATELIER_REGISTER_UPSCALER("esrgan", 10, {Detect, Build});
 
 }  // namespace
-}  // namespace atelier::models
+}  // namespace atelier::models::esrgan

@@ -2,7 +2,7 @@
 // extras.md 5.4.
 #include "worker/models/upscalers/parts.h"
 
-namespace atelier::models {
+namespace atelier::models::hat {
 namespace {
 
 using engine::Cast;
@@ -195,4 +195,4 @@ StatusOr<std::shared_ptr<const engine::UpscaleNetwork>> Build(const WeightSource
 ATELIER_REGISTER_UPSCALER("hat", 1, {Detect, Build});
 
 }  // namespace
-}  // namespace atelier::models
+}  // namespace atelier::models::hat

@@ -1,7 +1,7 @@
 // Omni-SR: attention over places and over channels, in windows and on grids. Source: spec extras.md 5.9.
 #include "worker/models/upscalers/parts.h"
 
-namespace atelier::models {
+namespace atelier::models::omnisr {
 namespace {
 
 using engine::Bias;
@@ -250,4 +250,4 @@ StatusOr<std::shared_ptr<const engine::UpscaleNetwork>> Build(const WeightSource
 ATELIER_REGISTER_UPSCALER("omnisr", 3, {Detect, Build});
 
 }  // namespace
-}  // namespace atelier::models
+}  // namespace atelier::models::omnisr

@@ -1,7 +1,7 @@
 // RealPLKSR and PLKSR: convolutions with large kernels on a part of the channels. Source: spec extras.md 5.8.
 #include "worker/models/upscalers/parts.h"
 
-namespace atelier::models {
+namespace atelier::models::realplksr {
 namespace {
 
 using engine::Cast;
@@ -146,4 +146,4 @@ StatusOr<std::shared_ptr<const engine::UpscaleNetwork>> Build(const WeightSource
 ATELIER_REGISTER_UPSCALER("realplksr", 11, {Detect, Build});
 
 }  // namespace
-}  // namespace atelier::models
+}  // namespace atelier::models::realplksr

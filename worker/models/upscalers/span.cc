@@ -4,7 +4,7 @@
 
 #include "worker/models/upscalers/parts.h"
 
-namespace atelier::models {
+namespace atelier::models::span {
 namespace {
 
 using engine::Cast;
@@ -102,4 +102,4 @@ StatusOr<std::shared_ptr<const engine::UpscaleNetwork>> Build(const WeightSource
 ATELIER_REGISTER_UPSCALER("span", 5, {Detect, Build});
 
 }  // namespace
-}  // namespace atelier::models
+}  // namespace atelier::models::span

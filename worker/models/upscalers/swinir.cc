@@ -1,7 +1,7 @@
 // SwinIR: groups of blocks with attention in shifted windows. Source: spec extras.md 5.3.
 #include "worker/models/upscalers/parts.h"
 
-namespace atelier::models {
+namespace atelier::models::swinir {
 namespace {
 
 using engine::Conv2d;
@@ -145,4 +145,4 @@ StatusOr<std::shared_ptr<const engine::UpscaleNetwork>> Build(const WeightSource
 ATELIER_REGISTER_UPSCALER("swinir", 2, {Detect, Build});
 
 }  // namespace
-}  // namespace atelier::models
+}  // namespace atelier::models::swinir

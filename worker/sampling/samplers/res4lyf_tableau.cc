@@ -5,7 +5,7 @@
 namespace atelier::engine {
 namespace {
 
-using Levels = std::vector<double>;
+using LogLevels = std::vector<double>;
 
 constexpr double kFactorial[] = {1, 1, 2, 6};
 
@@ -60,10 +60,10 @@ Tableau Res3(double h, double c2, double c3) {
   return t;
 }
 
-Tableau Res2s(const Levels&, size_t, double h) { return Res2(h, 0.5); }
-Tableau Res3s(const Levels&, size_t, double h) { return Res3(h, 0.5, 1.0); }
+Tableau Res2s(const LogLevels&, size_t, double h) { return Res2(h, 0.5); }
+Tableau Res3s(const LogLevels&, size_t, double h) { return Res3(h, 0.5, 1.0); }
 
-Tableau Res5s(const Levels&, size_t, double h) {
+Tableau Res5s(const LogLevels&, size_t, double h) {
   const std::vector<double> c{0, 0.5, 0.5, 1, 0.5};
   const PhiTable phi(h, c);
   Tableau t = Explicit(c);
@@ -77,7 +77,7 @@ Tableau Res5s(const Levels&, size_t, double h) {
   return t;
 }
 
-Tableau Res6s(const Levels&, size_t, double h) {
+Tableau Res6s(const LogLevels&, size_t, double h) {
   const std::vector<double> c{0, 0.5, 0.5, 1.0 / 3, 1.0 / 3, 5.0 / 6};
   const double c2 = c[1], c3 = c[2], c4 = c[3], c5 = c[4], c6 = c[5];
   const PhiTable phi(h, c);
@@ -97,7 +97,7 @@ Tableau Res6s(const Levels&, size_t, double h) {
   return t;
 }
 
-Tableau Euler(const Levels&, size_t, double) {
+Tableau EulerTableau(const LogLevels&, size_t, double) {
   Tableau t = Explicit({0});
   t.b[0] = 1;
   return t;
@@ -107,25 +107,25 @@ Tableau Euler(const Levels&, size_t, double) {
 // extra evaluations either.
 constexpr double kLongStep = 1.0, kLowLevel = 0.1;
 
-Tableau Res2m(const Levels& s, size_t i, double h) {
+Tableau Res2m(const LogLevels& s, size_t i, double h) {
   const double hn = std::log(s[i] / s[i + 1]);
-  if (hn >= kLongStep) return s[i] >= kLowLevel ? Res2(h, 0.5) : Euler(s, i, h);
+  if (hn >= kLongStep) return s[i] >= kLowLevel ? Res2(h, 0.5) : EulerTableau(s, i, h);
   if (i < 2) return Res2(h, 0.5);
   Tableau t = Res2(h, -std::log(s[i - 1] / s[i]) / hn);
   t.history = 1;
   return t;
 }
 
-Tableau Res3m(const Levels& s, size_t i, double h) {
+Tableau Res3m(const LogLevels& s, size_t i, double h) {
   const double hn = std::log(s[i] / s[i + 1]);
-  if (hn >= kLongStep) return s[i] >= kLowLevel ? Res3(h, 0.5, 1.0) : Euler(s, i, h);
+  if (hn >= kLongStep) return s[i] >= kLowLevel ? Res3(h, 0.5, 1.0) : EulerTableau(s, i, h);
   if (i < 3) return Res3(h, 0.5, 1.0);
   Tableau t = Res3(h, -std::log(s[i - 1] / s[i]) / hn, -std::log(s[i - 2] / s[i]) / hn);
   t.history = 2;
   return t;
 }
 
-Tableau Deis2m(const Levels& s, size_t i, double h) {
+Tableau Deis2m(const LogLevels& s, size_t i, double h) {
   if (i < 3) {
     Tableau t = Explicit({0, 2.0 / 3});
     t.a[1][0] = 2.0 / 3;
@@ -139,7 +139,7 @@ Tableau Deis2m(const Levels& s, size_t i, double h) {
   return t;
 }
 
-Tableau Deis3m(const Levels& s, size_t i, double h) {
+Tableau Deis3m(const LogLevels& s, size_t i, double h) {
   if (i < 4) {
     Tableau t = Explicit({0, 0.5, 0.75});
     t.a[1][0] = 0.5;
@@ -175,9 +175,9 @@ double Phi(int j, double z) {
 
 const std::map<std::string, RkMethod, std::less<>>& RkMethods() {
   static const std::map<std::string, RkMethod, std::less<>> methods{
-      {"res_2s", {true, Res2s}}, {"res_3s", {true, Res3s}},    {"res_5s", {true, Res5s}},
-      {"res_6s", {true, Res6s}}, {"res_2m", {true, Res2m}},    {"res_3m", {true, Res3m}},
-      {"euler", {false, Euler}}, {"deis_2m", {false, Deis2m}}, {"deis_3m", {false, Deis3m}},
+      {"res_2s", {true, Res2s}},        {"res_3s", {true, Res3s}},    {"res_5s", {true, Res5s}},
+      {"res_6s", {true, Res6s}},        {"res_2m", {true, Res2m}},    {"res_3m", {true, Res3m}},
+      {"euler", {false, EulerTableau}}, {"deis_2m", {false, Deis2m}}, {"deis_3m", {false, Deis3m}},
   };
   return methods;
 }
