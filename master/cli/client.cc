@@ -29,17 +29,6 @@ constexpr int kFindMs = 2'000;  // a master that takes longer is passed over
 constexpr std::chrono::milliseconds kLookAgain{100};
 constexpr int kPushSeconds = 600;  // the end of a push: the master reads the file back
 
-}  // namespace
-
-namespace {
-
-struct Master {
-  std::string address;
-  std::shared_ptr<grpc::Channel> channel;
-  std::unique_ptr<v1::AdminService::Stub> admin;
-  std::unique_ptr<v1::IdentityService::Stub> identities;
-};
-
 Status InSentences(const grpc::Status& status, const std::string& address) {
   if (status.ok()) return OkStatus();
   if (status.error_details() == kStandbyDetail)
@@ -56,16 +45,24 @@ Status InSentences(const grpc::Status& status, const std::string& address) {
 
 }  // namespace
 
+// One of the masters that were named.
+struct MasterCalls {
+  std::string address;
+  std::shared_ptr<grpc::Channel> channel;
+  std::unique_ptr<v1::AdminService::Stub> admin;
+  std::unique_ptr<v1::IdentityService::Stub> identities;
+};
+
 struct Client::Impl {
   Status identity;  // why there is none; no call is made then
-  std::vector<Master> masters;
+  std::vector<MasterCalls> masters;
   std::atomic<size_t> at{0};  // the one that served last
   std::mutex mutex;
   grpc::ClientContext* watching = nullptr;
   std::condition_variable cancelling;
   bool cancelled = false;
 
-  Master& Active() { return masters[at]; }
+  MasterCalls& Active() { return masters[at]; }
 
   // Asks the masters, the last one first, until one serves: only then is a call made, once, that must not be made
   // twice.
@@ -90,10 +87,10 @@ struct Client::Impl {
   }
 
   template <typename Reply, typename Stub, typename Request, typename Method>
-  StatusOr<Reply> Call(std::unique_ptr<Stub> Master::*stub, Method method, const Request& request, int seconds) {
+  StatusOr<Reply> Call(std::unique_ptr<Stub> MasterCalls::*stub, Method method, const Request& request, int seconds) {
     RETURN_IF_ERROR(identity);
     if (masters.size() > 1) RETURN_IF_ERROR(FindActive());
-    const Master& master = Active();
+    const MasterCalls& master = Active();
     grpc::ClientContext context;
     SetDeadline(context, int64_t{1000} * seconds);
     Reply reply;
@@ -107,8 +104,8 @@ Client::Client(std::string address) : address_(std::move(address)), impl_(std::m
   const StatusOr<std::shared_ptr<const Identity>> identity = IdentityFor(address_);
   impl_->identity = identity.status();
   for (const std::string& one : SplitAddresses(address_)) {
-    Master master{one, MakeChannel(one, 1000, identity.ok() ? identity->get() : nullptr, kMasterName, kPingMs), nullptr,
-                  nullptr};
+    MasterCalls master{one, MakeChannel(one, 1000, identity.ok() ? identity->get() : nullptr, kMasterName, kPingMs),
+                       nullptr, nullptr};
     master.admin = v1::AdminService::NewStub(master.channel);
     master.identities = v1::IdentityService::NewStub(master.channel);
     impl_->masters.push_back(std::move(master));
@@ -130,43 +127,43 @@ StatusOr<v1::SubmitRequest> Client::WithoutBulk(const v1::SubmitRequest& request
 
 StatusOr<v1::SubmitReply> Client::Submit(const v1::SubmitRequest& whole) {
   ASSIGN_OR_RETURN(const v1::SubmitRequest request, WithoutBulk(whole));
-  return impl_->Call<v1::SubmitReply>(&Master::admin, &v1::AdminService::Stub::Submit, request, kPlanSeconds);
+  return impl_->Call<v1::SubmitReply>(&MasterCalls::admin, &v1::AdminService::Stub::Submit, request, kPlanSeconds);
 }
 StatusOr<v1::ExplainReply> Client::Explain(const v1::SubmitRequest& whole) {
   ASSIGN_OR_RETURN(const v1::SubmitRequest request, WithoutBulk(whole));
-  return impl_->Call<v1::ExplainReply>(&Master::admin, &v1::AdminService::Stub::Explain, request, kPlanSeconds);
+  return impl_->Call<v1::ExplainReply>(&MasterCalls::admin, &v1::AdminService::Stub::Explain, request, kPlanSeconds);
 }
 StatusOr<v1::ListJobsReply> Client::ListJobs(uint32_t limit) {
   v1::ListJobsRequest request;
   request.set_limit(limit);
-  return impl_->Call<v1::ListJobsReply>(&Master::admin, &v1::AdminService::Stub::ListJobs, request, kCallSeconds);
+  return impl_->Call<v1::ListJobsReply>(&MasterCalls::admin, &v1::AdminService::Stub::ListJobs, request, kCallSeconds);
 }
 StatusOr<v1::Job> Client::GetJob(const std::string& id) {
   v1::GetJobRequest request;
   request.set_job_id(id);
-  return impl_->Call<v1::Job>(&Master::admin, &v1::AdminService::Stub::GetJob, request, kCallSeconds);
+  return impl_->Call<v1::Job>(&MasterCalls::admin, &v1::AdminService::Stub::GetJob, request, kCallSeconds);
 }
 StatusOr<v1::Job> Client::CancelJob(const std::string& id) {
   v1::GetJobRequest request;
   request.set_job_id(id);
-  return impl_->Call<v1::Job>(&Master::admin, &v1::AdminService::Stub::CancelJob, request, kCallSeconds);
+  return impl_->Call<v1::Job>(&MasterCalls::admin, &v1::AdminService::Stub::CancelJob, request, kCallSeconds);
 }
 StatusOr<v1::ListWorkersReply> Client::ListWorkers() {
-  return impl_->Call<v1::ListWorkersReply>(&Master::admin, &v1::AdminService::Stub::ListWorkers,
+  return impl_->Call<v1::ListWorkersReply>(&MasterCalls::admin, &v1::AdminService::Stub::ListWorkers,
                                            v1::ListWorkersRequest(), kCallSeconds);
 }
 StatusOr<v1::Worker> Client::ControlWorker(const std::string& name, const std::string& action) {
   v1::ControlWorkerRequest request;
   request.set_name(name);
   request.set_action(action);
-  return impl_->Call<v1::Worker>(&Master::admin, &v1::AdminService::Stub::ControlWorker, request, kCallSeconds);
+  return impl_->Call<v1::Worker>(&MasterCalls::admin, &v1::AdminService::Stub::ControlWorker, request, kCallSeconds);
 }
 StatusOr<uint32_t> Client::Forget(const std::string& name) {
   v1::ForgetRequest request;
   request.set_name(name);
-  ASSIGN_OR_RETURN(
-      const v1::ForgetReply reply,
-      impl_->Call<v1::ForgetReply>(&Master::identities, &v1::IdentityService::Stub::Forget, request, kCallSeconds));
+  ASSIGN_OR_RETURN(const v1::ForgetReply reply,
+                   impl_->Call<v1::ForgetReply>(&MasterCalls::identities, &v1::IdentityService::Stub::Forget, request,
+                                                kCallSeconds));
   return reply.identities();
 }
 StatusOr<std::string> Client::GetCatalog(const std::string& type) {
@@ -174,7 +171,7 @@ StatusOr<std::string> Client::GetCatalog(const std::string& type) {
   request.set_type(type);
   ASSIGN_OR_RETURN(
       v1::CatalogReply reply,
-      impl_->Call<v1::CatalogReply>(&Master::admin, &v1::AdminService::Stub::GetCatalog, request, kCallSeconds));
+      impl_->Call<v1::CatalogReply>(&MasterCalls::admin, &v1::AdminService::Stub::GetCatalog, request, kCallSeconds));
   return reply.json();
 }
 Status Client::PutBlob(const std::string& hash, const std::string& bytes) {
@@ -186,20 +183,22 @@ Status Client::PutBlob(const std::string& hash, const std::string& bytes) {
 StatusOr<v1::ListModelsReply> Client::ListModels(const std::string& folder) {
   v1::ListModelsRequest request;
   request.set_folder(folder);
-  return impl_->Call<v1::ListModelsReply>(&Master::admin, &v1::AdminService::Stub::ListModels, request, kCallSeconds);
+  return impl_->Call<v1::ListModelsReply>(&MasterCalls::admin, &v1::AdminService::Stub::ListModels, request,
+                                          kCallSeconds);
 }
 StatusOr<v1::ModelEntry> Client::OrderModel(const v1::OrderModelRequest& request) {
-  ASSIGN_OR_RETURN(
-      v1::OrderModelReply reply,
-      impl_->Call<v1::OrderModelReply>(&Master::admin, &v1::AdminService::Stub::OrderModel, request, kCallSeconds));
+  ASSIGN_OR_RETURN(v1::OrderModelReply reply,
+                   impl_->Call<v1::OrderModelReply>(&MasterCalls::admin, &v1::AdminService::Stub::OrderModel, request,
+                                                    kCallSeconds));
   return reply.model();
 }
 StatusOr<v1::PushModelReply> Client::PushModel(const v1::PushModelRequest& request) {
-  return impl_->Call<v1::PushModelReply>(&Master::admin, &v1::AdminService::Stub::PushModel, request, kPushSeconds);
+  return impl_->Call<v1::PushModelReply>(&MasterCalls::admin, &v1::AdminService::Stub::PushModel, request,
+                                         kPushSeconds);
 }
 Status Client::PushChunk(const std::string& hash, uint32_t index, const std::string& bytes) {
   RETURN_IF_ERROR(impl_->identity);
-  const Master& master = impl_->Active();
+  const MasterCalls& master = impl_->Active();
   grpc::ClientContext context;
   SetDeadline(context, int64_t{1000} * kPlanSeconds);
   v1::PushChunkReply reply;
@@ -221,21 +220,22 @@ StatusOr<v1::LogsReply> Client::Logs(const std::string& subject, uint32_t lines)
   v1::LogsRequest request;
   request.set_subject(subject);
   request.set_lines(lines);
-  return impl_->Call<v1::LogsReply>(&Master::admin, &v1::AdminService::Stub::Logs, request, kCallSeconds);
+  return impl_->Call<v1::LogsReply>(&MasterCalls::admin, &v1::AdminService::Stub::Logs, request, kCallSeconds);
 }
 StatusOr<v1::Server> Client::GetServer() {
-  return impl_->Call<v1::Server>(&Master::admin, &v1::AdminService::Stub::GetServer, v1::GetServerRequest(),
+  return impl_->Call<v1::Server>(&MasterCalls::admin, &v1::AdminService::Stub::GetServer, v1::GetServerRequest(),
                                  kCallSeconds);
 }
 Status Client::Shutdown() {
   return impl_
-      ->Call<v1::ShutdownReply>(&Master::admin, &v1::AdminService::Stub::Shutdown, v1::ShutdownRequest(), kCallSeconds)
+      ->Call<v1::ShutdownReply>(&MasterCalls::admin, &v1::AdminService::Stub::Shutdown, v1::ShutdownRequest(),
+                                kCallSeconds)
       .status();
 }
 
 Status Client::Watch(const std::string& job_id, const std::function<void(const v1::JobEvent&)>& on_event) {
   RETURN_IF_ERROR(impl_->masters.size() > 1 ? impl_->FindActive() : impl_->identity);
-  const Master& master = impl_->Active();
+  const MasterCalls& master = impl_->Active();
   grpc::ClientContext context;  // no deadline: a job may take days
   {
     std::lock_guard lock(impl_->mutex);
