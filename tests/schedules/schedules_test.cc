@@ -4,7 +4,6 @@
 #include <array>
 #include <catch2/catch.hpp>
 #include <chrono>
-#include <cstdlib>
 #include <iostream>
 #include <random>
 
@@ -13,15 +12,11 @@
 #include "master/collect/canvas.h"
 #include "master/control/tile_stage.h"
 #include "tests/harness/cluster.h"
+#include "tests/harness/environment.h"
 #include "worker/session/session.h"
 
 namespace atelier::test {
 namespace {
-
-int64_t FromEnvironment(const char* name, int64_t otherwise) {
-  const char* text = std::getenv(name);
-  return text == nullptr || *text == '\0' ? otherwise : std::atoll(text);
-}
 
 struct Work {
   const char* mode;
