@@ -27,7 +27,8 @@ constexpr size_t kWorkflowInMessageMax = static_cast<size_t>(limits::kMessageByt
 constexpr int kPingMs = 4'000;  // a watched master that is stopped, or behind a cut cable, is noticed in twice that
 constexpr int kFindMs = 2'000;  // a master that takes longer is passed over
 constexpr std::chrono::milliseconds kLookAgain{100};
-constexpr int kPushSeconds = 600;  // the end of a push: the master reads the file back
+constexpr std::chrono::milliseconds kSlice{250};  // of waiting, so that CancelWatch() is seen
+constexpr int kPushSeconds = 600;                 // the end of a push: the master reads the file back
 
 Status InSentences(const grpc::Status& status, const std::string& address) {
   if (status.ok()) return OkStatus();
@@ -41,6 +42,21 @@ Status InSentences(const grpc::Status& status, const std::string& address) {
   if (status.error_code() == grpc::StatusCode::UNIMPLEMENTED)
     return FailedPrecondition("the master at ", address, " does not know this call; install the same version of both");
   return FromGrpc(status);
+}
+
+using Clock = std::chrono::system_clock;  // as gRPC's deadlines
+
+// False as soon as a dial fails, or by then. It also is what lets the channel get on: a call on one that has failed
+// comes back at once, and gRPC looks after a dial every 5 s when nobody waits for it.
+bool Connects(grpc::Channel& channel, Clock::time_point until) {
+  bool dialled = false;
+  for (;;) {
+    const grpc_connectivity_state state = channel.GetState(/*try_to_connect=*/true);
+    if (state == GRPC_CHANNEL_READY) return true;
+    if (state == GRPC_CHANNEL_TRANSIENT_FAILURE && dialled) return false;
+    dialled |= state == GRPC_CHANNEL_CONNECTING;
+    if (!channel.WaitForStateChange(state, until)) return false;
+  }
 }
 
 }  // namespace
@@ -66,17 +82,20 @@ struct Client::Impl {
 
   // Asks the masters, the last one first, until one serves: only then is a call made, once, that must not be made
   // twice.
-  Status FindActive() {
+  Status FindActive(std::chrono::milliseconds dial = std::chrono::milliseconds(kFindMs)) {
     RETURN_IF_ERROR(identity);
     Status answer;
     std::string all;
     for (size_t asked = 0; asked < masters.size(); ++asked) {
       const size_t index = (at + asked) % masters.size();
-      grpc::ClientContext context;
-      SetDeadline(context, kFindMs);
-      v1::Server server;
-      answer = InSentences(masters[index].admin->GetServer(&context, v1::GetServerRequest(), &server),
-                           masters[index].address);
+      grpc::Status asking(grpc::StatusCode::UNAVAILABLE, "");
+      if (Connects(*masters[index].channel, Clock::now() + dial)) {
+        grpc::ClientContext context;
+        SetDeadline(context, kFindMs);
+        v1::Server server;
+        asking = masters[index].admin->GetServer(&context, v1::GetServerRequest(), &server);
+      }
+      answer = InSentences(asking, masters[index].address);
       if (answer.code() != StatusCode::kUnavailable) {
         at = index;
         return OkStatus();
@@ -262,10 +281,10 @@ void Client::CancelWatch() {
 }
 
 Status Client::WaitReachable(double seconds) {
-  const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(static_cast<int64_t>(seconds * 1000));
+  const auto end = Clock::now() + std::chrono::milliseconds(static_cast<int64_t>(seconds * 1000));
   for (;;) {
-    const Status found = impl_->FindActive();
-    if (found.code() != StatusCode::kUnavailable || std::chrono::steady_clock::now() >= end) return found;
+    const Status found = impl_->FindActive(kSlice);
+    if (found.code() != StatusCode::kUnavailable || Clock::now() >= end) return found;
     std::unique_lock lock(impl_->mutex);
     if (impl_->cancelling.wait_for(lock, kLookAgain, [&] { return impl_->cancelled; }))
       return Cancelled("no longer waiting for the master at ", address_);
