@@ -1,7 +1,9 @@
 #include "common/rpc/blob_client.h"
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
+#include <future>
 
 #include "atelier/v1/blobs.grpc.pb.h"
 #include "common/base/hash.h"
@@ -46,10 +48,10 @@ class BlobClient::Call {
   grpc::ClientContext context_;
 };
 
-BlobClient::BlobClient(std::shared_ptr<grpc::Channel> channel)
+BlobClient::BlobClient(const std::shared_ptr<grpc::Channel>& channel)
     : stub_(std::make_shared<Stub>(Stub{v1::BlobService::NewStub(channel)})) {}
 
-void BlobClient::SetChannel(std::shared_ptr<grpc::Channel> channel) {
+void BlobClient::SetChannel(const std::shared_ptr<grpc::Channel>& channel) {
   auto stub = std::make_shared<Stub>(Stub{v1::BlobService::NewStub(channel)});
   const std::lock_guard lock(mutex_);
   stub_.swap(stub);
@@ -70,13 +72,17 @@ Status BlobClient::Stream(const std::string& hash, int64_t bytes_max, const std:
   request.set_hash(hash);
   const auto stub = Service();
   const auto reader = stub->service->Get(&call.context(), request);
+  // While one chunk is hashed the next one comes in: on one thread the two take longer than the master's side.
+  std::array<v1::BlobChunk, 2> chunks;
+  size_t filled = 0;
   Sha256 digest;
-  v1::BlobChunk chunk;
+  std::future<void> hashed;
   Status failure;
   int64_t received = 0;
   bool first = true;
   uint64_t size = 0;
-  while (reader->Read(&chunk)) {
+  while (reader->Read(&chunks[filled])) {
+    const v1::BlobChunk& chunk = chunks[filled];
     if (first) {
       size = chunk.size();
       first = false;
@@ -90,15 +96,20 @@ Status BlobClient::Stream(const std::string& hash, int64_t bytes_max, const std:
     if (failure.ok() && received > bytes_max)
       failure = ResourceExhausted("blob ", hash, " has more than the ", bytes_max, " bytes that are allowed here");
     if (failure.ok()) {
-      digest.Update(chunk.data());
+      if (hashed.valid()) hashed.get();
+      const bool more = size > chunk.data().size();
+      const auto launch = more ? std::launch::async | std::launch::deferred : std::launch::deferred;
+      hashed = std::async(launch, [&digest, &chunk] { digest.Update(chunk.data()); });
       failure = sink(chunk.data());
+      filled = 1 - filled;
     }
     if (!failure.ok()) {
       call.context().TryCancel();
       break;
     }
   }
-  while (reader->Read(&chunk)) continue;
+  if (hashed.valid()) hashed.get();
+  while (reader->Read(&chunks[0])) continue;
   const grpc::Status end = reader->Finish();
   if (!failure.ok()) return failure;
   if (!end.ok()) return Annotate(FromGrpc(end), Cat("blob ", hash));

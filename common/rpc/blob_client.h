@@ -23,11 +23,11 @@ namespace atelier {
 /// service: UNAVAILABLE when the master cannot be reached, DEADLINE_EXCEEDED, CANCELLED after CancelAll(). Thread: any.
 class BlobClient {
  public:
-  explicit BlobClient(std::shared_ptr<grpc::Channel> channel);
+  explicit BlobClient(const std::shared_ptr<grpc::Channel>& channel);
   ~BlobClient();
 
   /// Calls from now on take this channel; those that run end on theirs.
-  void SetChannel(std::shared_ptr<grpc::Channel> channel);
+  void SetChannel(const std::shared_ptr<grpc::Channel>& channel);
 
   /// The blob's bytes, checked against its name. Errors: NOT_FOUND; DATA_LOSS; RESOURCE_EXHAUSTED beyond `bytes_max`.
   StatusOr<std::string> Get(const std::string& hash, int64_t bytes_max);
