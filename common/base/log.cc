@@ -190,7 +190,7 @@ void SetLogSink(std::function<void(LogLevel, const std::string&)> sink) {
   Sink() = std::move(sink);
 }
 
-LogScope::LogScope(LogFields fields) : before_(ThreadFields()) { Lay(fields, ThreadFields()); }
+LogScope::LogScope(const LogFields& fields) : before_(ThreadFields()) { Lay(fields, ThreadFields()); }
 LogScope::~LogScope() { ThreadFields() = std::move(before_); }
 
 LogFields CurrentLogFields() {

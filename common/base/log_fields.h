@@ -24,7 +24,7 @@ struct LogFields {
 /// ones keep them. Thread: the one that made it.
 class LogScope {
  public:
-  explicit LogScope(LogFields fields);
+  explicit LogScope(const LogFields& fields);
   ~LogScope();
   LogScope(const LogScope&) = delete;
   LogScope& operator=(const LogScope&) = delete;

@@ -51,8 +51,8 @@ double CpuSeconds(pid_t other) {
          (user + system) / static_cast<double>(sysconf(_SC_CLK_TCK));
 }
 
-// Takes as much memory as the measurement will, and gives it back: a virtual machine gets its memory from the host at the
-// first touch, page by page, which is the host's speed and not the stream's.
+// Takes as much memory as the measurement will, and gives it back: a virtual machine gets its memory from the host at
+// the first touch, page by page, which is the host's speed and not the stream's.
 void WarmMemory() {
   std::vector<std::string> all(kRuns + 2);
   for (std::string& bytes : all) bytes.assign(kBytes, 'x');
