@@ -8,7 +8,7 @@
 namespace atelier {
 namespace {
 
-struct Fleet {
+struct TaggedFleet {
   void AddJob(const std::string& id, Tags tags, int replicas = 1) {
     Json prompt = ReplicaPrompt();
     prompt["8"]["inputs"]["images"] = Link("6");
@@ -39,7 +39,7 @@ struct Fleet {
 };
 
 TEST_CASE("tags: a task waits for a worker with all of them, and says so") {
-  Fleet fleet;
+  TaggedFleet fleet;
   fleet.AddJob("j", {"attic", "fast"});
   CHECK(fleet.control.WhyWaiting("j") ==
         "no worker has ever attached: start one with `atelier-worker --master HOST:PORT`");
@@ -75,7 +75,7 @@ TEST_CASE("tags: a task waits for a worker with all of them, and says so") {
 }
 
 TEST_CASE("tags: tasks alike but for tags do not count on each other's workers") {
-  Fleet fleet;
+  TaggedFleet fleet;
   fleet.Attach("fast", {"fast"});
   fleet.Attach("slow", {});
   fleet.AddJob("any", {}, 4);
