@@ -52,7 +52,7 @@ Json Prompt(const Drawn& drawn) {
 
 // Pixels of one worker that nobody disturbs, once for each that is drawn. A single picture in the exact order: of one
 // task that does the whole loop by itself, which no plan, crop or blob has a part in.
-class Undisturbed {
+class UndisturbedRuns {
  public:
   const std::string& Hash(const Drawn& drawn) {
     std::string& hash = hashes_[drawn.Text()];
@@ -88,7 +88,7 @@ TEST_CASE("real workers: random schedules of kills and joins make one worker's p
   };
 
   const auto begin = std::chrono::steady_clock::now();
-  Undisturbed undisturbed;
+  UndisturbedRuns undisturbed;
   ClusterOptions options = Real(DemoModels());
   // Who is killed at random looks like a task that kills, which is not what this is about.
   options.config =

@@ -13,15 +13,15 @@
 namespace atelier::test {
 namespace {
 
-ClusterOptions Fake(const std::string& workers) {
+ClusterOptions WorkersOptions(const std::string& workers) {
   ClusterOptions options;
   options.catalog = DumpJson(RegisteredCatalog().ToJson());
   options.config = "metrics: {listen: '127.0.0.1:0'}\nscheduling: {heartbeat_seconds: 0.2}\n" + workers;
   return options;
 }
 
-void Rewrite(const Cluster& cluster, const std::string& workers) {
-  std::ofstream(cluster.config_file() + ".new") << Fake(workers).config;
+void RewriteWorkers(const Cluster& cluster, const std::string& workers) {
+  std::ofstream(cluster.config_file() + ".new") << WorkersOptions(workers).config;
   std::filesystem::rename(cluster.config_file() + ".new", cluster.config_file());
 }
 
@@ -54,7 +54,7 @@ std::string WhoDid(const v1::Job& job) {
 TEST_CASE("a job with tags goes to workers that have them, now and after a restart of the master") {
   const std::string list =
       "workers:\n  list:\n    - {name: attic, start: no, tags: [fast, attic]}\n    - {name: plain, start: no}\n";
-  ClusterOptions options = Fake(list);
+  ClusterOptions options = WorkersOptions(list);
   options.master_flags = {"--device", "cpu"};  // the list counts, and starts nobody
   Cluster cluster(options);
   cluster.StartWorker("plain", "", {"--tags", "fast"});  // the file names it, so it has none
@@ -89,9 +89,10 @@ TEST_CASE("a job with tags goes to workers that have them, now and after a resta
   CHECK(cluster.client().GetJob(waits)->tags_size() == 2);
   CHECK(cluster.client().GetJob(waits)->waiting() == reason);
   CHECK(Described(cluster, "guest").tags_size() == 2);  // known before it attaches again
-  Rewrite(cluster,
-          "workers:\n  list:\n    - {name: attic, start: no, tags: [fast, attic]}\n    - {name: plain, start: no, "
-          "tags: [attic, fast]}\n");
+  RewriteWorkers(
+      cluster,
+      "workers:\n  list:\n    - {name: attic, start: no, tags: [fast, attic]}\n    - {name: plain, start: no, "
+      "tags: [attic, fast]}\n");
   CHECK(cluster.WaitJob(waits).state() == "done");
   CHECK(WhoDid(*cluster.client().GetJob(waits)) == "plain");
 }
@@ -99,7 +100,7 @@ TEST_CASE("a job with tags goes to workers that have them, now and after a resta
 TEST_CASE("a worker works while nobody uses its desktop") {
   FakePrograms programs;
   programs.Set("busctl", "printf 'b false\\nt 0\\n'");
-  Cluster cluster(Fake("workers:\n  list:\n    - {name: desk, start: no, idle_minutes: 10}\n"));
+  Cluster cluster(WorkersOptions("workers:\n  list:\n    - {name: desk, start: no, idle_minutes: 10}\n"));
   cluster.StartWorker("desk");
   REQUIRE(Until([&] { return Described(cluster, "desk").note().starts_with("has somebody at its desktop"); }));
   CHECK(Described(cluster, "desk").state() == "resting");
@@ -122,12 +123,12 @@ TEST_CASE("a worker works while nobody uses its desktop") {
   REQUIRE(Until([&] { return Described(cluster, "desk").state() == "resting"; }));
   CHECK(cluster.WaitJob(second).state() != "failed");
   CHECK(cluster.client().GetJob(third)->state() != "done");
-  Rewrite(cluster, "workers:\n  list:\n    - {name: desk, start: no}\n");
+  RewriteWorkers(cluster, "workers:\n  list:\n    - {name: desk, start: no}\n");
   CHECK(cluster.WaitJob(third).state() == "done");
 }
 
 TEST_CASE("a worker sets its GPU's power limit as the file says, and gives it back at the end") {
-  ClusterOptions options = Fake("workers:\n  list:\n    - {name: g, start: no, power_watts: 200}\n");
+  ClusterOptions options = WorkersOptions("workers:\n  list:\n    - {name: g, start: no, power_watts: 200}\n");
   options.worker_environment["LD_LIBRARY_PATH"] = ATELIER_FAKE_GPU;
   TempDir dir;
   options.worker_environment["ATELIER_FAKE_POWER"] = dir / "power";
@@ -140,9 +141,9 @@ TEST_CASE("a worker sets its GPU's power limit as the file says, and gives it ba
   Cluster cluster(options);
   cluster.StartWorker("g", "", {"--device", "cuda:0"});
   REQUIRE(Until([&] { return power() == "200000"; }));
-  Rewrite(cluster, "workers:\n  list:\n    - {name: g, start: no, power_watts: 150}\n");
+  RewriteWorkers(cluster, "workers:\n  list:\n    - {name: g, start: no, power_watts: 150}\n");
   REQUIRE(Until([&] { return power() == "150000"; }));
-  Rewrite(cluster, "workers:\n  list:\n    - {name: g, start: no, power_watts: 999}\n");
+  RewriteWorkers(cluster, "workers:\n  list:\n    - {name: g, start: no, power_watts: 999}\n");
   REQUIRE(cluster.worker("g").WaitLog(
       "worker \"g\": the power limit of cuda:0 is not set to 999 W (it takes 100 to 300 W)", 20));
   CHECK(cluster.WaitJob(cluster.Submit(ReplicaPrompt(1))).state() == "done");
