@@ -38,9 +38,10 @@ struct ControlOptions {
   int64_t hung_ms_min = 10'000;         // never called hung sooner
   double hung_factor = 3.0;             // times the learned gap between steps of the same kind of task
   int attempts_max = 6;
-  int poison_workers = 2;                // a task that kills so many different workers fails its job
-  bool steal_queued = true;              // a task queued behind another goes to an idle worker
-  bool copy_tail = true;                 // an idle worker that would end a running task sooner tries it as well
+  int poison_workers = 2;       // a task that kills so many different workers fails its job
+  int64_t together_ms = 5'000;  // workers that are lost within this time of one another share a line or a machine
+  bool steal_queued = true;     // a task queued behind another goes to an idle worker
+  bool copy_tail = true;        // an idle worker that would end a running task sooner tries it as well
   std::map<std::string, double> shares;  // weights of submitters; others have 1
 };
 
@@ -254,7 +255,8 @@ class Control {
 
   Effects WorkerAttached(WorkerInfo info, const std::vector<Held>& held, int64_t now_ms);
   /// The stream of exactly this process ended.
-  Effects WorkerLost(const std::string& name, const std::string& instance, int64_t now_ms);
+  /// `silent`: nothing was heard of it any more, so nothing says that its process died.
+  Effects WorkerLost(const std::string& name, const std::string& instance, int64_t now_ms, bool silent = false);
   Effects WorkerPulls(const std::string& name, uint32_t count, int64_t now_ms);
   Effects WorkerInventory(const std::string& name, std::shared_ptr<const Inventory> inventory, int64_t now_ms);
   Effects WorkerCatalog(const std::string& name, std::shared_ptr<const Catalog> catalog, int64_t now_ms);
@@ -407,6 +409,7 @@ class Control {
   Shares shares_;
   std::map<std::string, Job> jobs_;
   std::map<std::string, Worker> workers_;
+  std::optional<int64_t> last_lost_ms_;    // of any worker
   std::map<std::string, Worker*> hungry_;  // connected ones that have credit
   /// Jobs with ready or doubted tasks: by falling priority and submitter, then in order of acceptance.
   std::map<std::pair<int, std::string>, std::map<uint64_t, Job*>> ready_jobs_;

@@ -103,7 +103,7 @@ Effects Control::WorkerAttached(WorkerInfo info, const std::vector<Held>& held, 
   return out;
 }
 
-Effects Control::WorkerLost(const std::string& name, const std::string& instance, int64_t now_ms) {
+Effects Control::WorkerLost(const std::string& name, const std::string& instance, int64_t now_ms, bool silent) {
   Effects out;
   auto it = workers_.find(name);
   if (it == workers_.end() || !it->second.connected || it->second.info.instance != instance) return out;
@@ -111,6 +111,8 @@ Effects Control::WorkerLost(const std::string& name, const std::string& instance
   worker.connected = false;
   SetCredit(worker, 0);
   FleetChanged(worker);
+  const bool together = last_lost_ms_ && now_ms - *last_lost_ms_ < options_.together_ms;
+  last_lost_ms_ = now_ms;
   const auto held = std::move(worker.held);
   worker.held.clear();
   for (const auto& [job_id, task_id] : held) {
@@ -120,8 +122,10 @@ Effects Control::WorkerLost(const std::string& name, const std::string& instance
     for (Attempt& attempt : task.attempts) {
       if (attempt.worker != name || attempt.lost) continue;
       attempt.lost = true;
-      // A copy is no second witness: one broken line takes both.
-      if (attempt.running && !attempt.copy && !worker.draining) task.killed.insert(name);
+      // Witnesses that a task kills are workers that die one after another. A broken line takes several at once, also
+      // the copy, and who has just been given a task that the line took from another.
+      const bool witness = !silent && attempt.running && !attempt.copy && (attempt.told || !together);
+      if (witness && !worker.draining) task.killed.insert(name);
     }
     task.last_error = Cat("worker \"", name, "\" was lost while it worked on it");
     Requeue(job->second, task, out, now_ms);

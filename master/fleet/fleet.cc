@@ -74,7 +74,7 @@ class Fleet::Session final : public grpc::ServerBidiReactor<v1::FromWorker, v1::
       self = std::move(all->second);
       fleet_->all_.erase(all);
     }
-    if (was_current) fleet_->events_.lost(name_, StreamId());
+    if (was_current) fleet_->events_.lost(name_, StreamId(), cut_);
   }
 
   void Send(v1::ToWorker message) {
@@ -82,6 +82,7 @@ class Fleet::Session final : public grpc::ServerBidiReactor<v1::FromWorker, v1::
     if (ended_) return;
     if (outgoing_.size() >= kQueuedMessagesMax) {
       LogWarning("worker \"", name_, "\" does not read its messages; its stream is cut");
+      cut_ = true;
       context_->TryCancel();
       return;
     }
@@ -98,6 +99,7 @@ class Fleet::Session final : public grpc::ServerBidiReactor<v1::FromWorker, v1::
 
   void Cut() {
     std::lock_guard lock(mutex_);
+    cut_ = true;
     if (!ended_) context_->TryCancel();
   }
 
@@ -194,6 +196,7 @@ class Fleet::Session final : public grpc::ServerBidiReactor<v1::FromWorker, v1::
   std::mutex mutex_;
   int64_t last_ms_;
   bool attached_ = false, writing_ = false, ended_ = false;
+  std::atomic<bool> cut_ = false;
   std::deque<v1::ToWorker> outgoing_;
   static inline std::atomic<uint64_t> streams_ = 0;
 };

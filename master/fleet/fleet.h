@@ -23,7 +23,7 @@ struct FleetEvents {
   /// Any later message.
   std::function<void(const std::string& name, v1::FromWorker message)> message;
   /// The stream of exactly this process ended.
-  std::function<void(const std::string& name, const std::string& instance)> lost;
+  std::function<void(const std::string& name, const std::string& instance, bool cut)> lost;  // cut: by the master
 };
 
 struct FleetOptions {

@@ -119,8 +119,8 @@ TEST_CASE("a worker works while nobody uses its desktop") {
   const std::string second = cluster.Submit(ReplicaPrompt(3000), 1);
   REQUIRE(Until([&] { return Described(cluster, "desk").running_size() == 1; }));
   programs.Set("busctl", "printf 'b false\\nt 0\\n'");
-  const std::string third = cluster.Submit(ReplicaPrompt(2), 1);
   REQUIRE(Until([&] { return Described(cluster, "desk").state() == "resting"; }));
+  const std::string third = cluster.Submit(ReplicaPrompt(2), 1);
   CHECK(cluster.WaitJob(second).state() != "failed");
   CHECK(cluster.client().GetJob(third)->state() != "done");
   RewriteWorkers(cluster, "workers:\n  list:\n    - {name: desk, start: no}\n");

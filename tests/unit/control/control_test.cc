@@ -372,9 +372,24 @@ TEST_CASE("control: a task that kills two workers fails its job and says so") {
   hand.control.WorkerLost("a", "a", 1);
   CHECK_FALSE(hand.control.jobs().at("j").ended());
   REQUIRE(hand.Lease(hand.Attach("b")) != nullptr);
-  hand.control.WorkerLost("b", "b", 2);
+  hand.control.WorkerLost("b", "b", 6'000);
   CHECK(hand.state() == JobState::kFailed);
   CHECK(hand.error().find("2 workers died") != std::string::npos);
+}
+
+TEST_CASE("control: workers that a broken line takes are no witnesses against the task that wanders among them") {
+  Hand hand;
+  REQUIRE(hand.Lease(hand.Attach("a")) != nullptr);
+  hand.control.WorkerLost("a", "a", 1);
+  REQUIRE(hand.Lease(hand.Attach("b")) != nullptr);
+  hand.control.WorkerLost("b", "b", 2);  // at once: it had not even begun
+  CHECK_FALSE(hand.control.jobs().at("j").ended());
+  REQUIRE(hand.Lease(hand.Attach("c")) != nullptr);
+  hand.control.WorkerLost("c", "c", 20'000, true);  // silent: it may well live
+  CHECK_FALSE(hand.control.jobs().at("j").ended());
+  REQUIRE(hand.Lease(hand.Attach("d")) != nullptr);
+  hand.control.WorkerLost("d", "d", 40'000);
+  CHECK(hand.state() == JobState::kFailed);
 }
 
 TEST_CASE("control: a copy that is lost with the attempt beside it does not poison the task") {
