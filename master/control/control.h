@@ -38,10 +38,9 @@ struct ControlOptions {
   int64_t hung_ms_min = 10'000;         // never called hung sooner
   double hung_factor = 3.0;             // times the learned gap between steps of the same kind of task
   int attempts_max = 6;
-  int poison_workers = 2;       // a task that kills so many different workers fails its job
-  int64_t together_ms = 5'000;  // workers that are lost within this time of one another share a line or a machine
-  bool steal_queued = true;     // a task queued behind another goes to an idle worker
-  bool copy_tail = true;        // an idle worker that would end a running task sooner tries it as well
+  int poison_workers = 2;                // a task that kills so many different workers fails its job
+  bool steal_queued = true;              // a task queued behind another goes to an idle worker
+  bool copy_tail = true;                 // an idle worker that would end a running task sooner tries it as well
   std::map<std::string, double> shares;  // weights of submitters; others have 1
 };
 
@@ -255,7 +254,7 @@ class Control {
 
   Effects WorkerAttached(WorkerInfo info, const std::vector<Held>& held, int64_t now_ms);
   /// The stream of exactly this process ended.
-  /// `silent`: nothing was heard of it any more, so nothing says that its process died.
+  /// `silent`: it hung up, or nothing was heard of it any more: nothing says that its process died.
   Effects WorkerLost(const std::string& name, const std::string& instance, int64_t now_ms, bool silent = false);
   Effects WorkerPulls(const std::string& name, uint32_t count, int64_t now_ms);
   Effects WorkerInventory(const std::string& name, std::shared_ptr<const Inventory> inventory, int64_t now_ms);

@@ -111,8 +111,6 @@ Effects Control::WorkerLost(const std::string& name, const std::string& instance
   worker.connected = false;
   SetCredit(worker, 0);
   FleetChanged(worker);
-  const bool together = last_lost_ms_ && now_ms - *last_lost_ms_ < options_.together_ms;
-  last_lost_ms_ = now_ms;
   const auto held = std::move(worker.held);
   worker.held.clear();
   for (const auto& [job_id, task_id] : held) {
@@ -122,10 +120,8 @@ Effects Control::WorkerLost(const std::string& name, const std::string& instance
     for (Attempt& attempt : task.attempts) {
       if (attempt.worker != name || attempt.lost) continue;
       attempt.lost = true;
-      // Witnesses that a task kills are workers that die one after another. A broken line takes several at once, also
-      // the copy, and who has just been given a task that the line took from another.
-      const bool witness = !silent && attempt.running && !attempt.copy && (attempt.told || !together);
-      if (witness && !worker.draining) task.killed.insert(name);
+      // A copy is no second witness: one broken line takes both.
+      if (attempt.running && !attempt.copy && !silent && !worker.draining) task.killed.insert(name);
     }
     task.last_error = Cat("worker \"", name, "\" was lost while it worked on it");
     Requeue(job->second, task, out, now_ms);

@@ -23,7 +23,8 @@ struct FleetEvents {
   /// Any later message.
   std::function<void(const std::string& name, v1::FromWorker message)> message;
   /// The stream of exactly this process ended.
-  std::function<void(const std::string& name, const std::string& instance, bool cut)> lost;  // cut: by the master
+  std::function<void(const std::string& name, const std::string& instance, bool silent)>
+      lost;  // silent: the master or the worker hung up, which is no sign that the process died
 };
 
 struct FleetOptions {

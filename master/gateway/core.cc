@@ -191,8 +191,8 @@ FleetEvents Core::fleet_events() {
   events.message = [this](const std::string& name, v1::FromWorker message) {
     queue_.Post([this, name, message = std::move(message)]() mutable { HandleMessage(name, std::move(message)); });
   };
-  events.lost = [this](const std::string& name, const std::string& instance, bool cut) {
-    queue_.Post([this, name, instance, cut] {
+  events.lost = [this](const std::string& name, const std::string& instance, bool silent) {
+    queue_.Post([this, name, instance, silent] {
       auto known = control_->workers().find(name);
       if (known == control_->workers().end() || known->second.info.instance != instance) return;
       ++figures_.workers_lost;
@@ -204,7 +204,7 @@ FleetEvents Core::fleet_events() {
       hub_->Lost(name);
       desktops_.erase(name);
       // An ending master cuts all streams itself: no worker died over its task.
-      if (!draining_) Apply(control_->WorkerLost(name, instance, NowMs(), cut));
+      if (!draining_) Apply(control_->WorkerLost(name, instance, NowMs(), silent));
     });
   };
   return events;

@@ -35,6 +35,7 @@ using std::chrono::milliseconds;
 constexpr size_t kLogBytesMax = 8192;  // of one line
 constexpr milliseconds kWelcomeTimeout{10'000};
 constexpr milliseconds kGoodbyeTimeout{2'000};
+constexpr milliseconds kHangUpTimeout{200};
 constexpr milliseconds kStopTimeout{3'000};  // for a cancelled node to notice
 constexpr milliseconds kRetryFirst{50};
 constexpr milliseconds kRetrySoonMax{1'000};  // while the master has been away for less than kAwayLong
@@ -416,21 +417,17 @@ class Session::Impl {
       if (redial_ || state_.left || (state_.Drained() && !state_.welcomed)) break;
       const Clock::time_point silent_after =
           state_.welcomed ? last_received_ + std::max(3 * state_.heartbeat, milliseconds(500)) : welcome_by;
-      if (now >= silent_after) {
-        context.TryCancel();  // Read() returns and the connection is made anew
-        break;
-      }
+      if (now >= silent_after) break;  // and the connection is made anew
       Clock::time_point wake = silent_after;
       if (state_.welcomed) wake = std::min(wake, state_.next_heartbeat);
       if (state_.draining && !state_.attempts.empty()) wake = std::min(wake, drain_deadline_);
       changed_.wait_until(lock, wake);
     }
-    if (state_.left) {
-      lock.unlock();
-      stream.WritesDone();
-      lock.lock();
-      changed_.wait_for(lock, kGoodbyeTimeout, [&] { return stream_closed_; });
-    }
+    // A master that still hears us sees us hang up, not die.
+    lock.unlock();
+    stream.WritesDone();
+    lock.lock();
+    changed_.wait_for(lock, state_.left ? kGoodbyeTimeout : kHangUpTimeout, [&] { return stream_closed_; });
     if (!stream_closed_) context.TryCancel();
   }
 
