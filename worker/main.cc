@@ -57,11 +57,6 @@ std::string DefaultName(const std::string& device, bool lasting) {
   return name;
 }
 
-bool OnLoopback(const std::string& masters) {
-  const std::vector<std::string> addresses = SplitAddresses(masters);
-  return std::all_of(addresses.begin(), addresses.end(), [](const std::string& one) { return IsLoopback(one); });
-}
-
 // The stored identity, or one that the token gives; null for a master on loopback when there is neither. A token that
 // the stored one was got with is done with, so that a restart with the same command line goes on.
 StatusOr<std::unique_ptr<IdentityKeeper>> FindIdentity(const std::string& master, const std::string& name,
@@ -176,8 +171,7 @@ int Main(int argc, char** argv) {
                  "bytes of models taken, and given to others, a second; 0: any");
   app.add_option("--peer-listen", options.peer_listen,
                  "give chunks of models to other workers, which reach it by this address, e.g. 192.168.1.20:50190; "
-                 "127.0.0.1:0: those "
-                 "of this machine")
+                 "127.0.0.1:0: those of this machine")
       ->type_name("HOST:PORT");
   app.add_flag("--print-catalog", print_catalog, "print the declarations of all node types as JSON and end");
   app.set_version_flag("--version", Cat("atelier-worker ", kProgramVersion, ", protocol ", kProtocolVersion));
@@ -257,9 +251,9 @@ int Main(int argc, char** argv) {
   }
   if (*keeper != nullptr) options.identity = [&keeper] { return (*keeper)->Current(); };
   DesktopWatch desktop;
-  options.desktop = [&desktop]() -> std::optional<std::pair<uint64_t, std::string>> {
+  options.desktop = [&desktop]() -> std::optional<DesktopReport> {
     const std::optional<DesktopUse> use = desktop.Last();
-    return use ? std::optional(std::pair(use->idle_seconds, use->unknown)) : std::nullopt;
+    return use ? std::optional(DesktopReport{use->idle_seconds, use->unknown}) : std::nullopt;
   };
   PowerLimit power(options.device);
   options.on_settings = [&](bool report_desktop, uint32_t power_watts) {

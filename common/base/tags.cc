@@ -32,10 +32,12 @@ bool HasTags(const Tags& has, const Tags& wanted) {
   return std::includes(has.begin(), has.end(), wanted.begin(), wanted.end());
 }
 
-std::string TagsText(const Tags& tags) {
-  std::string text = tags.size() == 1 ? "the tag " : "the tags ";
-  for (size_t i = 0; i < tags.size(); ++i) text += Cat(i == 0 ? "" : ", ", tags[i]);
+std::string TagsList(const Tags& tags) {
+  std::string text;
+  for (const std::string& tag : tags) text += Cat(text.empty() ? "" : ", ", tag);
   return text;
 }
+
+std::string TagsText(const Tags& tags) { return Cat(tags.size() == 1 ? "the tag " : "the tags ", TagsList(tags)); }
 
 }  // namespace atelier

@@ -21,6 +21,8 @@ StatusOr<Tags> MakeTags(std::vector<std::string> words);
 /// Whether `has` holds all of `wanted`. Thread: any.
 bool HasTags(const Tags& has, const Tags& wanted);
 
+/// "attic, fast". Thread: any.
+std::string TagsList(const Tags& tags);
 /// "the tag fast", "the tags attic, fast". REQUIRES: some. Thread: any.
 std::string TagsText(const Tags& tags);
 

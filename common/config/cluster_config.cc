@@ -197,4 +197,10 @@ std::string StateDir() {
   return variable("HOME") + "/.local/state/atelier";
 }
 
+const WorkerConfig* FindWorker(const ClusterConfig& config, const std::string& name) {
+  for (const WorkerConfig& worker : config.workers.list)
+    if (worker.name == name) return &worker;
+  return nullptr;
+}
+
 }  // namespace atelier

@@ -165,6 +165,9 @@ struct SettingChange {
 /// What differs, in the order of the file; workers by name. Thread: any.
 std::vector<SettingChange> DiffClusterConfig(const ClusterConfig& before, const ClusterConfig& after);
 
+/// The listed worker of this name, or null. Thread: any.
+const WorkerConfig* FindWorker(const ClusterConfig& config, const std::string& name);
+
 /// `running` with the live settings of `next`: what a master goes on with after its file has changed. Thread: any.
 ClusterConfig TakeLiveSettings(const ClusterConfig& running, const ClusterConfig& next);
 

@@ -6,12 +6,6 @@ namespace {
 
 constexpr std::string_view kWorkersList = "workers.list";
 
-const WorkerConfig* FindWorker(const ClusterConfig& config, const std::string& name) {
-  for (const WorkerConfig& worker : config.workers.list)
-    if (worker.name == name) return &worker;
-  return nullptr;
-}
-
 std::string Printed(const WorkerConfig& worker) {
   std::string all;
   for (const auto& setting : WorkerSettings())

@@ -79,6 +79,11 @@ std::vector<std::string> SplitAddresses(const std::string& list) {
   return addresses;
 }
 
+bool OnLoopback(const std::string& addresses) {
+  const std::vector<std::string> each = SplitAddresses(addresses);
+  return std::all_of(each.begin(), each.end(), [](const std::string& one) { return IsLoopback(one); });
+}
+
 StatusOr<Identity> Join(const std::string& addresses, const JoinToken& token, const std::string& name) {
   return AskEach(addresses, [&](const std::string& address) { return JoinOne(address, token, name); });
 }
@@ -99,8 +104,7 @@ StatusOr<std::shared_ptr<const Identity>> IdentityFor(const std::string& address
     break;
   }
   if (identity.status().code() == StatusCode::kNotFound) {
-    if (std::all_of(each.begin(), each.end(), [](const std::string& one) { return IsLoopback(one); }))
-      return std::shared_ptr<const Identity>();
+    if (OnLoopback(addresses)) return std::shared_ptr<const Identity>();
     path = IdentityPath(address);
     return MakeStatus(StatusCode::kUnauthenticated, "there is no identity for the master at ", address, " (", path,
                       "); on the master's machine run `atelier-master token --role operator`, and here what it prints");

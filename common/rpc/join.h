@@ -12,6 +12,8 @@ namespace atelier {
 
 /// The addresses of "HOST:PORT,HOST:PORT"; at least one, blanks left out. Thread: any.
 std::vector<std::string> SplitAddresses(const std::string& list);
+/// Whether all of them are on loopback. Thread: any.
+bool OnLoopback(const std::string& addresses);
 
 /// Exchanges a token for an identity named `name`: fetches the authority that the token names, then asks over TLS that
 /// trusts it alone. Nothing is stored. Errors: UNAVAILABLE; FAILED_PRECONDITION (another master answers);

@@ -78,27 +78,32 @@ struct Client::Impl {
   std::condition_variable cancelling;
   bool cancelled = false;
 
-  MasterCalls& Active() { return masters[at]; }
-
-  // Asks the masters, the last one first, until one serves: only then is a call made, once, that must not be made
-  // twice.
-  Status FindActive(std::chrono::milliseconds dial = std::chrono::milliseconds(kFindMs)) {
+  // The one master, or of several the one that serves: they are asked, the last one first, so that a call that must
+  // not be made twice is made once.
+  StatusOr<MasterCalls*> Serving() {
     RETURN_IF_ERROR(identity);
-    Status answer;
+    if (masters.size() == 1) return &masters.front();
+    return Find(std::chrono::milliseconds(kFindMs));
+  }
+
+  StatusOr<MasterCalls*> Find(std::chrono::milliseconds dial) {
+    RETURN_IF_ERROR(identity);
     std::string all;
+    const size_t first = at;
     for (size_t asked = 0; asked < masters.size(); ++asked) {
-      const size_t index = (at + asked) % masters.size();
+      const size_t index = (first + asked) % masters.size();
+      MasterCalls& master = masters[index];
       grpc::Status asking(grpc::StatusCode::UNAVAILABLE, "");
-      if (Connects(*masters[index].channel, Clock::now() + dial)) {
+      if (Connects(*master.channel, Clock::now() + dial)) {
         grpc::ClientContext context;
         SetDeadline(context, kFindMs);
         v1::Server server;
-        asking = masters[index].admin->GetServer(&context, v1::GetServerRequest(), &server);
+        asking = master.admin->GetServer(&context, v1::GetServerRequest(), &server);
       }
-      answer = InSentences(asking, masters[index].address);
+      const Status answer = InSentences(asking, master.address);
       if (answer.code() != StatusCode::kUnavailable) {
         at = index;
-        return OkStatus();
+        return &master;
       }
       all += Cat(all.empty() ? "" : "; ", Message(answer));
     }
@@ -107,13 +112,11 @@ struct Client::Impl {
 
   template <typename Reply, typename Stub, typename Request, typename Method>
   StatusOr<Reply> Call(std::unique_ptr<Stub> MasterCalls::*stub, Method method, const Request& request, int seconds) {
-    RETURN_IF_ERROR(identity);
-    if (masters.size() > 1) RETURN_IF_ERROR(FindActive());
-    const MasterCalls& master = Active();
+    ASSIGN_OR_RETURN(const MasterCalls* master, Serving());
     grpc::ClientContext context;
     SetDeadline(context, int64_t{1000} * seconds);
     Reply reply;
-    const Status status = InSentences(((master.*stub).get()->*method)(&context, request, &reply), master.address);
+    const Status status = InSentences(((master->*stub).get()->*method)(&context, request, &reply), master->address);
     if (!status.ok()) return status;
     return reply;
   }
@@ -194,8 +197,8 @@ StatusOr<std::string> Client::GetCatalog(const std::string& type) {
   return reply.json();
 }
 Status Client::PutBlob(const std::string& hash, const std::string& bytes) {
-  RETURN_IF_ERROR(impl_->masters.size() > 1 ? impl_->FindActive() : impl_->identity);
-  BlobClient blobs(impl_->Active().channel);
+  ASSIGN_OR_RETURN(const MasterCalls* master, impl_->Serving());
+  BlobClient blobs(master->channel);
   ASSIGN_OR_RETURN(const std::vector<bool> have, blobs.Have({hash}));
   return have[0] ? OkStatus() : blobs.Put(hash, bytes);
 }
@@ -216,12 +219,11 @@ StatusOr<v1::PushModelReply> Client::PushModel(const v1::PushModelRequest& reque
                                          kPushSeconds);
 }
 Status Client::PushChunk(const std::string& hash, uint32_t index, const std::string& bytes) {
-  RETURN_IF_ERROR(impl_->identity);
-  const MasterCalls& master = impl_->Active();
+  ASSIGN_OR_RETURN(const MasterCalls* master, impl_->Serving());
   grpc::ClientContext context;
   SetDeadline(context, int64_t{1000} * kPlanSeconds);
   v1::PushChunkReply reply;
-  const auto writer = master.admin->PushChunk(&context, &reply);
+  const auto writer = master->admin->PushChunk(&context, &reply);
   v1::PushChunkRequest piece;
   piece.set_hash(hash);
   piece.set_index(index);
@@ -233,7 +235,7 @@ Status Client::PushChunk(const std::string& hash, uint32_t index, const std::str
     piece.clear_hash();
   }
   writer->WritesDone();
-  return InSentences(writer->Finish(), master.address);
+  return InSentences(writer->Finish(), master->address);
 }
 StatusOr<v1::LogsReply> Client::Logs(const std::string& subject, uint32_t lines) {
   v1::LogsRequest request;
@@ -253,8 +255,7 @@ Status Client::Shutdown() {
 }
 
 Status Client::Watch(const std::string& job_id, const std::function<void(const v1::JobEvent&)>& on_event) {
-  RETURN_IF_ERROR(impl_->masters.size() > 1 ? impl_->FindActive() : impl_->identity);
-  const MasterCalls& master = impl_->Active();
+  ASSIGN_OR_RETURN(const MasterCalls* master, impl_->Serving());
   grpc::ClientContext context;  // no deadline: a job may take days
   {
     std::lock_guard lock(impl_->mutex);
@@ -263,14 +264,14 @@ Status Client::Watch(const std::string& job_id, const std::function<void(const v
   }
   v1::WatchRequest request;
   request.set_job_id(job_id);
-  auto reader = master.admin->Watch(&context, request);
+  auto reader = master->admin->Watch(&context, request);
   v1::JobEvent event;
   while (reader->Read(&event)) on_event(event);
   const grpc::Status status = reader->Finish();
   std::lock_guard lock(impl_->mutex);
   impl_->watching = nullptr;
   if (impl_->cancelled) return Cancelled("no longer watching job ", job_id);
-  return InSentences(status, master.address);
+  return InSentences(status, master->address);
 }
 
 void Client::CancelWatch() {
@@ -283,7 +284,7 @@ void Client::CancelWatch() {
 Status Client::WaitReachable(double seconds) {
   const auto end = Clock::now() + std::chrono::milliseconds(static_cast<int64_t>(seconds * 1000));
   for (;;) {
-    const Status found = impl_->FindActive(kSlice);
+    const Status found = impl_->Find(kSlice).status();
     if (found.code() != StatusCode::kUnavailable || Clock::now() >= end) return found;
     std::unique_lock lock(impl_->mutex);
     if (impl_->cancelling.wait_for(lock, kLookAgain, [&] { return impl_->cancelled; }))

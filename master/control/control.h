@@ -253,9 +253,9 @@ class Control {
   Effects CancelJob(const std::string& id, int64_t now_ms);
 
   Effects WorkerAttached(WorkerInfo info, const std::vector<Held>& held, int64_t now_ms);
-  /// The stream of exactly this process ended.
-  /// `silent`: it hung up, or nothing was heard of it any more: nothing says that its process died.
-  Effects WorkerLost(const std::string& name, const std::string& instance, int64_t now_ms, bool silent = false);
+  /// The stream of exactly this process ended. `died`: its connection broke; else one side hung up, which says nothing
+  /// against the tasks that it ran.
+  Effects WorkerLost(const std::string& name, const std::string& instance, int64_t now_ms, bool died);
   Effects WorkerPulls(const std::string& name, uint32_t count, int64_t now_ms);
   Effects WorkerInventory(const std::string& name, std::shared_ptr<const Inventory> inventory, int64_t now_ms);
   Effects WorkerCatalog(const std::string& name, std::shared_ptr<const Catalog> catalog, int64_t now_ms);
@@ -289,6 +289,12 @@ class Control {
   /// Finds hung attempts. Call about once a second.
   Effects Tick(int64_t now_ms);
 
+  /// From now on events lease nothing by themselves: Assign() does, once for all that came before it, which costs a
+  /// large fleet much less.
+  void AssignWhenAsked() { when_asked_ = true; }
+  /// Gives the workers what they should have after the events since the last call. Nothing happened: no effects.
+  Effects Assign(int64_t now_ms);
+
   /// Ended jobs are dropped by the caller once it has stored them.
   void ForgetJob(const std::string& id);
 
@@ -306,6 +312,12 @@ class Control {
   std::vector<MissingModel> ModelsToBring(
       const std::function<bool(const std::string& worker, const std::pair<std::string, std::string>& model)>& can)
       const;
+  struct Tagged {
+    std::string names;  // with commas, or "none"
+    int attached = 0;
+  };
+  /// The workers that have all these tags, whether they are there or not.
+  Tagged WithTags(const Tags& tags) const;
   /// Why nothing of this job runs, per worker; empty when something does.
   std::string WhyWaiting(const std::string& job) const;
   /// Tasks are named "JOB/TASK" on the wire.
@@ -348,7 +360,9 @@ class Control {
   bool FitsKind(Worker& worker, const Task& task);  // but for what concerns this one task
   void FleetChanged(Worker& worker);
   void SetCredit(Worker& worker, uint32_t credit);
+  /// At the end of each event after which somebody may get something.
   void Schedule(Effects& out, int64_t now_ms);
+  void GiveAll(Effects& out, int64_t now_ms);
   void NoteReady(Job& job);
   std::vector<Job*> JobsByTurn();
   bool GiveOne(std::vector<Job*>& jobs, Worker& worker, Effects& out, int64_t now_ms);
@@ -408,11 +422,11 @@ class Control {
   Shares shares_;
   std::map<std::string, Job> jobs_;
   std::map<std::string, Worker> workers_;
-  std::optional<int64_t> last_lost_ms_;    // of any worker
   std::map<std::string, Worker*> hungry_;  // connected ones that have credit
   /// Jobs with ready or doubted tasks: by falling priority and submitter, then in order of acceptance.
   std::map<std::pair<int, std::string>, std::map<uint64_t, Job*>> ready_jobs_;
   std::map<std::pair<int, Tags>, Seats> seats_;  // by kind and tags
+  bool when_asked_ = false, due_ = false;
   uint64_t fleet_version_ = 1;
   uint64_t next_attempt_ = 1;
   uint64_t next_sequence_ = 1;

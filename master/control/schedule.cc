@@ -20,6 +20,7 @@ constexpr size_t kWorkerSlots = 2;         // that a worker has (docs/protocol.m
 constexpr double kUnknownSeconds = 10;     // of a task whose kind nobody has done
 constexpr double kSeatsOldSeconds = 0.25;  // of a large fleet: how old its order by speed may be
 constexpr size_t kLargeFleet = 64;
+constexpr size_t kSeatsMax = 1000;              // kinds with tags that are remembered
 constexpr uint64_t kBlobBytesKept = 512 << 20;  // half of what a worker keeps, so that what is counted on is there
 constexpr size_t kLoadedKept = 8;
 constexpr int kJobsOfOneMax = 8;        // jobs of one submitter and priority that are looked at
@@ -83,6 +84,7 @@ bool Control::Fits(Worker& worker, const Task& task) {
 bool Control::FitsKind(Worker& worker, const Task& task) {
   if (!worker.Serves()) return false;
   if (task.kind == SpeedBook::kNone) return UnfitKind(worker, task).empty();
+  if (worker.fits.size() >= kSeatsMax) worker.fits.clear();
   const auto [it, added] = worker.fits.emplace(std::pair(task.kind, task.tags), false);
   if (added) it->second = UnfitKind(worker, task).empty();
   return it->second;
@@ -190,7 +192,9 @@ std::optional<double> Control::EndsAt(const Job& job, const Task& task, const Wo
 }
 
 const std::vector<policy::Seat>& Control::SeatsOf(const Task& task, double now) {
-  Seats& kept = seats_[{task.kind, task.tags}];
+  std::pair key(task.kind, task.tags);
+  if (seats_.size() >= kSeatsMax && !seats_.contains(key)) seats_.clear();  // submitters choose the tags
+  Seats& kept = seats_[std::move(key)];
   const bool fresh =
       kept.fleet == fleet_version_ &&
       (kept.speeds == speeds_.version() || (kept.seats.size() > kLargeFleet && now - kept.made < kSeatsOldSeconds));
@@ -404,6 +408,18 @@ bool Control::GiveOne(std::vector<Job*>& jobs, Worker& worker, Effects& out, int
 }
 
 void Control::Schedule(Effects& out, int64_t now_ms) {
+  due_ = true;
+  if (!when_asked_) GiveAll(out, now_ms);
+}
+
+Effects Control::Assign(int64_t now_ms) {
+  Effects out;
+  if (due_) GiveAll(out, now_ms);
+  return out;
+}
+
+void Control::GiveAll(Effects& out, int64_t now_ms) {
+  due_ = false;
   if (hungry_.empty()) return;
   std::vector<Job*> jobs = JobsByTurn();
   if (!jobs.empty()) {

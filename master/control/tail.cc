@@ -81,6 +81,17 @@ void Control::FillIdle(Effects& out, int64_t now_ms) {
   }
 }
 
+Control::Tagged Control::WithTags(const Tags& tags) const {
+  Tagged found;
+  for (const auto& [name, worker] : workers_) {
+    if (!HasTags(worker.tags, tags)) continue;
+    found.attached += worker.connected ? 1 : 0;
+    found.names += Cat(found.names.empty() ? "" : ", ", name);
+  }
+  if (found.names.empty()) found.names = "none";
+  return found;
+}
+
 std::string Control::WhyWaiting(const std::string& id) const {
   auto it = jobs_.find(id);
   if (it == jobs_.end() || it->second.ended()) return "";
@@ -91,15 +102,8 @@ std::string Control::WhyWaiting(const std::string& id) const {
   const Task& task = job.tasks.at(job.task_order[std::get<2>(*job.ready.begin())]);
   if (workers_.empty()) return "no worker has ever attached: start one with `atelier-worker --master HOST:PORT`";
   std::string why;
-  std::string tagged;  // all of them, whether they are there or not
-  bool attached = false;
-  for (const auto& [name, worker] : workers_) {
-    if (!HasTags(worker.tags, task.tags)) continue;
-    attached |= worker.connected;
-    tagged += Cat(tagged.empty() ? "" : ", ", name);
-  }
-  if (!task.tags.empty() && !attached)
-    return Cat("no attached worker has ", TagsText(task.tags), "; workers with it: ", tagged.empty() ? "none" : tagged);
+  if (const Tagged tagged = WithTags(task.tags); !task.tags.empty() && tagged.attached == 0)
+    return Cat("no attached worker has ", TagsText(task.tags), "; workers with it: ", tagged.names);
   for (const auto& [name, worker] : workers_) {
     std::string unfit = Unfit(worker, task);
     if (unfit.empty())

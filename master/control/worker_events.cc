@@ -23,6 +23,7 @@ void Control::RemoveHeld(const std::string& worker, const std::string& job, cons
 
 void Control::FleetChanged(Worker& worker) {
   ++fleet_version_;
+  seats_.clear();
   worker.fits.clear();
   for (auto& [name, other] : workers_) other.fits.clear();  // what one has room for, another need not stream
 }
@@ -103,7 +104,7 @@ Effects Control::WorkerAttached(WorkerInfo info, const std::vector<Held>& held, 
   return out;
 }
 
-Effects Control::WorkerLost(const std::string& name, const std::string& instance, int64_t now_ms, bool silent) {
+Effects Control::WorkerLost(const std::string& name, const std::string& instance, int64_t now_ms, bool died) {
   Effects out;
   auto it = workers_.find(name);
   if (it == workers_.end() || !it->second.connected || it->second.info.instance != instance) return out;
@@ -121,7 +122,7 @@ Effects Control::WorkerLost(const std::string& name, const std::string& instance
       if (attempt.worker != name || attempt.lost) continue;
       attempt.lost = true;
       // A copy is no second witness: one broken line takes both.
-      if (attempt.running && !attempt.copy && !silent && !worker.draining) task.killed.insert(name);
+      if (attempt.running && !attempt.copy && died && !worker.draining) task.killed.insert(name);
     }
     task.last_error = Cat("worker \"", name, "\" was lost while it worked on it");
     Requeue(job->second, task, out, now_ms);
@@ -173,6 +174,8 @@ Effects Control::SetWorkerEnabled(const std::string& name, bool enabled, int64_t
 
 Effects Control::SetWorkerTags(const std::string& name, Tags tags, int64_t now_ms) {
   Effects out;
+  const auto before = workers_.find(name);
+  if (before == workers_.end() ? tags.empty() : before->second.tags == tags) return out;
   Worker& worker = workers_[name];
   worker.info.name = name;
   worker.tags = std::move(tags);

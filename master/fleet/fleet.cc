@@ -74,7 +74,7 @@ class Fleet::Session final : public grpc::ServerBidiReactor<v1::FromWorker, v1::
       self = std::move(all->second);
       fleet_->all_.erase(all);
     }
-    if (was_current) fleet_->events_.lost(name_, StreamId(), cut_ || !context_->IsCancelled());
+    if (was_current) fleet_->events_.lost(name_, StreamId(), !cut_ && context_->IsCancelled());
   }
 
   void Send(v1::ToWorker message) {

@@ -22,9 +22,8 @@ struct FleetEvents {
   std::function<void(v1::Attach attach)> attached;
   /// Any later message.
   std::function<void(const std::string& name, v1::FromWorker message)> message;
-  /// The stream of exactly this process ended.
-  std::function<void(const std::string& name, const std::string& instance, bool silent)>
-      lost;  // silent: the master or the worker hung up, which is no sign that the process died
+  /// The stream of exactly this process ended. `died`: its connection broke; neither side hung up.
+  std::function<void(const std::string& name, const std::string& instance, bool died)> lost;
 };
 
 struct FleetOptions {

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <limits>
 
+#include "common/base/utf8.h"
 #include "common/files/files.h"
 #include "common/rpc/protocol.h"
 #include "master/planner/planner.h"
@@ -53,7 +54,7 @@ void Core::Stop() {
     if (control_ == nullptr) return;
     Commit();
     KeepSpeeds();
-    if (known_changed_) StoreKnownWorkers();
+    StoreKnownWorkers();
   });
   queue_.Stop();
   pixels_.Stop();
@@ -101,7 +102,7 @@ Status Core::Recover() {
   speeds_kept_ = speeds.observations();
   control_ = std::make_unique<Control>(control, std::move(speeds));
 
-  RecallWorkers();
+  RETURN_IF_ERROR(RecallWorkers());
 
   auto extra = store_->GetValue("catalog");  // node types that workers brought along before the restart
   if (extra.ok()) {
@@ -164,16 +165,21 @@ void Core::SetFleet(Fleet* fleet) { fleet_ = fleet; }
 void Core::Start() {
   hub_->Start();
   last_tick_ms_ = NowMs();
-  queue_.SetIdle([this] { Commit(); });
+  control_->AssignWhenAsked();
+  queue_.SetIdle([this] {
+    Assign();
+    Commit();
+  });
   queue_.SetTick(1000, [this] {
     last_tick_ms_ = NowMs();
     KeepSchedules();
     Apply(control_->Tick(NowMs()));
+    Assign();
     BringModels();
     Commit();
     CollectGarbage();
     if (NowMs() >= next_speeds_ms_) KeepSpeeds();
-    if (known_changed_) StoreKnownWorkers();
+    StoreKnownWorkers();
   });
 }
 
@@ -191,8 +197,8 @@ FleetEvents Core::fleet_events() {
   events.message = [this](const std::string& name, v1::FromWorker message) {
     queue_.Post([this, name, message = std::move(message)]() mutable { HandleMessage(name, std::move(message)); });
   };
-  events.lost = [this](const std::string& name, const std::string& instance, bool silent) {
-    queue_.Post([this, name, instance, silent] {
+  events.lost = [this](const std::string& name, const std::string& instance, bool died) {
+    queue_.Post([this, name, instance, died] {
       auto known = control_->workers().find(name);
       if (known == control_->workers().end() || known->second.info.instance != instance) return;
       ++figures_.workers_lost;
@@ -204,7 +210,7 @@ FleetEvents Core::fleet_events() {
       hub_->Lost(name);
       desktops_.erase(name);
       // An ending master cuts all streams itself: no worker died over its task.
-      if (!draining_) Apply(control_->WorkerLost(name, instance, NowMs(), silent));
+      if (!draining_) Apply(control_->WorkerLost(name, instance, NowMs(), died));
     });
   };
   return events;
@@ -265,7 +271,7 @@ void Core::HandleMessage(const std::string& name, v1::FromWorker message) {
       for (const v1::HeldAttempt& one : attach.held())
         held.push_back({one.task_id(), one.attempt(), one.finished(), one.running()});
       Apply(control_->WorkerAttached(std::move(info), held, now));
-      KeepSettings();
+      KeepSettings(attach.name());
       break;
     }
     case v1::FromWorker::kPull:
@@ -385,7 +391,7 @@ void Core::HandleMessage(const std::string& name, v1::FromWorker message) {
     case v1::FromWorker::kHeartbeat:
       if (message.heartbeat().has_desktop()) {
         v1::Desktop& desktop = desktops_[name] = message.heartbeat().desktop();
-        desktop.set_unknown(desktop.unknown().substr(0, kReasonBytesMax));
+        desktop.set_unknown(CutUtf8(desktop.unknown(), kReasonBytesMax));
       }
       break;
     case v1::FromWorker::KIND_NOT_SET:

@@ -153,6 +153,7 @@ class Core {
 
   // Control thread only:
   void Apply(Effects effects);
+  void Assign();
   void AckNow(const effect::SendAck& ack);
   void Carry(const effect::SendLease& lease);
   void Carry(const effect::SendCancel& cancel);
@@ -171,13 +172,13 @@ class Core {
   void HandleMessage(const std::string& name, v1::FromWorker message);
   bool JoinCatalog(const Catalog& brought);
   // Workers, as the configuration has them (core_workers.cc):
-  void RecallWorkers();
+  Status RecallWorkers();
   void RememberWorker(const std::string& name, bool enabled);
   void RememberAttached(const v1::Attach& attach);
   void StoreKnownWorkers();
   void KeepSchedules();
   void KeepTags();
-  void KeepSettings();
+  void KeepSettings(const std::string& name);
   Tags TagsOf(const std::string& worker, const ClusterConfig& config) const;
   int ConfiguredReplicas(const Tags& tags);
   v1::Job DescribeJob(const Job& job, bool with_tasks);
@@ -230,6 +231,7 @@ class Core {
   std::vector<std::pair<std::shared_ptr<Watcher>, v1::JobEvent>> batch_events_;
   int batch_results_ = 0;
   int64_t batch_began_ms_ = 0;
+  int64_t assign_after_ms_ = 0;
   std::map<std::pair<std::string, std::string>, CanvasWork> canvases_;  // canvas thread
   Fleet* fleet_ = nullptr;
 

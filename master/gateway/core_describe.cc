@@ -188,7 +188,7 @@ StatusOr<v1::Worker> Core::ControlWorker(const std::string& name, const std::str
       Apply(control_->DrainWorker(name, "asked for", NowMs()));
     } else {
       RememberWorker(name, action == "enable");
-      if (known_changed_) StoreKnownWorkers();
+      StoreKnownWorkers();
       Apply(control_->SetWorkerEnabled(name, action == "enable", NowMs()));
     }
     result = DescribeWorker(name, control_->workers().at(name));
@@ -201,6 +201,7 @@ void Core::ForgetWorker(const std::string& name) {
     if (known_workers_.erase(name) == 0) return;
     told_tags_.erase(name);
     worker_notes_[name] = "was forgotten; it joins again with a new token";
+    known_changed_ = true;
     StoreKnownWorkers();
   });
 }

@@ -1,4 +1,3 @@
-
 #include "common/tensorio/packed_blob.h"
 #include "common/tensorio/safetensors.h"
 #include "master/collect/picture_parts.h"
@@ -11,6 +10,7 @@ namespace {
 
 constexpr int kBatchResultsMax = 128;       // accepted results that share one fsync
 constexpr int64_t kBatchMsMax = 5;          // and how long the first of them waits while there is more to do
+constexpr int64_t kAssignMsMin = 2;         // between two rounds of leasing while there is more to do
 constexpr uint64_t kPackedSlack = 1 << 20;  // that packing may add to bytes that do not shrink
 
 v1::Blob ToProto(const Blob& blob) {
@@ -76,6 +76,16 @@ void Core::Apply(Effects effects) {
   }
   if (!batch_status_.ok() || batch_results_ >= kBatchResultsMax || (batch_ && NowMs() - batch_began_ms_ >= kBatchMsMax))
     Commit();
+  if (NowMs() >= assign_after_ms_) Assign();
+}
+
+// Leases for all events since the last call, however many: when nothing more waits, else in at most half of the time.
+void Core::Assign() {
+  const int64_t start_ms = NowMs();
+  assign_after_ms_ = std::numeric_limits<int64_t>::max();
+  Apply(control_->Assign(start_ms));
+  const int64_t end_ms = NowMs();
+  assign_after_ms_ = end_ms + std::max(kAssignMsMin, end_ms - start_ms);
 }
 
 // REQUIRES: the control thread. Makes everything recorded so far durable, then sends what waited for it.

@@ -53,7 +53,8 @@ void Core::Reconfigure(const ClusterConfig& config) {
     hub_->SetRate(static_cast<uint64_t>(config.models.bytes_per_second));
     KeepTags();
     KeepSchedules();
-    KeepSettings();
+    for (const auto& [name, worker] : control_->workers())
+      if (worker.connected) KeepSettings(name);
   });
 }
 
@@ -79,7 +80,7 @@ void Core::SetConfiguredWorkers(std::vector<std::string> enabled, std::vector<st
     }
     configured_ = std::move(now);
     KeepTags();
-    if (known_changed_) StoreKnownWorkers();
+    StoreKnownWorkers();
   });
 }
 

@@ -118,19 +118,6 @@ std::string WindowsText(const StreamSpec& stream, const StatusOr<std::string>& v
              (windows + workers - 1) / workers, " each\n");
 }
 
-// What `atelier explain` tells about the workers that a job may go to.
-std::string TaggedText(const Tags& tags, const std::map<std::string, Worker>& workers) {
-  std::string names;
-  int attached = 0;
-  for (const auto& [name, worker] : workers) {
-    if (!HasTags(worker.tags, tags)) continue;
-    names += Cat(names.empty() ? "" : ", ", name);
-    attached += worker.connected ? 1 : 0;
-  }
-  return Cat("  for workers with ", TagsText(tags), ": ", names.empty() ? "none" : names, "; ", attached,
-             " of them attached\n");
-}
-
 }  // namespace
 
 int Core::ConfiguredReplicas(const Tags& tags) {
@@ -362,7 +349,10 @@ StatusOr<v1::ExplainReply> Core::Explain(const v1::SubmitRequest& request) {
   int workers = 1;
   queue_.Run([&] {
     workers = std::max(kForecastWorkersMin, ConfiguredReplicas(prepared.tags));
-    if (!prepared.tags.empty()) text += TaggedText(prepared.tags, control_->workers());
+    if (prepared.tags.empty()) return;
+    const Control::Tagged tagged = control_->WithTags(prepared.tags);
+    text += Cat("  for workers with ", TagsText(prepared.tags), ": ", tagged.names, "; ", tagged.attached,
+                " of them attached\n");
   });
   const auto learned = [&](const TaskSpec& tile, const std::string& shape) {
     std::vector<double> seconds;  // of the workers that are connected

@@ -6,12 +6,6 @@
 namespace atelier {
 namespace {
 
-const WorkerConfig* FindWorker(const ClusterConfig& config, const std::string& name) {
-  for (const WorkerConfig& worker : config.workers.list)
-    if (worker.name == name) return &worker;
-  return nullptr;
-}
-
 // Why a worker gets no work now, or "". `desktop`: what it said last, or null.
 std::string WhyResting(const WorkerConfig& worker, const v1::Desktop* desktop) {
   if (const auto hours = Hours::Parse(worker.hours); hours.ok() && !AreNow(*hours))
@@ -27,23 +21,31 @@ std::string WhyResting(const WorkerConfig& worker, const v1::Desktop* desktop) {
 
 }  // namespace
 
-void Core::RecallWorkers() {
-  const auto stored = [this](const char* key) {
+Status Core::RecallWorkers() {
+  const auto stored = [this](const char* key) -> StatusOr<Json> {
     const auto text = store_->GetValue(key);
-    auto json = text.ok() ? ParseJson(*text) : StatusOr<Json>(Json::object());
-    if (json.ok() && json->is_object()) return *std::move(json);
+    if (text.status().code() == StatusCode::kNotFound) return Json(Json::object());
+    RETURN_IF_ERROR(text.status());
+    if (auto json = ParseJson(*text); json.ok() && json->is_object()) return json;
     LogWarning("the stored list \"", key, "\" is damaged and forgotten: workers are known again when they attach");
     return Json(Json::object());
   };
-  const Json workers = stored("workers"), worker_tags = stored("worker_tags");
+  ASSIGN_OR_RETURN(const Json workers, stored("workers"));
+  ASSIGN_OR_RETURN(const Json worker_tags, stored("worker_tags"));
   for (const auto& [name, enabled] : workers.items())
     known_workers_[name] = enabled.is_boolean() && enabled.get<bool>();
-  for (const auto& [name, words] : worker_tags.items()) told_tags_[name] = words.get<Tags>();
+  for (const auto& [name, words] : worker_tags.items()) {
+    Tags tags;
+    for (const Json& word : words)
+      if (word.is_string()) tags.push_back(word.get<std::string>());
+    if (const StatusOr<Tags> made = MakeTags(std::move(tags)); made.ok()) told_tags_[name] = *made;
+  }
   for (const std::string& name : options_.configured_workers) known_workers_.emplace(name, configured_[name] = true);
   for (const std::string& name : options_.disabled_workers) known_workers_[name] = configured_[name] = false;
   for (const auto& [name, enabled] : known_workers_) Apply(control_->SetWorkerEnabled(name, enabled, NowMs()));
   KeepTags();
   KeepSchedules();
+  return OkStatus();
 }
 
 void Core::RememberWorker(const std::string& name, bool enabled) {
@@ -71,11 +73,12 @@ void Core::RememberAttached(const v1::Attach& attach) {
 }
 
 void Core::StoreKnownWorkers() {
-  known_changed_ = false;
+  if (!known_changed_) return;
   Commit();
   Status kept = store_->SetValue("workers", DumpJson(known_workers_));
   if (kept.ok()) kept = store_->SetValue("worker_tags", DumpJson(told_tags_));
-  if (!kept.ok()) LogError("the list of workers could not be stored: ", Message(kept));
+  if (!kept.ok()) LogError("the list of workers could not be stored, tried again: ", Message(kept));
+  known_changed_ = !kept.ok();
 }
 
 Tags Core::TagsOf(const std::string& worker, const ClusterConfig& config) const {
@@ -109,23 +112,20 @@ void Core::KeepSchedules() {
   for (const auto& [name, why] : changes) Apply(control_->SetWorkerResting(name, why, NowMs()));
 }
 
-// Tells connected workers what the configuration says about them, where they do not know it yet.
-void Core::KeepSettings() {
+// Tells a connected worker what the configuration says about it, where it does not know it yet.
+void Core::KeepSettings(const std::string& name) {
+  v1::ToWorker message;
+  v1::Settings& settings = *message.mutable_settings();
   const std::shared_ptr<const ClusterConfig> config = this->config();
-  for (const auto& [name, worker] : control_->workers()) {
-    if (!worker.connected) continue;
-    v1::ToWorker message;
-    v1::Settings& settings = *message.mutable_settings();
-    if (const WorkerConfig* named = FindWorker(*config, name)) {
-      settings.set_report_desktop(named->idle_minutes > 0);
-      settings.set_power_watts(static_cast<uint32_t>(named->power_watts));
-    }
-    std::string text = settings.SerializeAsString();
-    const auto [told, first] = told_settings_.emplace(name, text);
-    if (!first && told->second == text) continue;
-    told->second = std::move(text);
-    Send(name, std::move(message));
+  if (const WorkerConfig* named = FindWorker(*config, name)) {
+    settings.set_report_desktop(named->idle_minutes > 0);
+    settings.set_power_watts(static_cast<uint32_t>(named->power_watts));
   }
+  std::string text = settings.SerializeAsString();
+  const auto [told, first] = told_settings_.emplace(name, text);
+  if (!first && told->second == text) return;
+  told->second = std::move(text);
+  Send(name, std::move(message));
 }
 
 }  // namespace atelier

@@ -32,6 +32,9 @@ std::string IdentitiesFile(const std::string& state_dir) { return Folder(state_d
 StatusOr<std::unique_ptr<IdentityStore>> OpenIdentities(const std::string& state_dir, const ClusterConfig& config) {
   if (config.store.kind != "postgres") return IdentityStore::Open(IdentitiesFile(state_dir));
   ASSIGN_OR_RETURN(PostgresOptions options, PostgresOptionsOf(config, "", nullptr));
+  if (fs::exists(IdentitiesFile(state_dir)))
+    LogWarning(IdentitiesFile(state_dir), " is not used: with store.kind postgres the identities lie in the database; ",
+               "whoever had joined before joins again with a new token. Remove the file");
   return IdentityStore::OnPostgres(std::move(options));
 }
 

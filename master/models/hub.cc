@@ -6,6 +6,7 @@
 
 #include "common/base/hash.h"
 #include "common/base/log.h"
+#include "common/base/utf8.h"
 #include "common/files/models.h"
 #include "common/security/identity.h"
 #include "common/security/peer_ticket.h"
@@ -27,8 +28,9 @@ constexpr int64_t kOrdersOfWorkerMax = 256;  // that nobody here asked for: a wo
 constexpr size_t kFactsMax = 200'000;        // of one worker
 constexpr size_t kFactNameBytesMax = 1024;   // of folder and name; longer ones are no files of a models folder
 constexpr size_t kAddressBytesMax = 300;     // HOST:PORT
-constexpr size_t kErrorBytesMax = 1'000;     // of a worker's reason
-constexpr int kFaultsMax = 64;               // told with one question
+constexpr size_t kKeyBytesMax = 256;
+constexpr size_t kErrorBytesMax = 1'000;  // of a worker's reason
+constexpr int kFaultsMax = 64;            // told with one question
 
 int64_t NowMs() {
   return std::chrono::duration_cast<milliseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -91,8 +93,9 @@ void ModelHub::Attached(const v1::Attach& attach) {
   WorkerState& worker = workers_[attach.name()];
   worker.connected = true;
   worker.shares = attach.shares_models();
-  worker.address = attach.peer_address().size() <= kAddressBytesMax ? attach.peer_address() : "";
-  worker.key = attach.peer_key();
+  const bool sane = attach.peer_address().size() <= kAddressBytesMax && attach.peer_key().size() <= kKeyBytesMax;
+  worker.address = sane ? attach.peer_address() : "";
+  worker.key = sane ? attach.peer_key() : "";
   worker.files.clear();
   for (auto& [key, order] : orders_)
     if (key.first == attach.name() && order.state != "failed") SendOrder(key.first, key.second, order);
@@ -153,8 +156,8 @@ void ModelHub::Progressed(const std::string& worker, const v1::ModelProgress& pr
     order.hash = IsSha256Hex(progress.hash()) ? progress.hash() : "";
     order.size = progress.size();
     order.bytes = progress.bytes();
-    order.state = progress.state().substr(0, kErrorBytesMax);
-    order.error = progress.error().substr(0, kErrorBytesMax);
+    order.state = CutUtf8(progress.state(), kErrorBytesMax);
+    order.error = CutUtf8(progress.error(), kErrorBytesMax);
     if (order.state == "failed") {
       order.failed_ms = NowMs();
       manifests_.erase(progress.hash());  // what one worker told may be what was wrong

@@ -18,6 +18,10 @@ constexpr std::chrono::milliseconds kBeatEvery{500};
 // The second key of the lock is the schema, so that several clusters may share a database.
 constexpr char kLock[] = "1096041036, hashtext(current_schema()::text)";
 constexpr char kBesideLock[] = "1096041038, hashtext(current_schema()::text)";
+// A commit is on the disk when it returns, whatever the server's default is.
+constexpr char kDurable[] =
+    "SELECT set_config('synchronous_commit', 'on', false) FROM pg_settings "
+    "WHERE name = 'synchronous_commit' AND setting = 'off'";
 constexpr char kSilent[] = "SELECT (clock_timestamp() - at > interval '2.5 seconds')::int FROM leader_beat";
 constexpr char kEndHolder[] =
     "SELECT count(pg_terminate_backend(pid)) FROM pg_locks WHERE locktype = 'advisory' AND granted "
@@ -186,11 +190,9 @@ StatusOr<std::unique_ptr<PostgresDatabase>> PostgresDatabase::Connect(PostgresOp
   std::unique_ptr<PostgresDatabase> database(new PostgresDatabase(std::move(options)));
   ASSIGN_OR_RETURN(database->connection_, Dial(database->options_));
   // Read-only but for the transactions that Begin() begins, which check that this master is the active one.
-  RETURN_IF_ERROR(
-      database->Execute("SET default_transaction_read_only = on; SET idle_in_transaction_session_timeout = 0; "
-                        "SELECT set_config('synchronous_commit', 'on', false) FROM pg_settings "
-                        "WHERE name = 'synchronous_commit' AND setting = 'off'",
-                        "set up the connection"));
+  RETURN_IF_ERROR(database->Execute(
+      Cat("SET default_transaction_read_only = on; SET idle_in_transaction_session_timeout = 0; ", kDurable),
+      "set up the connection"));
   RETURN_IF_ERROR(database->MakeTables());
   return database;
 }
@@ -208,9 +210,12 @@ Status PostgresDatabase::Reconnect() {
   connection_.reset();
   ASSIGN_OR_RETURN(Connection connection, Dial(options_));
   connection_ = std::move(connection);
-  const Status made =
-      Execute(Cat("BEGIN READ WRITE; SELECT pg_advisory_xact_lock(", kBesideLock, "); ", tables_, "; COMMIT"),
-              "make the tables");
+  // Nobody waits long for one that stopped in the middle of a change, which the server then ends.
+  Status made = Execute(Cat(kDurable, "; SET lock_timeout = '4s'; SET idle_in_transaction_session_timeout = '3s'"),
+                        "set up the connection");
+  if (made.ok())
+    made = Execute(Cat("BEGIN READ WRITE; SELECT pg_advisory_xact_lock(", kBesideLock, "); ", tables_, "; COMMIT"),
+                   "make the tables");
   if (!made.ok()) connection_.reset();
   return made;
 }
@@ -317,6 +322,8 @@ Status PostgresDatabase::Failure(PGconn* connection, const PGresult* result, std
   const std::string detail = Line(PQerrorMessage(connection));
   if (PQstatus(connection) != CONNECTION_OK || state.starts_with("57P") || state.starts_with("08") || state.empty())
     return Lost(Unavailable("cannot ", doing, ": the connection to PostgreSQL broke: ", detail));
+  if (state == "55P03")
+    return Unavailable("cannot ", doing, ": another process is in the middle of a change; try again");
   if (state == "23505") return MakeStatus(StatusCode::kAlreadyExists, "cannot ", doing, ": it is recorded already");
   if (state == "23503") return NotFound("cannot ", doing, ": there is no such job");
   if (state == "53100")
@@ -380,10 +387,11 @@ Status PostgresDatabase::Begin() {
   }
   if (!tables_.empty()) {
     RETURN_IF_ERROR(Reconnect());
-    RETURN_IF_ERROR(
-        Execute(Cat("BEGIN READ WRITE; SELECT pg_advisory_xact_lock(", kBesideLock, ")"), "begin a change"));
-    begun_ = true;
-    return OkStatus();
+    const Status begun =
+        Execute(Cat("BEGIN READ WRITE; SELECT pg_advisory_xact_lock(", kBesideLock, ")"), "begin a change");
+    if (!begun.ok()) Rollback();
+    begun_ = begun.ok();
+    return begun;
   }
   int rows = 0;
   RETURN_IF_ERROR(Execute(Cat("BEGIN READ WRITE; SELECT 1 FROM leader WHERE term = ", term_, " FOR SHARE"),

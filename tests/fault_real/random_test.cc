@@ -9,6 +9,7 @@
 
 #include "tests/fault_real/real.h"
 #include "tests/harness/environment.h"
+#include "tests/harness/random_schedule.h"
 
 namespace atelier::test {
 namespace {
@@ -82,9 +83,9 @@ TEST_CASE("real workers: random schedules of kills and joins make one worker's p
   INFO("ATELIER_SCHEDULES_SEED=" << seed);
   std::cout << "ATELIER_SCHEDULES_SEED=" << seed << std::endl;
   std::mt19937_64 random(seed);
-  const auto pick = [&](int low, int high) { return std::uniform_int_distribution<int>(low, high)(random); };
+  Disturber disturber(random, 6, 2500, kWorkersMax);
   const auto one_of = [&](const auto& all) {
-    return all[static_cast<size_t>(pick(0, static_cast<int>(all.size()) - 1))];
+    return all[static_cast<size_t>(disturber.Pick(0, static_cast<int>(all.size()) - 1))];
   };
 
   const auto begin = std::chrono::steady_clock::now();
@@ -94,39 +95,18 @@ TEST_CASE("real workers: random schedules of kills and joins make one worker's p
   options.config =
       "scheduling: {attempts_max: 100, poison_workers: 100, heartbeat_seconds: 0.5}\nmetrics: {listen: ''}\n";
   Cluster cluster(options);
-  int64_t kills = 0, joins = 0, differing = 0, failed = 0, tasks = 0;
+  int64_t differing = 0, failed = 0, tasks = 0;
   for (int64_t n = 0; n < schedules; ++n) {
-    const Drawn drawn{one_of(kModes), one_of(kSeams), one_of(kOrders), one_of(kPictures), pick(0, 3) > 0};
+    const Drawn drawn{one_of(kModes), one_of(kSeams), one_of(kOrders), one_of(kPictures), disturber.Pick(0, 3) > 0};
     const int workers = one_of(kWorkers);
     INFO("schedule " << n << ": " << drawn.Text() << ", " << workers << " workers at first");
-    std::vector<std::string> alive;
-    int next = 0;
-    const auto join = [&] {
-      alive.push_back(Cat("w", next++));
-      cluster.StartWorker(alive.back());
-    };
-    for (int i = 0; i < workers; ++i) join();
-    const std::string job = cluster.Submit(Prompt(drawn), 0, drawn.order);
-    for (int events = pick(1, 6); events > 0; --events) {
-      (void)cluster.worker(alive[0]).WaitEnd(pick(50, 2500) / 1000.0);  // it runs: only the time passes
-      const auto now = cluster.client().GetJob(job);
-      if (now.ok() && now->state() != "queued" && now->state() != "running") break;
-      if (pick(0, 2) > 0) {
-        const auto victim = static_cast<size_t>(pick(0, static_cast<int>(alive.size()) - 1));
-        cluster.worker(alive[victim]).Kill();
-        alive.erase(alive.begin() + static_cast<std::ptrdiff_t>(victim));
-        ++kills;
-      } else if (alive.size() < kWorkersMax) {
-        join();
-        ++joins;
-      }
-      if (alive.empty()) join();
-    }
+    const std::string job =
+        disturber.Run(cluster, workers, [&] { return cluster.Submit(Prompt(drawn), 0, drawn.order); });
     const v1::Job ended = cluster.WaitJob(job, 300);
     INFO(ended.error());
     CHECK(ended.state() == "done");
     tasks += ended.tasks_total();
-    for (const std::string& name : alive) cluster.worker(name).Kill();
+    disturber.End(cluster);
     if (ended.state() != "done") {
       ++failed;
       continue;
@@ -136,9 +116,9 @@ TEST_CASE("real workers: random schedules of kills and joins make one worker's p
     differing += same ? 0 : 1;
   }
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  std::cout << "schedules of real workers: " << schedules << " of " << undisturbed.size() << " kinds (" << kills
-            << " kills, " << joins << " joins, " << tasks << " tasks) in " << static_cast<int>(seconds)
-            << " s: " << failed << " failed, " << differing << " differing" << std::endl;
+  std::cout << "schedules of real workers: " << schedules << " of " << undisturbed.size() << " kinds ("
+            << disturber.kills << " kills, " << disturber.joins << " joins, " << tasks << " tasks) in "
+            << static_cast<int>(seconds) << " s: " << failed << " failed, " << differing << " differing" << std::endl;
 }
 
 }  // namespace

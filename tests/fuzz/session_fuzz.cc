@@ -221,7 +221,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         }
         break;
       case kLost:
-        if (attached[worker]) master.events.lost(name, "one", false);
+        if (attached[worker]) master.events.lost(name, "one", true);
         attached[worker] = false;
         break;
       case kMessage:

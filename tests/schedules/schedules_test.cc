@@ -13,6 +13,7 @@
 #include "master/control/tile_stage.h"
 #include "tests/harness/cluster.h"
 #include "tests/harness/environment.h"
+#include "tests/harness/random_schedule.h"
 #include "worker/session/session.h"
 
 namespace atelier::test {
@@ -115,7 +116,7 @@ TEST_CASE("random schedules of workers that are killed and join") {
   INFO("ATELIER_SCHEDULES_SEED=" << seed);
   std::cout << "ATELIER_SCHEDULES_SEED=" << seed << std::endl;
   std::mt19937_64 random(seed);
-  const auto pick = [&](int low, int high) { return std::uniform_int_distribution<int>(low, high)(random); };
+  Disturber disturber(random, 8, 200, 8);
 
   std::array<std::array<std::string, kOrders.size()>, kWorks.size()> expected;
   for (size_t w = 0; w < kWorks.size(); ++w) {
@@ -130,35 +131,14 @@ TEST_CASE("random schedules of workers that are killed and join") {
   options.config =
       "scheduling: {attempts_max: 100, poison_workers: 100, heartbeat_seconds: 0.5}\nmetrics: {listen: ''}\n";
   Cluster cluster(options);
-  int64_t kills = 0, joins = 0, differing = 0, failed = 0, tiles = 0;
+  int64_t differing = 0, failed = 0, tiles = 0;
   for (int64_t n = 0; n < schedules; ++n) {
     // Every work and order in turn, so that few schedules meet them all.
     const size_t w = static_cast<size_t>(n) % kWorks.size();
     const size_t o = static_cast<size_t>(n) / kWorks.size() % kOrders.size();
-    const int workers = kWorkers[static_cast<size_t>(pick(0, kWorkers.size() - 1))];
-    std::vector<std::string> alive;
-    int next = 0;
-    const auto join = [&] {
-      alive.push_back(Cat("w", next++));
-      cluster.StartWorker(alive.back());
-    };
-    for (int i = 0; i < workers; ++i) join();
-    const std::string job = cluster.Submit(Prompt(kWorks[w], 20), 0, kOrders[o]);
-    for (int events = pick(1, 8); events > 0; --events) {
-      (void)cluster.worker(alive[0]).WaitEnd(pick(1, 200) / 1000.0);  // it runs: only the time passes
-      const auto now = cluster.client().GetJob(job);
-      if (now.ok() && now->state() != "queued" && now->state() != "running") break;
-      if (pick(0, 2) > 0) {
-        const size_t victim = static_cast<size_t>(pick(0, static_cast<int>(alive.size()) - 1));
-        cluster.worker(alive[victim]).Kill();
-        alive.erase(alive.begin() + static_cast<std::ptrdiff_t>(victim));
-        ++kills;
-      } else if (alive.size() < 8) {
-        join();
-        ++joins;
-      }
-      if (alive.empty()) join();
-    }
+    const int workers = kWorkers[static_cast<size_t>(disturber.Pick(0, kWorkers.size() - 1))];
+    const std::string job =
+        disturber.Run(cluster, workers, [&] { return cluster.Submit(Prompt(kWorks[w], 20), 0, kOrders[o]); });
     const v1::Job ended = cluster.WaitJob(job, 180);
     INFO("schedule " << n << ": " << kWorks[w].mode << ", " << kWorks[w].seam_fix << ", " << kWorks[w].pictures
                      << " pictures, " << kOrders[o] << ", " << workers << " workers at first: " << ended.error());
@@ -171,11 +151,11 @@ TEST_CASE("random schedules of workers that are killed and join") {
       CHECK(hash == expected[w][o]);
       differing += hash == expected[w][o] ? 0 : 1;
     }
-    for (const std::string& name : alive) cluster.worker(name).Kill();
+    disturber.End(cluster);
   }
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  std::cout << "schedules: " << schedules << " (" << kills << " kills, " << joins << " joins, " << tiles
-            << " tasks) in " << static_cast<int>(seconds) << " s: " << failed << " failed, " << differing
+  std::cout << "schedules: " << schedules << " (" << disturber.kills << " kills, " << disturber.joins << " joins, "
+            << tiles << " tasks) in " << static_cast<int>(seconds) << " s: " << failed << " failed, " << differing
             << " differing" << std::endl;
 }
 

@@ -167,7 +167,7 @@ class World {
 
   void Die(size_t w) {
     workers_[w] = {};
-    Carry(control_->WorkerLost(Name(w), instances_[w], now_));
+    Carry(control_->WorkerLost(Name(w), instances_[w], now_, true));
   }
 
   void Tick() {

@@ -66,6 +66,13 @@ class Pair {
     if (!serves) KeepForFailure(Cat("answers of master ", i), answers);
     return serves;
   }
+  // The first serves, the second stands by.
+  void StartBoth() {
+    Start(0);
+    REQUIRE(Serves(0, 30));
+    Start(1);
+    REQUIRE(master(1).WaitLog("stands by; the active one is at " + Address(0), 30));
+  }
   void StartWorker(const std::string& name) {
     workers_.push_back(std::make_unique<Process>(
         std::vector<std::string>{BinDir() + "/atelier-worker-fake", "--master", Address(0) + "," + Address(1), "--name",
@@ -158,10 +165,7 @@ TEST_CASE("the standby goes on within 5 s of the active master's death, with the
   for (const int signal : {SIGKILL, SIGSTOP}) {
     INFO("signal " << signal);
     Pair pair;
-    pair.Start(0);
-    REQUIRE(pair.Serves(0, 30));
-    pair.Start(1);
-    REQUIRE(pair.master(1).WaitLog("stands by; the active one is at " + pair.Address(0), 30));
+    pair.StartBoth();
     // Who asks the one that stands by is told where to go.
     const auto refused = pair.client(1).ListJobs(1);
     CHECK(refused.status().code() == StatusCode::kUnavailable);
@@ -209,10 +213,7 @@ TEST_CASE("masters that die one after the other in the middle of a job") {
   if (Missing()) return;
   const std::string expected = Undisturbed();
   Pair pair;
-  pair.Start(0);
-  REQUIRE(pair.Serves(0, 30));
-  pair.Start(1);
-  REQUIRE(pair.master(1).WaitLog("stands by; the active one is at " + pair.Address(0), 30));
+  pair.StartBoth();
   pair.StartWorker("w1");
   pair.StartWorker("w2");
   const std::string job = pair.Submit(0, Work());
@@ -236,10 +237,7 @@ TEST_CASE("the command line knows both masters, and goes on watching a job at th
   if (Missing()) return;
   const std::string expected = Undisturbed();
   Pair pair;
-  pair.Start(0);
-  REQUIRE(pair.Serves(0, 30));
-  pair.Start(1);
-  REQUIRE(pair.master(1).WaitLog("stands by; the active one is at " + pair.Address(0), 30));
+  pair.StartBoth();
   pair.StartWorker("w1");
   pair.StartWorker("w2");
   const int signal = GENERATE(SIGKILL, SIGSTOP);
@@ -305,10 +303,7 @@ TEST_CASE("a master whose database is not there waits for it, and says so") {
 TEST_CASE("a master that is asked to end hands over at once") {
   if (Missing()) return;
   Pair pair;
-  pair.Start(0);
-  REQUIRE(pair.Serves(0, 30));
-  pair.Start(1);
-  REQUIRE(pair.master(1).WaitLog("stands by; the active one is at " + pair.Address(0), 30));
+  pair.StartBoth();
   SECTION("the active one") {
     pair.master(0).Signal(SIGTERM);
     REQUIRE(pair.master(0).WaitEnd(30));

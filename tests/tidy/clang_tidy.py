@@ -4,8 +4,9 @@
 usage: clang_tidy.py [--build DIR] [--jobs N] [PATH...]     (default: every compiled source; PATH: those whose name begins so)
 
 The compile commands of a gcc build name gcc's precompiled torch header, which clang cannot read: they are rewritten to
-one that clang makes of the same includes, in BUILD/clang-tidy. A file whose text, headers and .clang-tidy were found
-clean before is not looked at again (BUILD/clang-tidy/clean).
+one that clang makes of the same includes, in BUILD/clang-tidy. Sources that the build compiles at once (ATELIER_UNITY) are
+looked at at once: most of the time goes into the headers that they share. A group whose text, headers and .clang-tidy
+were found clean before is not looked at again (BUILD/clang-tidy/clean).
 """
 import argparse
 import concurrent.futures
@@ -30,9 +31,9 @@ def clang_commands(build, work):
     """The build's own compile commands, ours only, in clang's words; makes the precompiled header that they name."""
     made = {}
     out = []
-    for entry in compile_commands.entries(build):
-        path = pathlib.Path(entry["file"])
-        if not path.is_relative_to(ROOT) or path.is_relative_to(build) or path.suffix != ".cc":
+    for entry in compile_commands.compiled(build):
+        sources = [pathlib.Path(s) for s in compile_commands.sources_of(entry)]
+        if any(not s.is_relative_to(ROOT) or s.is_relative_to(build) or s.suffix != ".cc" for s in sources):
             continue
         words = [w for w in shlex.split(entry["command"]) if w not in GCC_ONLY]
         words[0] = "clang++"
@@ -45,20 +46,24 @@ def clang_commands(build, work):
                     subprocess.run(["clang++", *flags, "-x", "c++-header", str(header), "-o", f"{header}.pch"], check=True)
                     made[header] = True
                 words[i + 1] = str(header)
-        out.append({"directory": entry["directory"], "file": str(path), "command": shlex.join(words + ["-Wno-error"])})
+        out.append({"directory": entry["directory"], "file": entry["file"], "sources": [str(s) for s in sources],
+                    "command": shlex.join(words + ["-Wno-error"])})
     return out
 
 
 def state_of(entry):
-    """A hash of all that a verdict depends on: the file after preprocessing would be exact but slow, so: the file, our
+    """A hash of all that a verdict depends on: the text after preprocessing would be exact but slow, so: the sources, our
     headers as a whole, the checks."""
-    seen = hashlib.sha256(pathlib.Path(entry["file"]).read_bytes())
-    seen.update(HEADERS)
+    seen = hashlib.sha256(HEADERS)
+    for source in entry["sources"]:
+        seen.update(pathlib.Path(source).read_bytes())
     return seen.hexdigest()
 
 
 def look(entry, work):
-    done = subprocess.run(["clang-tidy", "-p", str(work), "--quiet", entry["file"]], capture_output=True, text=True)
+    together = [f"--header-filter={ROOT}/(common|master|worker|tests)/", "--checks=-bugprone-suspicious-include"]
+    done = subprocess.run(["clang-tidy", "-p", str(work), "--quiet", *(together if len(entry["sources"]) > 1 else []),
+                           entry["file"]], capture_output=True, text=True)
     faults = {f"{pathlib.Path(m[1]).relative_to(ROOT) if m[1].startswith(str(ROOT)) else m[1]}:{m[2]}: {m[3]}"
               for m in FAULT.finditer(done.stdout + done.stderr)}
     if done.returncode != 0 and not faults:
@@ -91,9 +96,11 @@ def main():
     clean_file = work / "clean"
     clean = set(clean_file.read_text().split()) if clean_file.exists() else set()
     wanted = [e for e in entries
-              if not options.paths or any(os.path.relpath(e["file"], ROOT).startswith(p) for p in options.paths)]
+              if not options.paths or any(os.path.relpath(s, ROOT).startswith(p) for s in e["sources"] for p in options.paths)]
     left = [e for e in wanted if state_of(e) not in clean]
-    print(f"clang-tidy: {len(wanted)} files, {len(wanted) - len(left)} of them known to be clean", file=sys.stderr)
+    count = [sum(len(e["sources"]) for e in entries) for entries in (wanted, [e for e in wanted if e not in left])]
+    print(f"clang-tidy: {count[0]} files, {count[1]} of them known to be clean", file=sys.stderr)
+    left.sort(key=lambda e: -len(e["sources"]))
     told = set()
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
         for entry, faults in pool.map(lambda e: look(e, work), left):

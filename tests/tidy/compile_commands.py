@@ -4,16 +4,22 @@ import pathlib
 import re
 
 
-def entries(build):
-    """compile_commands.json of the folder `build`; where a unity file compiles several sources at once (ATELIER_UNITY), its
-    command stands for each of them. Nothing where there is no such file."""
+def sources_of(entry):
+    """The sources that one entry compiles: itself, or those of a unity file (ATELIER_UNITY)."""
+    path = pathlib.Path(entry["file"])
+    if path.parent.name != "Unity":
+        return [entry["file"]]
+    return re.findall(r'^#include "(.*)"$', path.read_text(), re.M)
+
+
+def compiled(build):
+    """compile_commands.json of the folder `build` as it is, a unity file as one; nothing where there is no such file."""
     path = pathlib.Path(build) / "compile_commands.json"
-    if not path.exists():
-        return
-    for entry in json.loads(path.read_text()):
-        unity = pathlib.Path(entry["file"])
-        if unity.parent.name != "Unity":
-            yield entry
-            continue
-        for source in re.findall(r'^#include "(.*)"$', unity.read_text(), re.M):
+    return json.loads(path.read_text()) if path.exists() else []
+
+
+def entries(build):
+    """The same, an entry a source: a unity file's command stands for each of its sources."""
+    for entry in compiled(build):
+        for source in sources_of(entry):
             yield {**entry, "file": source, "command": entry["command"].replace(entry["file"], source)}

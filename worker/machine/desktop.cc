@@ -109,19 +109,22 @@ DesktopUse AskDesktop() {
   return {HasGraphicalSession(sockets) ? 0 : std::numeric_limits<uint64_t>::max(), Message(use.status())};
 }
 
-void DesktopWatch::Turn(bool on) {
-  const std::lock_guard turning(turning_);
+DesktopWatch::~DesktopWatch() {
   {
     const std::lock_guard lock(mutex_);
-    if (on == on_) return;
-    on_ = on;
-    last_.reset();
-    off_.notify_all();
+    ending_ = true;
+    turned_.notify_all();
   }
-  if (on)
-    thread_ = std::thread([this] { Loop(); });
-  else
-    thread_.join();
+  if (thread_.joinable()) thread_.join();
+}
+
+void DesktopWatch::Turn(bool on) {
+  const std::lock_guard lock(mutex_);
+  if (on == on_) return;
+  on_ = on;
+  last_.reset();
+  turned_.notify_all();
+  if (on && !thread_.joinable()) thread_ = std::thread([this] { Loop(); });
 }
 
 std::optional<DesktopUse> DesktopWatch::Last() {
@@ -131,12 +134,16 @@ std::optional<DesktopUse> DesktopWatch::Last() {
 
 void DesktopWatch::Loop() {
   std::unique_lock lock(mutex_);
-  while (on_) {
+  while (!ending_) {
+    if (!on_) {
+      turned_.wait(lock);
+      continue;
+    }
     lock.unlock();
     DesktopUse use = AskDesktop();
     lock.lock();
     if (on_) last_ = std::move(use);
-    off_.wait_for(lock, kAskEvery, [&] { return !on_; });
+    turned_.wait_for(lock, kAskEvery, [&] { return ending_ || !on_; });
   }
 }
 

@@ -15,7 +15,7 @@ namespace atelier {
 
 struct DesktopUse {
   uint64_t idle_seconds = 0;  // since somebody last did something; 0: in use
-  std::string unknown;        // why it is guessed: a machine with a graphical session counts as in use; "": it is known
+  std::string unknown;        // why it is a guess, by whether there is a graphical session; "": it is known
   bool operator==(const DesktopUse&) const = default;
 };
 
@@ -29,14 +29,16 @@ bool HasGraphicalSession(std::string_view sockets);
 /// Asks systemd-logind of this machine, by systemd's busctl. Waits for it 5 s at most. Thread: any.
 DesktopUse AskDesktop();
 
-/// Asks again and again while it is on. Thread: any.
+/// Asks again and again while it is on, on a thread of its own that the first Turn(true) starts. Thread: any.
 class DesktopWatch {
  public:
   DesktopWatch() = default;
-  ~DesktopWatch() { Turn(false); }
+  /// Waits for an answer under way, 5 s at most.
+  ~DesktopWatch();
   DesktopWatch(const DesktopWatch&) = delete;
   DesktopWatch& operator=(const DesktopWatch&) = delete;
 
+  /// At once.
   void Turn(bool on);
   /// The last answer; nothing while it is off or has none yet.
   std::optional<DesktopUse> Last();
@@ -44,12 +46,11 @@ class DesktopWatch {
  private:
   void Loop();
 
-  std::mutex turning_;  // one Turn() at a time
-  std::mutex mutex_;    // guards what follows
-  std::condition_variable off_;
-  bool on_ = false;
+  std::mutex mutex_;  // guards what follows
+  std::condition_variable turned_;
+  bool on_ = false, ending_ = false;
   std::optional<DesktopUse> last_;
-  std::thread thread_;  // of turning_
+  std::thread thread_;
 };
 
 }  // namespace atelier

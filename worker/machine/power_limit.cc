@@ -101,7 +101,7 @@ Status PowerLimit::Open() {
 }
 
 Status PowerLimit::Set(uint32_t watts) {
-  if (watts == asked_) return OkStatus();
+  if (watts == asked_ && !(watts == 0 && changed_)) return OkStatus();
   asked_ = watts;
   if (watts == 0 && !changed_) return OkStatus();
   const auto refused = [&](const Status& why) {

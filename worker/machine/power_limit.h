@@ -19,10 +19,10 @@ class PowerLimit {
   PowerLimit(const PowerLimit&) = delete;
   PowerLimit& operator=(const PowerLimit&) = delete;
 
-  /// From now on `watts`; 0: as it was found. The same value twice does nothing and is refused
-  /// once. Errors, with the value, what the GPU
-  /// takes and what to do: FAILED_PRECONDITION (no GPU, no NVML, no permission), INVALID_ARGUMENT (out of range).
-  /// The limit then stays as it is. Source: NVML API reference, "Device Commands" and "Device Queries"; milliwatts.
+  /// From now on `watts`; 0: as it was found. The same value twice does nothing, so what is refused is refused once;
+  /// only giving back is tried again. Errors, with the value, what the GPU takes and what to do: FAILED_PRECONDITION
+  /// (no GPU, no NVML, no permission), INVALID_ARGUMENT (out of range). The limit then stays as it is. Source: NVML API
+  /// reference, "Device Commands" and "Device Queries"; milliwatts.
   Status Set(uint32_t watts);
 
  private:

@@ -143,6 +143,9 @@ class Encoder : public VideoEncoder {
                           static_cast<unsigned>(settings_.tag[2]), static_cast<unsigned>(settings_.tag[3]));
     Options options;
     for (const auto& [key, value] : settings_.options) options.Set(key.c_str(), value);
+    // With a thread for its look ahead libx264 takes used frames or new ones as it comes, and its bytes depend on what
+    // they held.
+    if (settings_.encoder == "libx264") options.Set("x264-params", "sync-lookahead=0");
     if (const int error = avcodec_open2(&c, encoder_, options.get()); error < 0)
       return LibavError(Cat("the encoder \"", settings_.encoder, "\" does not take these settings for ", c.width, "x",
                             c.height, " ", settings_.pixel_format),

@@ -147,14 +147,14 @@ struct ImageResizeKJv2 {
   }
 
   Pads PadsFor(int64_t to_width, int64_t to_height) const {
-    Pads pads_;
-    if (!pads()) return pads_;
+    Pads by;
+    if (!pads()) return by;
     const int64_t x = std::max<int64_t>(0, width - to_width), y = std::max<int64_t>(0, height - to_height);
-    pads_.left = Placed(x, "left", "right");
-    pads_.right = x - pads_.left;
-    pads_.top = Placed(y, "top", "bottom");
-    pads_.bottom = y - pads_.top;
-    return pads_;
+    by.left = Placed(x, "left", "right");
+    by.right = x - by.left;
+    by.top = Placed(y, "top", "bottom");
+    by.bottom = y - by.top;
+    return by;
   }
 
   StatusOr<at::Tensor> Padded(const at::Tensor& pixels, const Pads& by) const {

@@ -3,6 +3,8 @@
 #include <array>
 #include <cctype>
 #include <cmath>
+#include <cstdio>
+#include <cstdlib>
 #include <numbers>
 #include <variant>
 
@@ -210,7 +212,7 @@ class Calculation {
     const double x = Real(left), y = Real(right);
     const bool divides = sign == "/" || sign == "//" || sign == "%";
     if (divides && y == 0.0) throw Wrong{"it divides by zero"};
-    if (sign == "/") return x / y;
+    if (sign == "/") return Finite(x / y);
     if (sign == "**") return Power(left, right);
     if (sign == "<<" || sign == ">>") {
       if (!a || !b || *b < 0) throw Wrong{"a shift needs whole numbers, to the right of it none below 0"};
@@ -223,9 +225,11 @@ class Calculation {
       if (sign == "+") return Finite(x + y);
       if (sign == "-") return Finite(x - y);
       if (sign == "*") return Finite(x * y);
-      if (sign == "//") return Finite(std::floor(x / y));
+      // Of the rest, which is exact: a quotient may round up to the next whole number.
       const double rest = std::fmod(x, y);
-      return rest != 0.0 && (rest < 0) != (y < 0) ? rest + y : rest;
+      const bool below = rest != 0.0 && (rest < 0) != (y < 0);
+      if (sign == "%") return below ? rest + y : rest;
+      return Finite(std::round((x - rest) / y) - (below ? 1 : 0));
     }
     int64_t value = 0;
     if (sign == "+") return Checked(__builtin_add_overflow(*a, *b, &value), value);
@@ -276,8 +280,15 @@ class Calculation {
     if (name == "round") {
       takes(1, 2);
       if (given.size() == 1) return Whole(std::nearbyint(Real(given[0])));
-      const double scale = std::pow(10.0, Real(given[1]));
-      return Finite(std::nearbyint(Real(given[0]) * scale) / scale);
+      const double digits = std::trunc(Real(given[1]));
+      if (digits > 300) return given[0];
+      if (digits < 0) {
+        const double scale = std::pow(10.0, -digits);
+        return Finite(std::nearbyint(Real(given[0]) / scale) * scale);
+      }
+      char text[700];  // the exact decimal value is rounded, not a product
+      std::snprintf(text, sizeof text, "%.*f", static_cast<int>(digits), Real(given[0]));
+      return Finite(std::strtod(text, nullptr));
     }
     if (name == "log" && given.size() == 2) return Finite(std::log(Real(given[0])) / std::log(Real(given[1])));
     using Function = double (*)(double);

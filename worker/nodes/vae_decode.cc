@@ -1,24 +1,10 @@
 // Latents to pictures. Source: spec engine.md 6.2, 6.3.
 #include <algorithm>
 
-#include "worker/nodes/support.h"
+#include "worker/nodes/vae_checks.h"
 
 namespace atelier::nodes {
 namespace {
-
-Status CheckVae(const Vae& vae) {
-  if (vae.autoencoder == nullptr) return InvalidArgument("the checkpoint holds no autoencoder; use Load VAE");
-  return OkStatus();
-}
-
-// Frames of a video of `latent` ones.
-int64_t FramesOf(const Vae& vae, int64_t latent) { return (latent - 1) * vae.autoencoder->frame_ratio() + 1; }
-
-Status CheckDecoded(const Vae& vae, const at::Tensor& latents) {
-  const int64_t r = vae.autoencoder->ratio();
-  const int64_t frames = latents.dim() == 5 ? FramesOf(vae, latents.size(2)) : 1;
-  return CheckTensorSize("decoded picture", {latents.size(0), frames, latents.size(-2) * r, latents.size(-1) * r, 3});
-}
 
 struct VAEDecode {
   Latent samples;
@@ -31,9 +17,7 @@ struct VAEDecode {
     s.Output<Image>("IMAGE");
   }
   StatusOr<Image> Run(NodeContext&) const {
-    RETURN_IF_ERROR(CheckVae(vae));
-    RETURN_IF_ERROR(CheckSamples("samples", samples));
-    RETURN_IF_ERROR(CheckDecoded(vae, samples.samples));
+    RETURN_IF_ERROR(CheckDecode(vae, samples));
     ASSIGN_OR_RETURN(at::Tensor pixels, vae.autoencoder->Decode(samples.samples));
     return Image{std::move(pixels)};
   }
@@ -71,10 +55,8 @@ struct VAEDecodeTiled {
     s.Output<Image>("IMAGE");
   }
   StatusOr<Image> Run(NodeContext&) const {
-    RETURN_IF_ERROR(CheckVae(vae));
-    RETURN_IF_ERROR(CheckSamples("samples", samples));
+    RETURN_IF_ERROR(CheckDecode(vae, samples));
     const int64_t r = vae.autoencoder->ratio();
-    RETURN_IF_ERROR(CheckDecoded(vae, samples.samples));
     const int64_t used = tile_size < overlap * 4 ? tile_size / 4 : overlap;
     engine::VaeTiles tiles{tile_size / r, used / r};
     if (const int64_t c = vae.autoencoder->frame_ratio(); c > 0) {

@@ -1,19 +1,8 @@
 // Pictures to latents. Source: spec engine.md 6.2, 6.3.
-#include "worker/nodes/support.h"
+#include "worker/nodes/vae_checks.h"
 
 namespace atelier::nodes {
 namespace {
-
-Status CheckEncode(const Vae& vae, const Image& pixels) {
-  if (vae.autoencoder == nullptr) return InvalidArgument("the checkpoint holds no autoencoder; use Load VAE");
-  RETURN_IF_ERROR(CheckPixels("pixels", pixels));
-  const int64_t r = vae.autoencoder->ratio();
-  if (pixels.pixels.size(3) < 3) return InvalidArgument("pixels have ", pixels.pixels.size(3), " channels, expected 3");
-  if (pixels.pixels.size(1) < r || pixels.pixels.size(2) < r)
-    return InvalidArgument("picture is ", pixels.pixels.size(2), "x", pixels.pixels.size(1), ", expected at least ", r,
-                           "x", r);
-  return OkStatus();
-}
 
 struct VAEEncode {
   Image pixels;

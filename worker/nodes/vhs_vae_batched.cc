@@ -1,5 +1,8 @@
 // Pictures to latents and back in pieces of a batch, as VideoHelperSuite offers it. Source: spec extras.md 4.4.
-#include "worker/nodes/support.h"
+#include <algorithm>
+#include <functional>
+
+#include "worker/nodes/vae_checks.h"
 
 namespace atelier::nodes {
 namespace {
@@ -37,10 +40,7 @@ struct VhsVaeEncodeBatched {
     s.Output<Latent>("LATENT");
   }
   StatusOr<Latent> Run(NodeContext& ctx) const {
-    if (vae.autoencoder == nullptr) return InvalidArgument("the checkpoint holds no autoencoder; use Load VAE");
-    RETURN_IF_ERROR(CheckPixels("pixels", pixels));
-    if (pixels.pixels.size(3) < 3)
-      return InvalidArgument("pixels have ", pixels.pixels.size(3), " channels, expected 3");
+    RETURN_IF_ERROR(CheckEncode(vae, pixels));
     ASSIGN_OR_RETURN(at::Tensor samples, InPieces(pixels.pixels.slice(3, 0, 3), per_batch, ctx,
                                                   [this](const auto& some) { return vae.autoencoder->Encode(some); }));
     return Latent{std::move(samples), {}, {}};
@@ -62,13 +62,7 @@ struct VhsVaeDecodeBatched {
     s.Output<Image>("IMAGE");
   }
   StatusOr<Image> Run(NodeContext& ctx) const {
-    if (vae.autoencoder == nullptr) return InvalidArgument("the checkpoint holds no autoencoder; use Load VAE");
-    RETURN_IF_ERROR(CheckSamples("samples", samples));
-    const int64_t r = vae.autoencoder->ratio();
-    const int64_t frames =
-        samples.samples.dim() == 5 ? (samples.samples.size(2) - 1) * vae.autoencoder->frame_ratio() + 1 : 1;
-    RETURN_IF_ERROR(CheckTensorSize("decoded picture", {samples.samples.size(0), frames, samples.samples.size(-2) * r,
-                                                        samples.samples.size(-1) * r, 3}));
+    RETURN_IF_ERROR(CheckDecode(vae, samples));
     ASSIGN_OR_RETURN(at::Tensor pixels, InPieces(samples.samples, per_batch, ctx,
                                                  [this](const auto& some) { return vae.autoencoder->Decode(some); }));
     return Image{std::move(pixels)};

@@ -14,6 +14,7 @@
 #include "common/base/hash.h"
 #include "common/base/limits.h"
 #include "common/base/log_fields.h"
+#include "common/base/utf8.h"
 #include "common/files/files.h"
 #include "common/files/models.h"
 #include "common/json/json.h"
@@ -121,7 +122,7 @@ class Session::Impl {
     const std::lock_guard lock(mutex_);
     v1::LogLine line;
     line.set_level(static_cast<uint32_t>(level));
-    line.set_text(text.substr(0, kLogBytesMax));
+    line.set_text(CutUtf8(text, kLogBytesMax));
     const LogFields about = CurrentLogFields();
     line.set_task_id(task_id.empty() ? about.task : task_id);
     line.set_attempt(about.attempt);
@@ -393,8 +394,8 @@ class Session::Impl {
     if (options_.memory_free) heartbeat.set_memory_free_bytes(options_.memory_free());
     const auto desktop = options_.desktop ? options_.desktop() : std::nullopt;
     if (!desktop) return;
-    heartbeat.mutable_desktop()->set_idle_seconds(desktop->first);
-    heartbeat.mutable_desktop()->set_unknown(desktop->second);
+    heartbeat.mutable_desktop()->set_idle_seconds(desktop->idle_seconds);
+    heartbeat.mutable_desktop()->set_unknown(desktop->unknown);
   }
 
   // ---- Writer: one thread a stream ----

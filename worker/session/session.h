@@ -20,6 +20,12 @@
 
 namespace atelier {
 
+/// Since when nobody has used the machine's desktop.
+struct DesktopReport {
+  uint64_t idle_seconds = 0;
+  std::string unknown;  // why it is a guess, "": it is known
+};
+
 struct SessionOptions {
   std::string master = kDefaultMasterAddress;  // HOST:PORT, or several with commas: the active one is found
   std::string name;                            // unique in the cluster
@@ -53,7 +59,7 @@ struct SessionOptions {
   std::function<void(bool report_desktop, uint32_t power_watts)> on_settings;
   /// Whether somebody uses the machine, for each heartbeat: seconds since then, and why it is only guessed or "";
   /// nothing: it is not told. Null: never. Thread: any.
-  std::function<std::optional<std::pair<uint64_t, std::string>>()> desktop;
+  std::function<std::optional<DesktopReport>()> desktop;
 };
 
 /// All node types linked into this program. Thread: any.

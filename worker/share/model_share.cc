@@ -124,7 +124,8 @@ class ModelShare::Impl {
     {
       const std::lock_guard lock(mutex_);
       stub_ = std::move(stub);
-      if (options_.peer_listen.empty() || stop_ || IdentityNow() == peers_identity_) return;
+      if (options_.peer_listen.empty() || IsLoopback(options_.peer_listen) || stop_ || IdentityNow() == peers_identity_)
+        return;
       channels_.clear();
       old = std::move(peers_);
     }
@@ -554,15 +555,12 @@ class ModelShare::Impl {
   Status StartPeers(const std::string& listen) {
     if (listen.empty()) return OkStatus();
     const std::shared_ptr<const Identity> identity = IdentityNow();
-    {
-      const std::lock_guard lock(mutex_);
-      peers_identity_ = identity;
-    }
     ASSIGN_OR_RETURN(std::unique_ptr<PeerServer> started,
                      PeerServer::Start(
                          listen, key_, IsLoopback(listen) ? nullptr : identity.get(),
                          [this](const std::string& hash, uint32_t index) { return ReadChunk(hash, index); }, &give_));
     const std::lock_guard lock(mutex_);
+    peers_identity_ = identity;
     if (!stop_) peers_.swap(started);
     return OkStatus();
   }
@@ -647,7 +645,7 @@ class ModelShare::Impl {
   std::map<std::string, std::shared_ptr<grpc::Channel>> channels_;
   Clock::time_point progress_told_{};
   std::unique_ptr<PeerServer> peers_;
-  std::shared_ptr<const Identity> peers_identity_;  // that peers_ was started with, or failed to start
+  std::shared_ptr<const Identity> peers_identity_;  // that peers_ was started with
 
   ModelLibrary library_;
   std::thread fetch_thread_, give_thread_;

@@ -5,26 +5,13 @@
 
 #include "common/base/registry.h"
 #include "tests/golden/golden_data.h"
+#include "tests/harness/node_context.h"
 #include "worker/engine/types.h"
 #include "worker/sampling/model_sampling.h"
 #include "worker/sampling/schedule.h"
 
 namespace atelier {
 namespace {
-
-class NoContext : public NodeContext {
- public:
-  const std::string& node_id() const override { return id_; }
-  bool cancelled() const override { return false; }
-  Status Step(int64_t, int64_t, const std::function<std::string()>&) override { return OkStatus(); }
-  StatusOr<std::string> ModelPath(std::string_view, std::string_view name) override { return NotFound(name); }
-  StatusOr<std::string> InputFile(std::string_view name) override { return NotFound(name); }
-  void Emit(OutputFile) override {}
-  void Warn(const std::string&) override {}
-
- private:
-  std::string id_ = "1";
-};
 
 std::shared_ptr<const engine::ModelSampling> SamplingOf(const std::string& table) {
   const Json json = golden::ReadJson(golden::Root() + "/sigmas/" + table + ".json");
@@ -59,7 +46,7 @@ double Difference(const Value& got, const Json& want) {
 
 TEST_CASE("nodes of noise levels equal the reference's") {
   std::map<std::string, int> checked;
-  NoContext ctx;
+  test::LoneContext ctx;
   for (const Json& c : golden::ReadJson(golden::Root() + "/sigmas/scheduler_nodes.json")) {
     const std::string type = c.at("class_type");
     // Open: between the table's entries our levels are 0.3 % off.

@@ -8,6 +8,7 @@
 
 #include "common/base/hash.h"
 #include "master/planner/planner.h"
+#include "tests/unit/control/test_worker.h"
 #include "tests/unit/planner/catalog_for_tests.h"
 
 namespace atelier {
@@ -60,7 +61,7 @@ class World {
     const std::string instance = live_.at(name);
     live_.erase(name);
     std::erase_if(leases_, [&](const auto& lease) { return lease.worker == name; });
-    Carry(control_->WorkerLost(name, instance, now_));
+    Carry(control_->WorkerLost(name, instance, now_, true));
   }
 
   // The master dies and comes back with what was recorded.
@@ -301,13 +302,7 @@ struct Hand {
     control.AddJob({"j", "", 0, std::move(*plan), {"8"}, {}, {}}, 0);
   }
   Effects Attach(const std::string& name, std::vector<Held> held = {}, const std::string& model = "m.safetensors") {
-    WorkerInfo info;
-    info.name = info.instance = name;
-    info.catalog = std::make_shared<const Catalog>(TestCatalog());
-    auto inventory = std::make_shared<Inventory>();
-    inventory->files["checkpoints"] = {model};
-    info.inventory = inventory;
-    Effects all = control.WorkerAttached(info, held, now);
+    Effects all = control.WorkerAttached(TestWorker(name, model), held, now);
     for (Effect& effect : control.WorkerPulls(name, 1, now)) all.push_back(std::move(effect));
     return all;
   }
@@ -369,10 +364,10 @@ TEST_CASE("control: of a canvas's tiles that one goes first which the longest ch
 TEST_CASE("control: a task that kills two workers fails its job and says so") {
   Hand hand;
   REQUIRE(hand.Lease(hand.Attach("a")) != nullptr);
-  hand.control.WorkerLost("a", "a", 1);
+  hand.control.WorkerLost("a", "a", 1, true);
   CHECK_FALSE(hand.control.jobs().at("j").ended());
   REQUIRE(hand.Lease(hand.Attach("b")) != nullptr);
-  hand.control.WorkerLost("b", "b", 2);
+  hand.control.WorkerLost("b", "b", 2, true);
   CHECK(hand.state() == JobState::kFailed);
   CHECK(hand.error().find("2 workers died") != std::string::npos);
 }
@@ -380,14 +375,14 @@ TEST_CASE("control: a task that kills two workers fails its job and says so") {
 TEST_CASE("control: workers that a broken line takes are no witnesses against the task that wanders among them") {
   Hand hand;
   REQUIRE(hand.Lease(hand.Attach("a")) != nullptr);
-  hand.control.WorkerLost("a", "a", 1, true);  // silent: it may well live
+  hand.control.WorkerLost("a", "a", 1, false);  // it may well live
   REQUIRE(hand.Lease(hand.Attach("b")) != nullptr);
-  hand.control.WorkerLost("b", "b", 2);
+  hand.control.WorkerLost("b", "b", 2, true);
   REQUIRE(hand.Lease(hand.Attach("c")) != nullptr);
-  hand.control.WorkerLost("c", "c", 3, true);
+  hand.control.WorkerLost("c", "c", 3, false);
   CHECK_FALSE(hand.control.jobs().at("j").ended());
   REQUIRE(hand.Lease(hand.Attach("d")) != nullptr);
-  hand.control.WorkerLost("d", "d", 4);
+  hand.control.WorkerLost("d", "d", 4, true);
   CHECK(hand.state() == JobState::kFailed);
 }
 
@@ -416,8 +411,8 @@ TEST_CASE("control: a copy that is lost with the attempt beside it does not pois
   const auto* copy = hand.Lease(enabled);
   REQUIRE(copy != nullptr);
   CHECK(copy->worker == "b");
-  hand.control.WorkerLost("a", "a", 1);
-  hand.control.WorkerLost("b", "b", 1);
+  hand.control.WorkerLost("a", "a", 1, true);
+  hand.control.WorkerLost("b", "b", 1, true);
   CHECK_FALSE(hand.control.jobs().at("k2").ended());
 }
 
@@ -428,7 +423,7 @@ TEST_CASE("control: a stream that comes back keeps its task, and its late result
   REQUIRE(lease != nullptr);
   const std::string task = lease->task;
   const uint64_t attempt = lease->attempt;
-  hand.control.WorkerLost("a", "a", 1);
+  hand.control.WorkerLost("a", "a", 1, true);
   CHECK(hand.Lease(hand.Attach("a", {{task, attempt, false}})) == nullptr);
   hand.control.TaskDone("a", task, attempt, {}, {}, 1, 2);
   INFO(hand.error());

@@ -73,7 +73,7 @@ TEST_CASE("nothing is brought to workers that could not take the task then") {
   fleet.Attach("full", {"m.safetensors"});
   fleet.Submit("j", 3);
   fleet.control.SetWorkerEnabled("off", false, 0);
-  fleet.control.WorkerLost("gone", "gone", 0);
+  fleet.control.WorkerLost("gone", "gone", 0, true);
   CHECK(fleet.ToBring().empty());
   CHECK(fleet.control.MissingModels("j").empty());
   CHECK(fleet.control.MissingModels("unknown").empty());

@@ -3,6 +3,7 @@
 
 #include "master/control/control.h"
 #include "master/planner/planner.h"
+#include "tests/unit/control/test_worker.h"
 #include "tests/unit/planner/catalog_for_tests.h"
 
 namespace atelier {
@@ -19,14 +20,8 @@ struct TaggedFleet {
     Note(control.AddJob(std::move(job), now));
   }
   void Attach(const std::string& name, Tags tags, const std::string& model = "m.safetensors") {
-    WorkerInfo info;
-    info.name = info.instance = name;
-    info.catalog = std::make_shared<const Catalog>(TestCatalog());
-    auto inventory = std::make_shared<Inventory>();
-    inventory->files["checkpoints"] = {model};
-    info.inventory = inventory;
     Note(control.SetWorkerTags(name, std::move(tags), now));
-    Note(control.WorkerAttached(info, {}, now));
+    Note(control.WorkerAttached(TestWorker(name, model), {}, now));
     Note(control.WorkerPulls(name, 2, now));
   }
   void Note(Effects effects) {

@@ -1,34 +1,15 @@
 // Nodes of KJNodes and VideoHelperSuite, sound and the shift of LTXV, against values worked out by hand from the rules.
 #include <catch2/catch.hpp>
 
-#include "common/base/registry.h"
+#include "tests/harness/node_context.h"
 #include "worker/nodes/support.h"
 #include "worker/sampling/model_sampling.h"
 
 namespace atelier::nodes {
 namespace {
 
-class Context final : public NodeContext {
- public:
-  const std::string& node_id() const override { return id_; }
-  bool cancelled() const override { return false; }
-  Status Step(int64_t, int64_t, const std::function<std::string()>&) override { return OkStatus(); }
-  StatusOr<std::string> ModelPath(std::string_view, std::string_view) override { return NotFound("no models"); }
-  StatusOr<std::string> InputFile(std::string_view) override { return NotFound("no inputs"); }
-  void Emit(OutputFile) override {}
-  void Warn(const std::string& message) override { warnings.push_back(message); }
-
-  std::vector<std::string> warnings;
-
- private:
-  std::string id_ = "1";
-};
-
-StatusOr<std::vector<Value>> RunNode(const std::string& type, const InputValues& inputs, Context&& ctx = {}) {
-  const NodeType* node = Registry<NodeType>::Get().Find(type);
-  REQUIRE(node != nullptr);
-  return node->run(inputs, ctx);
-}
+using test::LoneContext;
+using test::RunNode;
 
 Value Plain(Json json) { return Value::Literal(std::move(json)); }
 
@@ -43,9 +24,8 @@ Answer Calculate(const std::string& text, const std::map<std::string, Json>& nam
   INFO(text);
   InputValues inputs{{"expression", {Plain(text)}}};
   for (const auto& [name, value] : names) inputs[name] = {Plain(value)};
-  const NodeType* node = Registry<NodeType>::Get().Find("SimpleCalculatorKJ");
-  Context ctx;
-  const auto values = node->run(inputs, ctx);
+  LoneContext ctx;
+  const auto values = RunNode("SimpleCalculatorKJ", inputs, ctx);
   INFO(Message(values.status()));
   REQUIRE(values.ok());
   CHECK(ctx.warnings.size() == warnings);
@@ -76,6 +56,11 @@ TEST_CASE("a calculator has Python's numbers") {
   CHECK(Calculate("a + b", {{"a", true}, {"b", 9007199254740993}}).whole == 9007199254740994);
   CHECK(Calculate("sqrt(16) + log10(1000) + exp(0) + sin(0) + cos(0) + tan(0) + log(euler)").real == Approx(10));
   CHECK(Calculate("pi").whole == 3);
+  CHECK(Calculate("1.0 // 0.1") == Answer{9, 9, true});  // 0.1 is a little more than a tenth
+  CHECK(Calculate("-7.5 // 2") == Answer{-4, -4, true});
+  CHECK(Calculate("round(1.115, 2)") == Answer{1.11, 1, true});
+  CHECK(Calculate("round(1250, -2)") == Answer{1200, 1200, true});
+  CHECK(Calculate("1e308 / 1e-308", {}, 1) == Answer{});
 }
 
 TEST_CASE("a calculation that fails gives zeros and a warning") {

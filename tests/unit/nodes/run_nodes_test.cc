@@ -1,8 +1,7 @@
 // Nodes that change a run, make lists or look at values.
 #include <catch2/catch.hpp>
 
-#include "common/base/registry.h"
-#include "common/graph/node.h"
+#include "tests/harness/node_context.h"
 #include "worker/engine/types.h"
 #include "worker/sampling/conditioning.h"
 #include "worker/sampling/model_sampling.h"
@@ -10,28 +9,7 @@
 namespace atelier::engine {
 namespace {
 
-class Context final : public NodeContext {
- public:
-  const std::string& node_id() const override { return id_; }
-  bool cancelled() const override { return false; }
-  Status Step(int64_t, int64_t, const std::function<std::string()>&) override { return OkStatus(); }
-  StatusOr<std::string> ModelPath(std::string_view, std::string_view) override { return NotFound("no models"); }
-  StatusOr<std::string> InputFile(std::string_view) override { return NotFound("no inputs"); }
-  void Emit(OutputFile file) override { files.push_back(std::move(file)); }
-  void Warn(const std::string&) override {}
-
-  std::vector<OutputFile> files;
-
- private:
-  std::string id_ = "1";
-};
-
-StatusOr<std::vector<Value>> RunNode(const std::string& type, const InputValues& inputs) {
-  const NodeType* node = Registry<NodeType>::Get().Find(type);
-  REQUIRE(node != nullptr);
-  Context ctx;
-  return node->run(inputs, ctx);
-}
+using test::RunNode;
 
 // Adds a share of x and of the mean of the prompt.
 class Plain final : public DiffusionNetwork {
