@@ -388,8 +388,9 @@ class Control {
     uint64_t fleet = 0, speeds = 0;
     double made = 0;
     std::vector<policy::Seat> seats;  // by seconds
+    bool tested = false;              // somebody's seconds rest on what it did
   };
-  const std::vector<policy::Seat>& SeatsOf(const Task& task, double now);
+  const Seats& SeatsOf(const Task& task, double now);
   double LoadSeconds(const Worker& worker, const Task& task) const;
   /// When the worker would end it; nothing when nobody knows the kind.
   std::optional<double> EndsAt(const Job& job, const Task& task, const Worker& worker, double now) const;

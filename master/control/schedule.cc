@@ -191,23 +191,24 @@ std::optional<double> Control::EndsAt(const Job& job, const Task& task, const Wo
   return std::max(std::max(worker.free_at, now), fetched) + LoadSeconds(worker, task) + *seconds;
 }
 
-const std::vector<policy::Seat>& Control::SeatsOf(const Task& task, double now) {
+const Control::Seats& Control::SeatsOf(const Task& task, double now) {
   std::pair key(task.kind, task.tags);
   if (seats_.size() >= kSeatsMax && !seats_.contains(key)) seats_.clear();  // submitters choose the tags
   Seats& kept = seats_[std::move(key)];
   const bool fresh =
       kept.fleet == fleet_version_ &&
       (kept.speeds == speeds_.version() || (kept.seats.size() > kLargeFleet && now - kept.made < kSeatsOldSeconds));
-  if (fresh) return kept.seats;
-  kept = {fleet_version_, speeds_.version(), now, {}};
+  if (fresh) return kept;
+  kept = {fleet_version_, speeds_.version(), now, {}, false};
   for (auto& [name, worker] : workers_) {
     const auto seconds = speeds_.Seconds(worker.speed, task.kind);
     if (!seconds || !FitsKind(worker, task)) continue;
     kept.seats.push_back({&worker.free_at, std::max(*seconds, 1e-6), LoadSeconds(worker, task), &worker});
+    kept.tested = kept.tested || speeds_.Tested(worker.speed, task.kind);
   }
   std::stable_sort(kept.seats.begin(), kept.seats.end(),
                    [](const policy::Seat& a, const policy::Seat& b) { return a.seconds < b.seconds; });
-  return kept.seats;
+  return kept;
 }
 
 // ---- whose turn it is ----
@@ -264,13 +265,13 @@ bool Control::MayTake(Job& job, const Task& task, int64_t rank, Worker& worker, 
   const double fetch = speeds_.Transfer(worker.speed, MissingBytes(job, task, worker, false));
   std::optional<std::vector<policy::Seat>> with_fetching;
   if (fetch > kFetchMatters * *seconds && workers_.size() <= kLargeFleet) {
-    with_fetching = SeatsOf(task, now);
+    with_fetching = SeatsOf(task, now).seats;
     for (policy::Seat& seat : *with_fetching) {
       const Worker& other = *static_cast<const Worker*>(seat.who);
       seat.load += speeds_.Transfer(other.speed, MissingBytes(job, task, other, false));
     }
   }
-  const std::vector<policy::Seat>& seats = with_fetching ? *with_fetching : SeatsOf(task, now);
+  const std::vector<policy::Seat>& seats = with_fetching ? *with_fetching : SeatsOf(task, now).seats;
   // By the figures by which the others are judged, which may be a little old: else each could wait for another.
   const auto own = std::find_if(seats.begin(), seats.end(), [&](const policy::Seat& s) { return s.who == &worker; });
   if (own == seats.end()) return false;
@@ -311,9 +312,14 @@ Task* Control::Pick(Job& job, Worker& worker, const std::vector<Job*>* others, d
     if (one_kind && !again && refused.first != kNothingRefused && refused.second == std::get<1>(entry)) continue;
     Task& task = job.tasks.at(job.task_order[std::get<2>(entry)]);
     const std::pair<int, int> alike{task.kind, std::get<1>(entry)};
+    if (one_kind && task.kind != SpeedBook::kNone && !FitsKind(worker, task)) return nullptr;
     if ((alike == refused && !again) || !Fits(worker, task)) continue;
     if (MayTake(job, task, rank, worker, others, now)) return &task;
-    if (!again) refused = alike;
+    if (again) continue;
+    refused = alike;
+    const auto& last = *job.ready.rbegin();
+    if (one_kind && std::tie(std::get<0>(entry), std::get<1>(entry)) == std::tie(std::get<0>(last), std::get<1>(last)))
+      fresh = job.ready.end();  // all that is left is alike
   }
   return nullptr;
 }
@@ -321,11 +327,7 @@ Task* Control::Pick(Job& job, Worker& worker, const std::vector<Job*>* others, d
 // ---- whom nobody counts on ----
 
 bool Control::Untried(const Task& task, const Worker& worker, double now) {
-  if (speeds_.Tested(worker.speed, task.kind)) return false;
-  const std::vector<policy::Seat>& seats = SeatsOf(task, now);
-  return std::any_of(seats.begin(), seats.end(), [&](const policy::Seat& seat) {
-    return speeds_.Tested(static_cast<const Worker*>(seat.who)->speed, task.kind);
-  });
+  return !speeds_.Tested(worker.speed, task.kind) && SeatsOf(task, now).tested;
 }
 
 // Of a worker of which nothing is known: the task that is missed least while it shows how fast it is.
@@ -381,7 +383,7 @@ bool Control::Doubt(const Worker& worker, std::vector<Job*> jobs, double now) {
     if (std::find(jobs.begin(), jobs.end(), &job) == jobs.end()) jobs.push_back(&job);
     const double by = policy::LatestCopy(now, soonest.at);
     const int64_t left = Left(jobs, task) + (task.doubted ? 0 : 1);
-    doubted = by > now && !policy::Takes(SeatsOf(task, now), soonest.on, now, by, left);
+    doubted = by > now && !policy::Takes(SeatsOf(task, now).seats, soonest.on, now, by, left);
   }
   const bool changed = doubted != task.doubted;
   SetDoubted(job, task, doubted);

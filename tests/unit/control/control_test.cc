@@ -19,8 +19,11 @@ Blob Named(const std::string& text) { return {Sha256Hex(text), text.size()}; }
 // Carries effects out as the shell does, with canvases that are lists of what was pasted.
 class World {
  public:
-  World(uint64_t seed, std::string order) : random_(seed), order_(std::move(order)) {
-    control_ = std::make_unique<Control>(Options(1));
+  World(uint64_t seed, std::string order) : random_(seed), order_(std::move(order)), asks_(seed % 2 == 0) { Begin(); }
+
+  void Begin() {
+    control_ = std::make_unique<Control>(Options(epoch_));
+    if (asks_) control_->AssignWhenAsked();
   }
 
   static ControlOptions Options(uint64_t epoch) {
@@ -66,7 +69,8 @@ class World {
 
   // The master dies and comes back with what was recorded.
   void Restart() {
-    control_ = std::make_unique<Control>(Options(++epoch_));
+    ++epoch_;
+    Begin();
     pixels_.clear();
     leases_.clear();
     const auto names = live_;
@@ -79,6 +83,7 @@ class World {
 
   bool Step() {
     ++now_;
+    if (asks_ && (random_() % 3 == 0 || (pixels_.empty() && leases_.empty()))) Carry(control_->Assign(now_));
     if (!pixels_.empty()) {
       auto work = pixels_.front();
       pixels_.pop_front();
@@ -204,6 +209,7 @@ class World {
   }
 
   const std::string order_;
+  const bool asks_;  // for leases, after any number of events
   Json prompt_;
   std::string outputs_;
   uint64_t epoch_ = 1;
@@ -316,6 +322,15 @@ struct Hand {
   Control control;
   int64_t now = 0;
 };
+
+TEST_CASE("control: who asks for leases gets them once for all events before") {
+  Hand hand;
+  hand.control.AssignWhenAsked();
+  CHECK(hand.Lease(hand.Attach("a")) == nullptr);
+  CHECK(hand.Lease(hand.Attach("b")) == nullptr);
+  CHECK(hand.Lease(hand.control.Assign(0)) != nullptr);
+  CHECK(hand.control.Assign(0).empty());
+}
 
 TEST_CASE("control: of a canvas's tiles that one goes first which the longest chain waits for") {
   auto plan = MakePlan(TiledPrompt(), {"5"}, TestCatalog(), {1, "exact"});
