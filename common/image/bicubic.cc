@@ -29,7 +29,7 @@ ATELIER_FMA std::vector<Tap> TapsOf(int64_t in, int64_t out) {
     const int64_t left = std::min(static_cast<int64_t>(std::floor(place)), in - 1);
     const float t = std::clamp(place - static_cast<float>(left), 0.0F, 1.0F);
     const float distances[] = {t, 1.0F - t};
-    for (int side = 0; side < 2; ++side) {
+    for (int64_t side = 0; side < 2; ++side) {
       const float near = distances[side], far = near + 1.0F;
       tap.weight[1 + side] = __builtin_fmaf(kA + 2, near, -(kA + 3)) * near * near + 1.0F;
       tap.weight[3 * side] = __builtin_fmaf(__builtin_fmaf(kA, far, -5 * kA), far, 8 * kA) * far - 4 * kA;

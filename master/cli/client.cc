@@ -284,7 +284,7 @@ void Client::CancelWatch() {
 Status Client::WaitReachable(double seconds) {
   const auto end = Clock::now() + std::chrono::milliseconds(static_cast<int64_t>(seconds * 1000));
   for (;;) {
-    const Status found = impl_->Find(kSlice).status();
+    Status found = impl_->Find(kSlice).status();
     if (found.code() != StatusCode::kUnavailable || Clock::now() >= end) return found;
     std::unique_lock lock(impl_->mutex);
     if (impl_->cancelling.wait_for(lock, kLookAgain, [&] { return impl_->cancelled; }))

@@ -387,8 +387,7 @@ Status PostgresDatabase::Begin() {
   }
   if (!tables_.empty()) {
     RETURN_IF_ERROR(Reconnect());
-    const Status begun =
-        Execute(Cat("BEGIN READ WRITE; SELECT pg_advisory_xact_lock(", kBesideLock, ")"), "begin a change");
+    Status begun = Execute(Cat("BEGIN READ WRITE; SELECT pg_advisory_xact_lock(", kBesideLock, ")"), "begin a change");
     if (!begun.ok()) Rollback();
     begun_ = begun.ok();
     return begun;

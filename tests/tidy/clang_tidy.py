@@ -42,7 +42,7 @@ def clang_commands(build, work):
                 header = work / "torch.h"
                 if header not in made:
                     shutil.copy(words[i + 1], header)
-                    flags = [w for w in words[1:i] if not w.startswith("-W")]
+                    flags = [w for w in words[1:i] if not w.startswith("-W")] + ["-Wno-pragma-system-header-outside-header"]
                     subprocess.run(["clang++", *flags, "-x", "c++-header", str(header), "-o", f"{header}.pch"], check=True)
                     made[header] = True
                 words[i + 1] = str(header)
@@ -91,7 +91,8 @@ def main():
     work = build / "clang-tidy"
     work.mkdir(exist_ok=True)
     entries = clang_commands(build, work)
-    (work / "compile_commands.json").write_text(json.dumps(entries))
+    known = ("directory", "file", "command")  # with another key clang-tidy would look further up
+    (work / "compile_commands.json").write_text(json.dumps([{key: e[key] for key in known} for e in entries]))
     HEADERS = headers_hash()
     clean_file = work / "clean"
     clean = set(clean_file.read_text().split()) if clean_file.exists() else set()

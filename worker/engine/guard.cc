@@ -6,7 +6,7 @@
 namespace atelier::engine {
 
 Status StatusOfCurrentException() {
-  const auto first_line = [](std::string text) { return text.substr(0, text.find('\n')); };
+  const auto first_line = [](const std::string& text) { return text.substr(0, text.find('\n')); };
   try {
     throw;
   } catch (const c10::OutOfMemoryError& e) {

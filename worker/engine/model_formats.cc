@@ -65,7 +65,7 @@ at::Tensor DecodeBlocks(const at::Tensor& stored, const GgufType& type, std::vec
   if (stored.dim() == 2) shape[0] = stored.size(0);
   if (!stored.device().is_cpu()) return DecodeGgufTensor(type, stored, TypeOf(precision)).view(shape);
   const at::Tensor blocks = stored.contiguous();
-  const at::Tensor values = at::empty(shape, TypeOf(precision));
+  at::Tensor values = at::empty(shape, TypeOf(precision));
   const int64_t count = blocks.numel() / type.block_bytes, n = type.block_elements;
   const at::Tensor flat = values.view({-1});
   const auto* bytes = blocks.const_data_ptr<uint8_t>();

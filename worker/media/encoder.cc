@@ -10,9 +10,9 @@ extern "C" {
 #endif
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <cstring>
+#include <mutex>
 
 #include "common/base/limits.h"
 #include "worker/media/stream_decoder.h"
@@ -27,18 +27,24 @@ constexpr int kThreads = 4;  // of one encoder: fixed, since the bytes depend on
 // zero.
 class CleanMemory {
  public:
-  CleanMemory() { Fill(users_.fetch_add(1) == 0, 0xFF); }  // glibc fills with the complement
-  ~CleanMemory() { Fill(users_.fetch_sub(1) == 1, 0); }
+  CleanMemory() { Count(1); }
+  ~CleanMemory() { Count(-1); }
   CleanMemory(const CleanMemory&) = delete;
   CleanMemory& operator=(const CleanMemory&) = delete;
 
  private:
-  static void Fill([[maybe_unused]] bool change, [[maybe_unused]] int value) {
+  static void Count(int by) {
+    const std::lock_guard lock(mutex_);
+    const int before = users_;
+    users_ += by;
 #ifdef __GLIBC__
-    if (change) mallopt(M_PERTURB, value);
+    if (before == 0 || users_ == 0) mallopt(M_PERTURB, users_ > 0 ? 0xFF : 0);  // glibc fills with the complement
+#else
+    static_cast<void>(before);
 #endif
   }
-  static inline std::atomic<int> users_ = 0;
+  static inline std::mutex mutex_;
+  static inline int users_ = 0;
 };
 
 class Encoder : public VideoEncoder {

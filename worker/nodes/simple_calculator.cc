@@ -3,6 +3,7 @@
 #include <array>
 #include <cctype>
 #include <cmath>
+#include <compare>
 #include <cstdio>
 #include <cstdlib>
 #include <numbers>
@@ -108,12 +109,12 @@ class Calculation {
       const auto* a = std::get_if<int64_t>(&left);
       const auto* b = std::get_if<int64_t>(&right);
       const auto order = a && b ? std::partial_ordering(*a <=> *b) : Real(left) <=> Real(right);
-      holds = holds && (sign == "=="   ? order == 0
-                        : sign == "!=" ? order != 0
-                        : sign == "<=" ? order <= 0
-                        : sign == ">=" ? order >= 0
-                        : sign == "<"  ? order < 0
-                                       : order > 0);
+      holds = holds && (sign == "=="   ? std::is_eq(order)
+                        : sign == "!=" ? std::is_neq(order)
+                        : sign == "<=" ? std::is_lteq(order)
+                        : sign == ">=" ? std::is_gteq(order)
+                        : sign == "<"  ? std::is_lt(order)
+                                       : std::is_gt(order));
       compared = true;
       left = right;
     }

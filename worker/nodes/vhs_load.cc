@@ -71,7 +71,7 @@ StatusOr<at::Tensor> VhsResize(const at::Tensor& frames, const VhsSize& size) {
 StatusOr<Value> VhsPicturesOrLatents(NodeContext& ctx, const at::Tensor& pixels, const std::optional<Vae>& vae) {
   if (!vae.has_value()) return Value::Of<Image>("IMAGE", Image{pixels});
   if (vae->autoencoder == nullptr) return InvalidArgument("the checkpoint holds no autoencoder; use Load VAE");
-  const int64_t piece = std::max<int64_t>(1, 1920 * 1080 * 16 / (pixels.size(1) * pixels.size(2)));
+  const int64_t piece = std::max<int64_t>(1, int64_t{1920} * 1080 * 16 / (pixels.size(1) * pixels.size(2)));
   std::vector<at::Tensor> parts;
   for (int64_t at = 0; at < pixels.size(0); at += piece) {
     if (ctx.cancelled()) return Cancelled("cancelled");

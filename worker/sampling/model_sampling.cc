@@ -45,8 +45,6 @@ std::vector<double> Betas(const DiscreteOptions& o) {
         beta = std::sqrt(linspace(o.linear_start, o.linear_end, i));
         break;
       case BetaSchedule::kCosine:
-        beta = cosine(8e-3, 0.999, i);
-        break;
       case BetaSchedule::kSquaredCosCapV2:
         beta = cosine(8e-3, 0.999, i);
         break;
@@ -169,7 +167,7 @@ class DiscreteFlowSampling final : public ModelSampling {
   }
   at::Tensor Timestep(const at::Tensor& sigma) const override { return sigma * multiplier_; }
   at::Tensor Sigma(const at::Tensor& timestep) const override {
-    const at::Tensor t = timestep / multiplier_;
+    at::Tensor t = timestep / multiplier_;
     if (shift_ == 1.0) return t;
     return shift_ * t / (1 + (shift_ - 1) * t);
   }

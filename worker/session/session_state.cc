@@ -121,8 +121,8 @@ void SessionState::Acknowledge(const v1::Ack& ack) {
 }
 
 // By value: what is given may be the entry of `attempts` that is erased.
-void SessionState::GiveUp(AttemptPtr attempt,
-                          const std::string& reason) {  // NOLINT(performance-unnecessary-value-param)
+// NOLINTNEXTLINE(performance-unnecessary-value-param)
+void SessionState::GiveUp(AttemptPtr attempt, const std::string& reason) {
   attempt->cancelled = true;
   if (!attempt->finished) PushReturned(*attempt, reason);
   Remove(queue, attempt);

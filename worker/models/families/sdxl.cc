@@ -15,7 +15,7 @@ bool Detect(const engine::WeightSource& diffusion) {
   const UNetShape shape = ShapeOfUNet(diffusion);
   return shape.model_channels > 0 && shape.context_width > 0 && shape.linear_projection &&
          shape.vector_width > kSizes * 256 && shape.vector_width - kSizes * 256 < shape.context_width &&
-         shape.vector_width != shape.context_width + 5 * 256 && shape.out_channels == 4 && !IsUnclip(shape);
+         shape.vector_width != shape.context_width + int64_t{5} * 256 && shape.out_channels == 4 && !IsUnclip(shape);
 }
 
 // y: pooled text, then the sizes. Source: spec engine.md 4.4.

@@ -11,7 +11,7 @@ namespace {
 bool Detect(const engine::WeightSource& diffusion) {
   const UNetShape shape = ShapeOfUNet(diffusion);
   return shape.model_channels > 0 && shape.context_width > 0 && shape.linear_projection && shape.out_channels == 4 &&
-         shape.vector_width == shape.context_width + 5 * 256;
+         shape.vector_width == shape.context_width + int64_t{5} * 256;
 }
 
 // Source: spec engine.md 4.4.
