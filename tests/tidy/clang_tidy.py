@@ -62,8 +62,10 @@ def state_of(entry):
 
 def look(entry, work):
     together = [f"--header-filter={ROOT}/(common|master|worker|tests)/", "--checks=-bugprone-suspicious-include"]
-    done = subprocess.run(["clang-tidy", "-p", str(work), "--quiet", *(together if len(entry["sources"]) > 1 else []),
-                           entry["file"]], capture_output=True, text=True)
+    words = together if len(entry["sources"]) > 1 else []
+    if entry["sources"][0].startswith(f"{ROOT}/tests/"):
+        words.append(f"--config-file={ROOT}/tests/.clang-tidy")
+    done = subprocess.run(["clang-tidy", "-p", str(work), "--quiet", *words, entry["file"]], capture_output=True, text=True)
     faults = {f"{pathlib.Path(m[1]).relative_to(ROOT) if m[1].startswith(str(ROOT)) else m[1]}:{m[2]}: {m[3]}"
               for m in FAULT.finditer(done.stdout + done.stderr)}
     if done.returncode != 0 and not faults:
@@ -72,7 +74,7 @@ def look(entry, work):
 
 
 def headers_hash():
-    seen = hashlib.sha256((ROOT / ".clang-tidy").read_bytes())
+    seen = hashlib.sha256((ROOT / ".clang-tidy").read_bytes() + (ROOT / "tests" / ".clang-tidy").read_bytes())
     listed = subprocess.check_output(["git", "-C", str(ROOT), "ls-files", "-co", "--exclude-standard", "*.h", "*.proto"], text=True)
     for name in sorted(listed.splitlines()):
         if (ROOT / name).is_file():

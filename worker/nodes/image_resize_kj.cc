@@ -163,7 +163,7 @@ struct ImageResizeKJv2 {
     RETURN_IF_ERROR(CheckTensorSize("padded picture", {pixels.size(0), padded_height, padded_width, pixels.size(3)}));
     if (keep_proportion == "pad_edge_pixel") return Replicated(pixels, by);
     at::Tensor out = at::ones({pixels.size(0), padded_height, padded_width, pixels.size(3)}, at::kFloat);
-    const auto fill = [](at::Tensor border, const at::Tensor& colour) {
+    const auto fill = [](const at::Tensor& border, const at::Tensor& colour) {
       if (border.numel() > 0) border.copy_(colour.expand_as(border));
     };
     if (keep_proportion == "pad") {

@@ -143,8 +143,8 @@ StatusOr<T> Join(const T& a, const T& b) {
     return InvalidArgument(Kind<T>::kMergeA, " are ", ShapeText(x.sizes().slice(1)), " and ", Kind<T>::kMergeB, " ",
                            ShapeText(y.sizes().slice(1)), "; bring them to one size first");
   RETURN_IF_ERROR(CheckTensorSize("merged batch", {x.numel() + y.numel()}));
-  T out = a;
   if constexpr (std::is_same_v<T, Latent>) {
+    Latent out = a;
     out.samples = at::cat({x, y}, 0);
     out.noise_mask = at::Tensor();
     out.batch_index.reset();

@@ -84,7 +84,7 @@ struct VhsVideoCombine {
     const int64_t ratio = vae->autoencoder->ratio();
     const int64_t area = samples.size(-1) * samples.size(-2) * ratio * ratio;
     RETURN_IF_ERROR(CheckTensorSize("decoded video", {samples.size(0), area, 3}));
-    const int64_t piece = std::max<int64_t>(1, 1920 * 1080 * 16 / area);
+    const int64_t piece = std::max<int64_t>(1, int64_t{1920} * 1080 * 16 / area);
     std::vector<at::Tensor> parts;
     for (int64_t at = 0; at < samples.size(0); at += piece) {
       if (ctx.cancelled()) return Cancelled("cancelled");

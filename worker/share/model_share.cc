@@ -655,7 +655,7 @@ ModelShare::ModelShare(ShareOptions options) : impl_(std::make_unique<Impl>(std:
 ModelShare::~ModelShare() = default;
 Status ModelShare::Start() { return impl_->Start(); }
 void ModelShare::Stop() { impl_->Stop(); }
-void ModelShare::SetChannel(std::shared_ptr<grpc::Channel> master) { impl_->SetChannel(master); }
+void ModelShare::SetChannel(const std::shared_ptr<grpc::Channel>& master) { impl_->SetChannel(master); }
 Inventory ModelShare::Files() const { return impl_->Files(); }
 void ModelShare::FillAttach(v1::Attach& attach) const { impl_->FillAttach(attach); }
 std::vector<v1::FromWorker> ModelShare::Messages(bool whole) { return impl_->Messages(whole); }

@@ -48,7 +48,7 @@ class ModelShare {
 
   /// Goes on with another connection to the master. Outside loopback the peers' server starts anew with the present
   /// identity; chunks under way are fetched elsewhere.
-  void SetChannel(std::shared_ptr<grpc::Channel> master);
+  void SetChannel(const std::shared_ptr<grpc::Channel>& master);
   /// The names of all files.
   Inventory Files() const;
   /// Says where peers find this worker.

@@ -31,7 +31,8 @@ constexpr int kRounds = 20;
 Canvas Picture(uint32_t seed) {
   std::string pixels(size_t{kWidth} * kHeight * 3, '\0');
   for (size_t i = 0; i < pixels.size(); ++i) {
-    const auto x = static_cast<double>(i / 3 % kWidth), y = static_cast<double>(i / 3 / kWidth);
+    const size_t row = i / 3 / kWidth;
+    const auto x = static_cast<double>(i / 3 % kWidth), y = static_cast<double>(row);
     seed = seed * 1664525 + 1013904223;
     pixels[i] = static_cast<char>(128 + 60 * std::sin(x / 90 + static_cast<double>(i % 3)) + 50 * std::cos(y / 70) +
                                   static_cast<double>(seed >> 29));

@@ -167,6 +167,7 @@ TEST_CASE("weights are views on the file") {
 }
 
 TEST_CASE("a pickle that wants to run something is refused") {
+  using namespace std::string_literals;
   // A stored zip entry "x/data.pkl" that would call os.system.
   const auto zip = [](const std::string& pickle) {
     const auto le = [](uint64_t v, int n) {
@@ -192,7 +193,7 @@ TEST_CASE("a pickle that wants to run something is refused") {
   CHECK(open(zip("\x80\x02}.")).ok());
   const Status evil =
       open(zip("\x80\x02"
-               "cos\nsystem\n(X\x02\0\0\0idtR."));
+               "cos\nsystem\n(X\x02\0\0\0idtR."s));
   INFO(evil.ToString());
   CHECK(evil.code() == StatusCode::kInvalidArgument);
   const Status call =
@@ -200,7 +201,7 @@ TEST_CASE("a pickle that wants to run something is refused") {
                            "cos\nsystem\n.")));
   CHECK(Message(call).find("os system") != std::string::npos);
   // Every cut and every changed byte is an error or harmless, never a crash.
-  const std::string good = zip(std::string("\x80\x02}q\0(X\1\0\0\0aK\1X\1\0\0\0b]K\2au.", 27));
+  const std::string good = zip("\x80\x02}q\0(X\1\0\0\0aK\1X\1\0\0\0b]K\2au."s);
   for (size_t n = 4; n < good.size(); ++n) open(good.substr(0, n)).IgnoreError();
   for (size_t i = 4; i < good.size(); ++i) {
     for (const char flip : {'\x01', '\x80', '\xff'}) {

@@ -176,7 +176,7 @@ StatusOr<Value> DecodeParts(std::string_view bytes) {
   return Value::Of<PictureParts>("IMAGE", std::move(picture));
 }
 
-BlobCodec LiteralCodec(std::string type) {
+BlobCodec LiteralCodec(const std::string& type) {
   return {[type](const Value& value, std::string_view) -> StatusOr<std::string> {
             if (!value.is_literal()) return InvalidArgument("a value of type ", value.type(), " is no ", type);
             Json json = Json::object();

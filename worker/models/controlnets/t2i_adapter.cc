@@ -168,7 +168,7 @@ class T2IAdapter final : public engine::ControlNetwork {
 
 // Without a level of its own, and diffusers' blocks in one row.
 WeightSource Renamed(const WeightSource& file) {
-  const WeightSource inner = file.HasPrefix("adapter.") ? file.Prefixed("adapter.") : file;
+  WeightSource inner = file.HasPrefix("adapter.") ? file.Prefixed("adapter.") : file;
   const int64_t each = inner.CountBlocks("body.0.resnets.");
   if (each == 0) return inner;
   const int64_t levels = inner.CountBlocks("body.");
