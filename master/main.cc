@@ -26,6 +26,7 @@
 #include "common/files/data_dir.h"
 #include "common/files/file_watch.h"
 #include "common/files/files.h"
+#include "common/media/process.h"
 #include "common/obs/notify.h"
 #include "common/obs/probe_client.h"
 #include "common/obs/probe_server.h"
@@ -424,6 +425,8 @@ int Run(const Flags& flags) {
     if (!written.ok()) return Fail(written);
   }
   LogInfo("atelier-master ", kProgramVersion, " serves on ", address, ", state in ", state_dir);
+  if (Status media = media::CheckMediaProgram(); !media.ok())
+    LogWarning("jobs that save videos or sound with their workflow will fail: ", Message(media));
 
   std::unique_ptr<ProbeServer> probes;
   if (!config.metrics.listen.empty() && !flags.private_master) {

@@ -1,20 +1,33 @@
 #include "common/media/summary.h"
 
-#include "common/media/libav.h"
+#include "common/base/limits.h"
+#include "common/media/process.h"
 
 namespace atelier::media {
+namespace {
+
+constexpr int kSummarySecondsMax = 120;
+constexpr uint64_t kSummaryMemoryMax = uint64_t{2} << 30;
+constexpr int64_t kFramesMax = int64_t{1} << 52;
+
+}  // namespace
 
 StatusOr<Summary> ReadSummary(std::string_view bytes) {
-  MemoryInput input;
-  RETURN_IF_ERROR(input.Open(bytes));
-  const int index = input.BestStream(AVMEDIA_TYPE_VIDEO);
-  if (index < 0) return InvalidArgument("the file has no video");
-  AVStream* stream = input.get()->streams[index];
-  Summary summary{stream->codecpar->width, stream->codecpar->height, stream->nb_frames};
-  const AVRational rate = av_guess_frame_rate(input.get(), stream, nullptr);
-  if (summary.frames > 0 || rate.num <= 0 || rate.den <= 0 || input.get()->duration <= 0) return summary;
-  const double frames = static_cast<double>(input.get()->duration) / AV_TIME_BASE * av_q2d(rate) + 0.5;
-  if (frames < 9e15) summary.frames = static_cast<int64_t>(frames);
+  ASSIGN_OR_RETURN(const auto process,
+                   MediaProcess::Start(bytes, {kSummarySecondsMax, kSummaryMemoryMax + bytes.size()}));
+  MediaMessage answer;
+  RETURN_IF_ERROR(process->Ask(process->Request("summary"), 0, answer));
+  Summary summary;
+  RETURN_IF_ERROR(MediaProcess::Understand([&]() -> Status {
+    summary.width = answer.head.at("width").get<int>();
+    summary.height = answer.head.at("height").get<int>();
+    summary.frames = answer.head.at("frames").get<int64_t>();
+    if (summary.width < 0 || summary.height < 0 || summary.frames < 0 || summary.frames > kFramesMax ||
+        int64_t{summary.width} * summary.height > limits::kImagePixelsMax)
+      return InvalidArgument("the process that reads the file tells of ", summary.frames, " pictures of ",
+                             summary.width, "x", summary.height);
+    return OkStatus();
+  }));
   return summary;
 }
 

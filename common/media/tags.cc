@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <array>
+#include <new>
 
-#include "common/media/libav.h"
+#include "common/base/limits.h"
+#include "common/media/process.h"
 
 namespace atelier::media {
 namespace {
@@ -23,72 +25,52 @@ constexpr std::array<Kind, 10> kKinds = {{{"mp4", "mp4"},
                                           {"ogg", "ogg"},
                                           {"avi", "avi"}}};
 
-const Kind* Find(std::string_view extension) {
-  const auto it = std::find_if(kKinds.begin(), kKinds.end(), [&](const Kind& k) { return k.extension == extension; });
-  return it == kKinds.end() ? nullptr : &*it;
+constexpr int kReadSecondsMax = 120;
+constexpr uint64_t kBytesPerSecondMin = 4 << 20;        // of a copy with tags
+constexpr uint64_t kReadMemoryMax = uint64_t{2} << 30;  // some 16 frames of 8K
+constexpr uint64_t kTagCopies = 6;  // in memory: of a message, a list, what FFmpeg holds, and its growing buffers
+// A copy differs from the file by the tags, and by what its container spends on each packet.
+constexpr uint64_t kGrowthMax = 4;
+constexpr uint64_t kGrowthBytesMax = 64 << 20;
+
+// An index of many small packets takes as much as they do.
+MediaLimits LimitsFor(uint64_t bytes, uint64_t tags) {
+  return {kReadSecondsMax + static_cast<int>((bytes + tags) / kBytesPerSecondMin),
+          kReadMemoryMax + bytes + kTagCopies * tags};
 }
 
 }  // namespace
 
-bool CarriesTags(std::string_view extension) { return Find(extension) != nullptr; }
+const char* MuxerOf(std::string_view extension) {
+  const auto it = std::find_if(kKinds.begin(), kKinds.end(), [&](const Kind& k) { return k.extension == extension; });
+  return it == kKinds.end() ? nullptr : it->muxer;
+}
 
 StatusOr<Tags> ReadTags(std::string_view bytes) {
-  MemoryInput input;
-  RETURN_IF_ERROR(input.Open(bytes));
-  Tags tags;
-  const auto take = [&](const AVDictionary* from) {
-    for (const AVDictionaryEntry* e = nullptr; (e = av_dict_get(from, "", e, AV_DICT_IGNORE_SUFFIX)) != nullptr;) {
-      std::string key = e->key;
-      std::transform(key.begin(), key.end(), key.begin(),
-                     [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
-      tags.emplace_back(std::move(key), e->value);
-    }
-  };
-  take(input.get()->metadata);
-  if (tags.empty() && input.get()->nb_streams > 0) take(input.get()->streams[0]->metadata);  // ogg, opus
-  return tags;
+  ASSIGN_OR_RETURN(const auto process,
+                   MediaProcess::Start(bytes, LimitsFor(bytes.size(), std::min(bytes.size(), kTagsBytesMax))));
+  MediaMessage answer;
+  RETURN_IF_ERROR(process->Ask(process->Request("tags"), kTagsBytesMax, answer));
+  return UnpackTags(answer.text());
 }
 
 StatusOr<std::string> AddTags(std::string_view bytes, std::string_view extension, const Tags& tags) {
-  const Kind* kind = Find(extension);
-  if (kind == nullptr) return InvalidArgument("files of type \"", extension, "\" carry no tags");
-  MemoryInput input;
-  RETURN_IF_ERROR(input.Open(bytes));
-  MemoryOutput output;
-  RETURN_IF_ERROR(output.Open(kind->muxer));
-  for (unsigned i = 0; i < input.get()->nb_streams; ++i) {
-    const AVStream* from = input.get()->streams[i];
-    AVStream* to = avformat_new_stream(output.get(), nullptr);
-    if (to == nullptr) return ResourceExhausted("memory is short");
-    if (const int error = avcodec_parameters_copy(to->codecpar, from->codecpar); error < 0)
-      return LibavError("a stream cannot be copied", error);
-    if (std::string_view(kind->muxer) != "mp4" && std::string_view(kind->muxer) != "mov") to->codecpar->codec_tag = 0;
-    to->time_base = from->time_base;
-    to->avg_frame_rate = from->avg_frame_rate;
-    to->r_frame_rate = from->r_frame_rate;
-    to->sample_aspect_ratio = from->sample_aspect_ratio;
-    to->disposition = from->disposition;
-    av_dict_copy(&to->metadata, from->metadata, 0);
+  if (!CarriesTags(extension)) return InvalidArgument("files of type \"", extension, "\" carry no tags");
+  ASSIGN_OR_RETURN(const std::string packed, PackTags(tags));
+  const uint64_t size = bytes.size() + packed.size();
+  ASSIGN_OR_RETURN(const auto process, MediaProcess::Start(bytes, LimitsFor(bytes.size(), packed.size())));
+  std::string file;
+  try {
+    file.reserve(static_cast<size_t>(size + kPartBytesMax));
+  } catch (const std::bad_alloc&) {
+    return ResourceExhausted("memory is short");
   }
-  av_dict_copy(&output.get()->metadata, input.get()->metadata, 0);
-  for (const auto& [key, text] : tags) av_dict_set(&output.get()->metadata, key.c_str(), text.c_str(), 0);
-  Options options;
-  if (std::string_view(kind->muxer) == "mp4" || std::string_view(kind->muxer) == "mov")
-    options.Set("movflags", "use_metadata_tags");
-  if (std::string_view(kind->muxer) == "mp3") options.Set("write_xing", "1");
-  RETURN_IF_ERROR(output.WriteHeader(options));
-  const Libav<AVPacket> packet(av_packet_alloc());
-  if (packet == nullptr) return ResourceExhausted("memory is short");
-  while (true) {
-    const int error = av_read_frame(input.get(), packet.get());
-    if (error == AVERROR_EOF) break;
-    if (error < 0) return LibavError("the file cannot be copied", error);
-    const AVRational base = input.get()->streams[packet->stream_index]->time_base;
-    const Status written = output.Write(packet.get(), base);
-    av_packet_unref(packet.get());
-    RETURN_IF_ERROR(written);
-  }
-  return output.Finish();
+  process->TakeFile(&file, std::min(static_cast<uint64_t>(limits::kBlobBytesMax), kGrowthMax * size + kGrowthBytesMax));
+  Json request = process->Request("add_tags");
+  request["extension"] = extension;
+  MediaMessage answer;
+  RETURN_IF_ERROR(process->Ask(request, 0, answer, packed));
+  return file;
 }
 
 }  // namespace atelier::media

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Checks what deploy/ hands to administrators. usage: check.py units|containers|kubernetes|package_files
 
-units          systemd-analyze security: exposure of each unit at most 2.5
+units          systemd-analyze security: exposure of each unit at most 2.5; atelier-media can be run and confine itself
 containers     hadolint accepts each Dockerfile, and no image runs as root
 kubernetes     yamllint and kubernetes-validate accept each manifest, and each container is confined
 package_files  maintainer scripts parse, and name the same users and folders as the units
@@ -16,6 +16,8 @@ import sys
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
 EXPOSURE_MAX = 2.5
+# What common/media/process.cc and worker/media_process/confine.cc call that a filter may refuse.
+MEDIA_CALLS = {"vfork", "clone", "execve", "socketpair", "waitid", "wait4", "kill", "pidfd_open", "close_range", "prctl", "prlimit64", "seccomp"}
 
 
 def need(tool):
@@ -30,11 +32,36 @@ def run(*command):
     return subprocess.run(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
+def call_sets(analyze):
+    """The calls of each of systemd's sets, those of sets within it too."""
+    sets, name = {}, None
+    for line in run(analyze, "--no-pager", "syscall-filter").stdout.splitlines():
+        if line.startswith("@"):
+            name = line.strip()
+            sets[name] = set()
+        elif name and line.startswith("    ") and not line.strip().startswith("#"):
+            sets[name].add(line.strip())
+
+    def all_of(word):
+        return set().union(*map(all_of, sets[word])) if word.startswith("@") else {word}
+    return all_of
+
+
+def allowed_calls(text, all_of):
+    """What a unit's SystemCallFilter lines, of which the first says what is allowed, leave."""
+    allowed = all_of("@default") | {"execve"}
+    for line in re.findall(r"^SystemCallFilter=(.+)$", text, re.M):
+        calls = set().union(*map(all_of, line.lstrip("~").split()))
+        allowed = allowed - calls if line.startswith("~") else allowed | calls
+    return allowed
+
+
 def units():
     analyze = need("systemd-analyze")
     faults = []
     files = sorted((REPO / "deploy/systemd").glob("*.service"))
     assert len(files) >= 2, files
+    all_of = call_sets(analyze)
     for unit in files:
         done = run(analyze, "security", "--offline=true", "--no-pager", str(unit))
         found = re.search(r"Overall exposure level for \S+: ([0-9.]+)", done.stdout)
@@ -48,6 +75,8 @@ def units():
         for word in ("Type=notify", "WatchdogSec=", "NoNewPrivileges=yes", "User="):
             if word not in text:
                 faults.append(f"{unit.name}: lacks {word}")
+        for call in sorted(MEDIA_CALLS - allowed_calls(text, all_of)):
+            faults.append(f"{unit.name}: refuses {call}, which atelier-media or whoever starts it calls")
         # Settings that systemd does not know are warnings only.
         for line in done.stdout.splitlines():
             if "Unknown" in line or "Failed to parse" in line:

@@ -5,6 +5,7 @@
 #include <set>
 #include <sstream>
 
+#include "common/media/tags.h"
 #include "tests/fault_real/real.h"
 #include "tests/frames/clip.h"
 #include "tests/frames/prompts.h"
@@ -117,6 +118,49 @@ TEST_CASE("frames redrawn in tiles, each by itself: the same in memory, in windo
   CHECK(Run({"auto", 1, 3}, clip, prompts, "by-image").hashes == whole.hashes);
 }
 
+std::string Slurp(const std::string& path) {
+  std::ostringstream bytes;
+  bytes << std::ifstream(path, std::ios::binary).rdbuf();
+  return bytes.str();
+}
+
+TEST_CASE("the master knows of a clip and tags one, and reads none itself") {
+  Cluster cluster(OptionsOf({"windows", 7, 1}));
+  StartAttached(cluster, "w1");
+  v1::SubmitRequest request;
+  request.set_workflow(DumpJson(ScalePrompt()));
+  const auto explained = [&](const std::string& clip) {
+    PutClip(cluster, clip);
+    const auto reply = cluster.client().Explain(request);
+    INFO(Message(reply.status()));
+    REQUIRE(reply.ok());
+    return reply->text();
+  };
+  const std::string clip = MakeClip(20, 56, 40, true);
+  const std::string damaged = explained(std::string(2000, 'x'));
+  INFO(damaged);
+  CHECK(damaged.find("no video or sound that can be read") != std::string::npos);
+  const std::string whole = explained(clip);
+  INFO(whole);
+  CHECK(whole.find("windows of 7 frames of 56x40; the file has about 20") != std::string::npos);
+
+  const v1::Job ended = cluster.WaitJob(cluster.Submit(ScalePrompt()), 120);
+  INFO(ended.error());
+  REQUIRE(ended.state() == "done");
+  int tagged = 0;
+  for (const v1::Output& output : ended.outputs()) {
+    if (!output.path().ends_with(".mp4")) continue;
+    const auto tags = media::ReadTags(Slurp(output.path()));
+    REQUIRE(tags.ok());
+    for (const auto& [key, text] : *tags)
+      if (key == "prompt") tagged += text.find("VHS_VideoCombine") != std::string::npos ? 1 : 0;
+  }
+  CHECK(tagged >= 1);
+  const std::string mapped = Slurp(Cat("/proc/", cluster.master().pid(), "/maps"));
+  CHECK(mapped.find("libgrpc") != std::string::npos);
+  CHECK(mapped.find("libav") == std::string::npos);
+}
+
 TEST_CASE("clips of replicas that differ in length come apart as they were") {
   Json prompt{{"1", Node("DistributedSeed", {{"seed", 2}})},
               {"2", Node("EmptyImage", {{"width", 64}, {"height", 48}, {"batch_size", Link("1")}, {"color", 255}})},
@@ -135,9 +179,7 @@ TEST_CASE("clips of replicas that differ in length come apart as they were") {
   std::map<std::string, int64_t> frames;
   for (const v1::Output& output : ended.outputs()) {
     if (!output.path().ends_with(".mp4")) continue;
-    std::ostringstream bytes;
-    bytes << std::ifstream(output.path(), std::ios::binary).rdbuf();
-    const auto info = media::Probe(bytes.str());
+    const auto info = media::Probe(Slurp(output.path()));
     REQUIRE(info.ok());
     frames[output.node()] = info->video->frames;
   }

@@ -1,6 +1,7 @@
 #include "common/base/check.h"
-#include "common/media/tags.h"
+#include "common/media/message.h"
 #include "tests/fuzz/fuzz.h"
+#include "worker/media/container_here.h"
 #include "worker/media/decoder.h"
 #include "worker/media/encoder.h"
 
@@ -29,7 +30,12 @@ std::vector<std::string> Seeds() {
   media::AudioSamples tone{1, 8000, std::vector<float>(400, 0.25F)};
   seeds.push_back(media::EncodeAudio(tone, {"flac", "flac", 0, 0, {}}).value());
   seeds.push_back(media::EncodeAudio(tone, {"wav", "pcm_s16le", 0, 0, {}}).value());
-  seeds.push_back(media::AddTags(seeds[0], "mp4", {{"prompt", "{}"}, {"workflow", "{\"nodes\":[]}"}}).value());
+  const media::Tags tags = {{"prompt", "{}"}, {"workflow", "{\"nodes\":[]}"}};
+  media::BytesInMemory bare(seeds[0]);
+  media::BytesToMemory tagged;
+  ATELIER_CHECK(media::AddTagsHere(&bare, "mp4", tags, &tagged).ok());
+  seeds.push_back(tagged.bytes());
+  seeds.push_back(media::PackTags(tags).value());
   return seeds;
 }
 
@@ -38,7 +44,10 @@ std::vector<std::string> Seeds() {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   namespace media = atelier::media;
   const std::string_view bytes(reinterpret_cast<const char*>(data), size);
-  media::ReadTags(bytes).status().IgnoreError();
+  media::UnpackTags(bytes).status().IgnoreError();
+  media::BytesInMemory source(bytes);
+  media::ReadTagsHere(&source).status().IgnoreError();
+  media::ReadSummaryHere(&source).status().IgnoreError();
   const auto info = media::Probe(bytes);
   if (!info.ok()) return 0;
   // Larger pictures are legal and slow.

@@ -27,6 +27,7 @@ BANNED = [
     (r"torch/torch\.h|torch/nn\.h|torch/extension\.h", None, "include <ATen/ATen.h>, the precompiled header"),
     (r"#include\s*[<\"]nlohmann/", r"^common/json/", "include common/json/json.h, which bounds what it reads"),
     (r"#include\s*[<\"]yaml-cpp/", r"^common/config/yaml_tree\.cc$", "use common/config/yaml_tree.h"),
+    (r"#include\s*[<\"]lib(av|sw)\w+/", r"^worker/media/", "ask atelier-media (common/media), or the headers of worker/media"),
     (r"#include\s*[<\"]absl/status/", r"^common/base/status\.h$", "include common/base/status.h"),
     (r"\.detach\(\)\s*;", None, "join every thread: one that outlives main reads what is gone"),
     (r"\b(TODO|FIXME|XXX)\b", None, "do it, or write an issue"),

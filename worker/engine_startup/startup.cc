@@ -4,8 +4,6 @@
 #include <ATen/Parallel.h>
 #include <c10/core/InferenceMode.h>
 
-#include <filesystem>
-
 #include "common/base/log.h"
 #include "worker/engine/cuda_kernels.h"
 #include "worker/engine/device.h"
@@ -22,11 +20,7 @@ StatusOr<EngineInfo> StartEngine(const EngineSetup& setup) {
   options.resident_bytes_max = setup.models_bytes_max;
   for (const std::string& root : setup.model_roots) options.embedding_folders.push_back(root + "/embeddings");
   engine::ConfigureEngine(options);
-  if (setup.media_process) {
-    std::error_code error;
-    const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", error);
-    media::UseDecoderProgram(self.parent_path() / "atelier-media");
-  }
+  media::DecodeInProcesses(setup.media_process);
   EngineInfo info;
   info.device = device.str();
   info.device_name = engine::DescribeDevice(device);

@@ -5,7 +5,7 @@
 #include <memory>
 #include <optional>
 
-#include "common/media/libav.h"
+#include "worker/media/bytes.h"
 #include "worker/media/decoder.h"
 
 namespace atelier::media {

@@ -16,9 +16,9 @@
 
 namespace atelier::media {
 
-/// From now on each file is decoded in a process of its own of this program (atelier-media); "": in the calling one.
-/// Thread: any.
-void UseDecoderProgram(std::string path);
+/// From now on each file is decoded in a process of its own (common/media/process.h), and one is kept waiting; false,
+/// as at first: in the calling process. Thread: any.
+void DecodeInProcesses(bool yes);
 
 struct VideoInfo {
   int width = 0, height = 0;  // as shown: turned by the file's orientation

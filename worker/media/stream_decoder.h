@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "common/media/libav.h"
+#include "worker/media/libav.h"
 
 namespace atelier::media {
 

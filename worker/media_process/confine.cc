@@ -10,12 +10,17 @@
 #include <cerrno>
 #include <cstring>
 
-#include "common/base/limits.h"
-
 namespace atelier::media {
 namespace {
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if defined(__has_feature)  // clang
+#define ATELIER_SANITIZED (__has_feature(address_sanitizer) || __has_feature(thread_sanitizer))
+#elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define ATELIER_SANITIZED 1
+#else
+#define ATELIER_SANITIZED 0
+#endif
+#if ATELIER_SANITIZED
 constexpr bool kSanitized = true;  // sanitizers reserve terabytes of addresses, and try them with pipes
 #else
 constexpr bool kSanitized = false;
@@ -109,19 +114,19 @@ bool Rules(scmp_filter_ctx filter) {
 }
 
 Status Refused(const char* what, int error) {
-  return FailedPrecondition("the decoding process cannot be confined (", what, ": ", std::strerror(error),
-                            "); a worker with --no-media-process decodes by itself");
+  return FailedPrecondition("the process that reads videos and sound cannot be confined (", what, ": ",
+                            std::strerror(error),
+                            "); it needs a kernel with seccomp; a worker with --no-media-process decodes by itself");
 }
 
 }  // namespace
 
-Status Confine() {
+Status Confine(uint64_t memory_bytes) {
   const auto bound = [](auto resource, uint64_t value) {
     const rlimit limit{value, value};
     return setrlimit(resource, &limit) == 0;
   };
-  if (!bound(RLIMIT_CORE, 0) || !bound(RLIMIT_FSIZE, 0) ||
-      (!kSanitized && !bound(RLIMIT_AS, static_cast<uint64_t>(limits::kTensorBytesMax))))
+  if (!bound(RLIMIT_CORE, 0) || !bound(RLIMIT_FSIZE, 0) || (!kSanitized && !bound(RLIMIT_AS, memory_bytes)))
     return Refused("setrlimit", errno);
   scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
   if (filter == nullptr) return Refused("seccomp_init", ENOMEM);

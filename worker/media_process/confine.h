@@ -1,13 +1,15 @@
 // Takes from the calling process all that decoding does not need.
 #pragma once
 
+#include <cstdint>
+
 #include "common/base/status.h"
 
 namespace atelier::media {
 
-/// From now on the process may compute, take memory (16 GiB), start threads, and read and write what it has open;
+/// From now on the process may compute, take so much memory, start threads, and read and write what it has open;
 /// whatever opens, connects, runs or looks at other processes ends it, but that opening a file is refused. For good.
 /// REQUIRES: the process has one thread. Errors: FAILED_PRECONDITION when the kernel does not do that.
-Status Confine();
+Status Confine(uint64_t memory_bytes);
 
 }  // namespace atelier::media

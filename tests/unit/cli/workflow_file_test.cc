@@ -9,6 +9,7 @@
 
 #include "common/image/png_text.h"
 #include "common/json/json.h"
+#include "common/media/process.h"
 #include "common/media/tags.h"
 #include "tests/unit/cli/temp_folder.h"
 #include "worker/media/encoder.h"
@@ -96,6 +97,13 @@ TEST_CASE("a video yields what it carries, in its tags or in an older file's com
   const media::Tags comment = {{"comment", R"({"prompt": "{\"1\":{}}", "workflow": {"nodes":[]}})"}};
   CHECK(*ReadWorkflowFile(folder.Write("old.mp4", *media::AddTags(bytes, "mp4", comment))) == both);
   CHECK_FALSE(ReadWorkflowFile(folder.Write("cut.mp4", bytes.substr(0, 40))).ok());
+
+  media::UseMediaProgram("/nowhere/atelier-media");
+  const auto without = ReadWorkflowFile((folder.path / "tags.mp4").string());
+  media::UseMediaProgram("");
+  REQUIRE_FALSE(without.ok());
+  CHECK(Message(without.status()).find("tags.mp4") != std::string::npos);
+  CHECK(Message(without.status()).find("/nowhere/atelier-media, which cannot be started") != std::string::npos);
 }
 
 }  // namespace

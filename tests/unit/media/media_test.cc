@@ -4,19 +4,21 @@
 #include <cstdlib>
 #include <numeric>
 
+#include "common/media/summary.h"
 #include "common/media/tags.h"
+#include "worker/media/container_here.h"
 #include "worker/media/decoder.h"
 #include "worker/media/encoder.h"
 
 namespace atelier::media {
 namespace {
 
-// $ATELIER_MEDIA_PROGRAM: the cases run over processes of this program.
+// $ATELIER_TEST_PROCESSES: files are decoded in processes of their own.
 class InProcesses : public Catch::TestEventListenerBase {
  public:
   using TestEventListenerBase::TestEventListenerBase;
   void testRunStarting(const Catch::TestRunInfo&) override {
-    if (const char* program = std::getenv("ATELIER_MEDIA_PROGRAM")) UseDecoderProgram(program);
+    DecodeInProcesses(std::getenv("ATELIER_TEST_PROCESSES") != nullptr);
   }
 };
 CATCH_REGISTER_LISTENER(InProcesses)
@@ -247,7 +249,10 @@ TEST_CASE("a track of sound is added to a video") {
 
 TEST_CASE("tags are added and read, and the rest stays") {
   const std::string video = Encode(Mp4(), 3);
-  const Tags tags = {{"prompt", R"({"3": {"text": "a; b = c # d \\ e\n"}})"}, {"workflow", std::string(100'000, 'w')}};
+  // A workflow of some MB; one with bytes that are no text.
+  const Tags tags = {{"prompt", R"({"3": {"text": "a; b = c # d \\ e\n"}})"},
+                     {"workflow", std::string(5'000'000, 'w')},
+                     {"note", "\xFF\xFE no text"}};
   VideoSettings webm = Mp4();
   webm.muxer = "webm";
   webm.encoder = "libvpx-vp9";
@@ -265,11 +270,20 @@ TEST_CASE("tags are added and read, and the rest stays") {
     const auto tagged = AddTags(bytes, extension, tags);
     INFO(tagged.status().ToString());
     REQUIRE(tagged.ok());
-    CHECK(*AddTags(bytes, extension, tags) == *tagged);
+    // The process gives what its code gives in this one.
+    BytesInMemory source(bytes);
+    BytesToMemory sink;
+    REQUIRE(AddTagsHere(&source, extension, tags, &sink).ok());
+    CHECK(sink.bytes() == *tagged);
     const auto back = ReadTags(*tagged);
     REQUIRE(back.ok());
     for (const auto& tag : tags) CHECK(std::find(back->begin(), back->end(), tag) != back->end());
     if (Probe(bytes)->video.has_value()) {
+      const auto summary = ReadSummary(*tagged);
+      REQUIRE(summary.ok());
+      CHECK(summary->width == 64);
+      CHECK(summary->height == 64);
+      CHECK(summary->frames >= 3);
       const auto before = Decode(bytes), after = Decode(*tagged);
       REQUIRE(after.size() == before.size());
       CHECK(after[2].data == before[2].data);
@@ -277,6 +291,7 @@ TEST_CASE("tags are added and read, and the rest stays") {
   }
   CHECK(AddTags(video, "gif", tags).status().code() == StatusCode::kInvalidArgument);
   CHECK(AddTags("no video", "mp4", tags).status().code() == StatusCode::kInvalidArgument);
+  CHECK(ReadSummary(files[2].second).status().code() == StatusCode::kInvalidArgument);
 }
 
 TEST_CASE("damaged and foreign bytes are refused, and nothing outside is opened") {
@@ -286,7 +301,9 @@ TEST_CASE("damaged and foreign bytes are refused, and nothing outside is opened"
     CHECK_FALSE(Probe(bytes).ok());
     CHECK_FALSE(VideoDecoder::Open(bytes).ok());
     CHECK_FALSE(DecodeAudio(bytes).ok());
-    CHECK_FALSE(ReadTags(bytes).ok());
+    CHECK(ReadTags(bytes).status().code() == StatusCode::kInvalidArgument);
+    CHECK(ReadSummary(bytes).status().code() == StatusCode::kInvalidArgument);
+    CHECK(AddTags(bytes, "mp4", {{"prompt", "{}"}}).status().code() == StatusCode::kInvalidArgument);
   }
   const std::string whole = Encode(Mp4(), 5);
   for (size_t cut = 0; cut < whole.size(); cut += 97) {

@@ -14,6 +14,7 @@
 #include <functional>
 #include <thread>
 
+#include "common/media/process.h"
 #include "worker/media/decoder.h"
 #include "worker/media/encoder.h"
 #include "worker/media_process/confine.h"
@@ -22,13 +23,14 @@ namespace atelier::media {
 namespace {
 
 constexpr int kDone = 42;
+constexpr uint64_t kMemoryBytes = uint64_t{2} << 30;
 
 // The wait status of a confined process that does this.
 int Confined(const std::function<int()>& deed) {
   const pid_t pid = fork();
   REQUIRE(pid >= 0);
   if (pid == 0) {
-    if (!Confine().ok()) _exit(1);
+    if (!Confine(kMemoryBytes).ok()) _exit(1);
     _exit(deed());
   }
   int status = 0;
@@ -46,6 +48,20 @@ TEST_CASE("a confined process computes, takes memory and starts threads") {
   CHECK(WIFEXITED(status));
   CHECK(WEXITSTATUS(status) == kDone);
 }
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+TEST_CASE("a confined process gets no more memory than it may take") {
+  const int status = Confined([] {
+    const auto taken = [](size_t bytes) {
+      return mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) !=
+             MAP_FAILED;
+    };
+    return taken(kMemoryBytes / 4) && !taken(kMemoryBytes) ? kDone : 2;
+  });
+  CHECK(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) == kDone);
+}
+#endif
 
 TEST_CASE("a confined process opens no file") {
   const int status = Confined([] { return open("/etc/passwd", O_RDONLY) < 0 && errno == EACCES ? kDone : 2; });
@@ -82,10 +98,12 @@ class Instead {
   explicit Instead(const std::string& script) {
     std::ofstream(path_) << script;
     REQUIRE(chmod(path_.c_str(), 0700) == 0);
-    UseDecoderProgram(path_);
+    UseMediaProgram(path_);
+    DecodeInProcesses(true);
   }
   ~Instead() {
-    UseDecoderProgram("");
+    DecodeInProcesses(false);
+    UseMediaProgram("");
     std::filesystem::remove(path_);
   }
 
@@ -98,7 +116,7 @@ Status Asked() { return Probe("no video").status(); }
 TEST_CASE("a decoder that dies, is missing or lies is a status") {
   {
     const Instead dies("#!/bin/sh\nkill -SEGV $$\n");
-    CHECK(Message(Asked()).find("made its decoder fail (signal 11") != std::string::npos);
+    CHECK(Message(Asked()).find("made the process that reads it fail (signal 11") != std::string::npos);
     CHECK(Asked().code() == StatusCode::kInvalidArgument);
   }
   {
@@ -130,9 +148,11 @@ TEST_CASE("a decoder that dies, is missing or lies is a status") {
     const Instead stays("#!/bin/sh\nexec 3>&-\nexec sleep 1000\n");
     CHECK(Message(Asked()).find("was killed") != std::string::npos);
   }
-  UseDecoderProgram("/nowhere/atelier-media");
+  DecodeInProcesses(true);
+  UseMediaProgram("/nowhere/atelier-media");
   CHECK(Message(Asked()).find("/nowhere/atelier-media, which cannot be started") != std::string::npos);
-  UseDecoderProgram("");
+  UseMediaProgram("");
+  DecodeInProcesses(false);
 }
 
 }  // namespace

@@ -10,8 +10,11 @@
 
 #include "common/image/codec.h"
 #include "common/image/png_text.h"
+#include "common/media/process.h"
 #include "common/tensorio/safetensors.h"
 #include "tests/unit/store/temp_folder.h"
+#include "worker/media/container_here.h"
+#include "worker/media/encoder.h"
 
 namespace atelier {
 namespace {
@@ -170,6 +173,40 @@ TEST_CASE("prompt and workflow go into pictures and latents in Python's form") {
   CHECK(
       site.writer.WriteAll(*site.blobs, "c", files, site.writer.Plan("c", files, 0).value(), "{", "").status().code() ==
       StatusCode::kInvalidArgument);
+}
+
+TEST_CASE("prompt and workflow go into videos, by a process of its own") {
+  media::VideoSettings settings;
+  settings.muxer = "mp4";
+  settings.encoder = "libx264";
+  settings.pixel_format = "yuv420p";
+  settings.width = settings.height = 16;
+  const auto encoder = media::VideoEncoder::Open(settings);
+  REQUIRE(encoder.ok());
+  const std::vector<uint8_t> picture(16 * 16 * 3, 99);
+  REQUIRE((*encoder)->Add(picture.data(), picture.size()).ok());
+  const std::string video = (*encoder)->Finish().value();
+
+  Site site;
+  std::vector<OutputFileMeta> files = {site.File(video)};
+  files[0].extension = "mp4";
+  files[0].embed_workflow = true;
+  const std::string prompt = R"({"1":{}})";
+  const std::vector<OutputIntent> intents = site.writer.Plan("a", files, 0).value();
+  media::UseMediaProgram("/nowhere/atelier-media");
+  const auto without = site.writer.WriteAll(*site.blobs, "a", files, intents, prompt, "");
+  media::UseMediaProgram("");
+  CHECK(without.status().code() == StatusCode::kFailedPrecondition);
+  CHECK(Message(without.status()).find("/nowhere/atelier-media, which cannot be started") != std::string::npos);
+  CHECK(Message(without.status()).find("install") != std::string::npos);
+
+  const auto saved = site.writer.WriteAll(*site.blobs, "a", files, intents, prompt, "");
+  REQUIRE(saved.ok());
+  media::BytesInMemory source(video);
+  media::BytesToMemory expected;
+  REQUIRE(media::AddTagsHere(&source, "mp4", {{"prompt", R"({"1": {}})"}}, &expected).ok());
+  CHECK(Content(saved->front().path) == expected.bytes());
+  CHECK(expected.bytes() != video);
 }
 
 TEST_CASE("writing again changes nothing, and another's file is never replaced") {

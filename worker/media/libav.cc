@@ -1,4 +1,4 @@
-#include "common/media/libav.h"
+#include "worker/media/libav.h"
 
 extern "C" {
 #include <libavutil/log.h>
@@ -7,7 +7,6 @@ extern "C" {
 
 #include <algorithm>
 #include <cstring>
-#include <new>
 
 #include "common/base/limits.h"
 
@@ -50,12 +49,6 @@ Status LibavError(std::string_view what, int error) {
 std::string Options::Unused() const {
   const AVDictionaryEntry* entry = av_dict_get(options_, "", nullptr, AV_DICT_IGNORE_SUFFIX);
   return entry == nullptr ? std::string() : entry->key;
-}
-
-int BytesInMemory::Read(int64_t offset, uint8_t* to, int count) {
-  const std::string_view part = bytes_.substr(static_cast<size_t>(offset), static_cast<size_t>(count));
-  std::memcpy(to, part.data(), part.size());
-  return static_cast<int>(part.size());
 }
 
 int MemoryInput::Read(void* self, uint8_t* to, int count) {
@@ -145,35 +138,35 @@ int MemoryInput::BestStream(AVMediaType type) const {
 
 int MemoryOutput::WriteBytes(void* self, uint8_t* from, int count) {
   auto& output = *static_cast<MemoryOutput*>(self);
-  const size_t end = output.at_ + static_cast<size_t>(std::max(count, 0));
-  if (end > static_cast<size_t>(limits::kBlobBytesMax)) {
+  const int64_t end = output.at_ + std::max(count, 0);
+  if (end > limits::kBlobBytesMax || (count > 0 && !output.sink_->Write(output.at_, from, count))) {
     output.full_ = true;
     return AVERROR(ENOSPC);
   }
-  try {
-    if (end > output.bytes_.size()) output.bytes_.resize(end);
-  } catch (const std::bad_alloc&) {
-    output.full_ = true;
-    return AVERROR(ENOMEM);
-  }
-  std::memcpy(output.bytes_.data() + output.at_, from, end - output.at_);
   output.at_ = end;
+  output.size_ = std::max(output.size_, end);
   return count;
 }
 
 int64_t MemoryOutput::Seek(void* self, int64_t offset, int whence) {
   auto& output = *static_cast<MemoryOutput*>(self);
   whence &= ~AVSEEK_FORCE;
-  if (whence == AVSEEK_SIZE) return static_cast<int64_t>(output.bytes_.size());
-  if (whence == SEEK_CUR) offset += static_cast<int64_t>(output.at_);
-  if (whence == SEEK_END) offset += static_cast<int64_t>(output.bytes_.size());
+  if (whence == AVSEEK_SIZE) return output.size_;
+  if (whence == SEEK_CUR) offset += output.at_;
+  if (whence == SEEK_END) offset += output.size_;
   if (offset < 0 || offset > limits::kBlobBytesMax) return AVERROR(EINVAL);
-  output.at_ = static_cast<size_t>(offset);
-  return offset;
+  return output.at_ = offset;
 }
 
-Status MemoryOutput::Open(const std::string& muxer) {
+Status MemoryOutput::Full() const {
+  return ResourceExhausted("the file is larger than ", limits::kBlobBytesMax >> 30, " GiB, or memory is short");
+}
+
+Status MemoryOutput::Open(const std::string& muxer) { return Open(muxer, &bytes_); }
+
+Status MemoryOutput::Open(const std::string& muxer, ByteSink* sink) {
   Quiet();
+  sink_ = sink;
   const AVOutputFormat* format = av_guess_format(muxer.c_str(), nullptr, nullptr);
   if (format == nullptr) return FailedPrecondition("this FFmpeg cannot write \"", muxer, "\" files");
   if (const int error = avformat_alloc_output_context2(&format_, format, nullptr, nullptr); error < 0)
@@ -209,19 +202,22 @@ Status MemoryOutput::Write(AVPacket* packet, AVRational from) {
   av_packet_rescale_ts(packet, from, format_->streams[packet->stream_index]->time_base);
   packet->pos = -1;
   const int error = av_interleaved_write_frame(format_, packet);
-  if (full_)
-    return ResourceExhausted("the video is larger than ", limits::kBlobBytesMax >> 30, " GiB, or memory is short");
+  if (full_) return Full();
   if (error < 0) return LibavError("the video cannot be written", error);
   return OkStatus();
 }
 
-StatusOr<std::string> MemoryOutput::Finish() {
+Status MemoryOutput::End() {
   const int error = av_write_trailer(format_);
   avio_flush(io_);
-  if (full_)
-    return ResourceExhausted("the video is larger than ", limits::kBlobBytesMax >> 30, " GiB, or memory is short");
+  if (full_) return Full();
   if (error < 0) return LibavError("the video cannot be ended", error);
-  return std::move(bytes_);
+  return OkStatus();
+}
+
+StatusOr<std::string> MemoryOutput::Finish() {
+  RETURN_IF_ERROR(End());
+  return std::move(bytes_.bytes());
 }
 
 }  // namespace atelier::media

@@ -1,5 +1,5 @@
-// FFmpeg's objects as owners, and files in memory. Internal to common/media and worker/media: no other file sees
-// FFmpeg's headers. No protocol is ever opened: what a container refers to outside itself is refused.
+// FFmpeg's objects as owners, and files in memory. Internal to worker/media: no other file sees FFmpeg's headers. No
+// protocol is ever opened: what a container refers to outside itself is refused.
 #pragma once
 
 extern "C" {
@@ -16,6 +16,7 @@ extern "C" {
 #include <string_view>
 
 #include "common/base/status.h"
+#include "worker/media/bytes.h"
 
 namespace atelier::media {
 
@@ -51,26 +52,6 @@ class Options {
   AVDictionary* options_ = nullptr;
 };
 
-/// The content of a file, wherever it lies. Thread: one at a time.
-class ByteSource {
- public:
-  virtual ~ByteSource() = default;
-  virtual int64_t size() const = 0;
-  /// Reads up to `count` bytes at `offset` < size(); how many, 0 when they cannot be had.
-  virtual int Read(int64_t offset, uint8_t* to, int count) = 0;
-};
-
-/// Bytes that outlive the object.
-class BytesInMemory : public ByteSource {
- public:
-  explicit BytesInMemory(std::string_view bytes) : bytes_(bytes) {}
-  int64_t size() const override { return static_cast<int64_t>(bytes_.size()); }
-  int Read(int64_t offset, uint8_t* to, int count) override;
-
- private:
-  const std::string_view bytes_;
-};
-
 /// A container that is read from memory: mov/mp4, matroska/webm, avi, gif, wav, mp3, flac, ogg. Thread: one at a time.
 class MemoryInput {
  public:
@@ -104,6 +85,8 @@ class MemoryOutput {
   MemoryOutput() = default;
   /// `muxer`: FFmpeg's name ("mp4", "webm", ...). Errors: FAILED_PRECONDITION when the library was built without it.
   Status Open(const std::string& muxer);
+  /// The same to a sink, which has to outlive the object.
+  Status Open(const std::string& muxer, ByteSink* sink);
   ~MemoryOutput();
   MemoryOutput(const MemoryOutput&) = delete;
   MemoryOutput& operator=(const MemoryOutput&) = delete;
@@ -114,14 +97,19 @@ class MemoryOutput {
   /// RESOURCE_EXHAUSTED beyond limits::kBlobBytesMax.
   Status Write(AVPacket* packet, AVRational from);
   /// Ends the file. Call once.
+  Status End();
+  /// Ends the file in memory and gives it out. Call once.
   StatusOr<std::string> Finish();
 
  private:
   static int WriteBytes(void* self, uint8_t* from, int count);
   static int64_t Seek(void* self, int64_t offset, int whence);
 
-  std::string bytes_;
-  size_t at_ = 0;
+  Status Full() const;
+
+  BytesToMemory bytes_;
+  ByteSink* sink_ = nullptr;
+  int64_t at_ = 0, size_ = 0;
   bool full_ = false;
   AVIOContext* io_ = nullptr;
   AVFormatContext* format_ = nullptr;
