@@ -6,6 +6,8 @@
 
 #include "worker/engine/guard.h"
 #include "worker/engine/layers.h"
+#include "worker/models/network.h"
+#include "worker/text/clip_block.h"
 #include "worker/text/clip_encoder.h"
 
 namespace atelier::models {
@@ -15,29 +17,12 @@ using engine::LayerBuilder;
 using engine::LayerNorm;
 using engine::Linear;
 using engine::WeightSource;
+using text::ClipActivation;
 using Encoder = std::shared_ptr<const engine::VisionEncoder>;
 using Style = std::shared_ptr<const engine::StyleNetwork>;
 
 constexpr int64_t kHeads = 16;               // of all published sizes
 constexpr int64_t kQuickGeluLayersMax = 24;  // CLIP-L; the larger ones are OpenCLIP's and use GELU
-
-enum class Activation { kQuickGelu, kGelu, kGeluTanh };
-
-at::Tensor Activate(const at::Tensor& x, Activation kind) {
-  if (kind == Activation::kQuickGelu) return x * at::sigmoid(x * 1.702);
-  return at::gelu(x, kind == Activation::kGeluTanh ? "tanh" : "none");
-}
-
-struct Block {
-  LayerNorm norm1, norm2;
-  Linear q, k, v, out, fc1, fc2;
-
-  at::Tensor operator()(at::Tensor x, Activation activation) const {
-    const at::Tensor n = norm1(x);
-    x = x + out(engine::Attention(q(n), k(n), v(n), kHeads));
-    return x + fc2(Activate(fc1(norm2(x)), activation));
-  }
-};
 
 class VisionTransformer final : public engine::VisionEncoder {
  public:
@@ -67,22 +52,11 @@ class VisionTransformer final : public engine::VisionEncoder {
     const double eps = siglip_ ? 1e-6 : 1e-5;
     const int64_t layers = weights.CountBlocks(root + "encoder.layers.");
     if (layers < 2) b.Fail(Cat("it has ", layers, " layers, expected at least 2"));
-    for (int64_t i = 0; i < layers && b.status().ok(); ++i) {
-      const std::string at = Cat(root, "encoder.layers.", i, ".");
-      const int64_t hidden = weights.Dim(at + "mlp.fc1.weight", 0);
-      Block& block = blocks_.emplace_back();
-      block.norm1 = b.TakeLayerNorm(at + "layer_norm1", width_, eps);
-      block.norm2 = b.TakeLayerNorm(at + "layer_norm2", width_, eps);
-      block.q = b.TakeLinear(at + "self_attn.q_proj", width_, width_);
-      block.k = b.TakeLinear(at + "self_attn.k_proj", width_, width_);
-      block.v = b.TakeLinear(at + "self_attn.v_proj", width_, width_);
-      block.out = b.TakeLinear(at + "self_attn.out_proj", width_, width_);
-      block.fc1 = b.TakeLinear(at + "mlp.fc1", width_, hidden);
-      block.fc2 = b.TakeLinear(at + "mlp.fc2", hidden, width_);
-    }
-    activation_ = siglip_                         ? Activation::kGeluTanh
-                  : layers <= kQuickGeluLayersMax ? Activation::kQuickGelu
-                                                  : Activation::kGelu;
+    for (int64_t i = 0; i < layers && b.status().ok(); ++i)
+      blocks_.push_back(text::TakeClipBlock(b, Cat(root, "encoder.layers.", i, "."), width_, eps));
+    activation_ = siglip_                         ? ClipActivation::kGeluTanh
+                  : layers <= kQuickGeluLayersMax ? ClipActivation::kQuickGelu
+                                                  : ClipActivation::kGelu;
     post_norm_ = b.TakeLayerNorm(root + "post_layernorm", width_, eps);
     if (!siglip_) projection_ = b.TakeLinear("visual_projection", width_, 0, engine::Bias::kNone);
     return b.status();
@@ -127,7 +101,7 @@ class VisionTransformer final : public engine::VisionEncoder {
     engine::VisionOutput output;
     for (size_t i = 0; i < blocks_.size(); ++i) {
       if (i + 1 == blocks_.size()) output.penultimate = x.to(at::kCPU);
-      x = blocks_[i](std::move(x), activation_);
+      x = blocks_[i](std::move(x), kHeads, /*causal=*/false, activation_);
     }
     if (siglip_) {
       x = post_norm_(x);
@@ -145,8 +119,8 @@ class VisionTransformer final : public engine::VisionEncoder {
   engine::Conv2d patch_;
   engine::Param class_, position_;
   LayerNorm pre_norm_, post_norm_;
-  std::vector<Block> blocks_;
-  Activation activation_ = Activation::kQuickGelu;
+  std::vector<text::ClipBlock> blocks_;
+  ClipActivation activation_ = ClipActivation::kQuickGelu;
   Linear projection_;
 };
 
@@ -216,17 +190,7 @@ class StyleAdapter final : public engine::StyleNetwork {
     projection_ = b.Take("proj", {width_, 0});
     pre_norm_ = b.TakeLayerNorm("ln_pre", width_);
     post_norm_ = b.TakeLayerNorm("ln_post", width_);
-    for (int64_t i = 0; i < weights.CountBlocks("transformer_layes."); ++i) {
-      const std::string at = Cat("transformer_layes.", i, ".");
-      Layer& layer = layers_.emplace_back();
-      layer.qkv = {b.Take(at + "attn.in_proj_weight", {3 * width_, width_}),
-                   b.Take(at + "attn.in_proj_bias", {3 * width_})};
-      layer.out = b.TakeLinear(at + "attn.out_proj", width_, width_);
-      layer.norm1 = b.TakeLayerNorm(at + "ln_1", width_);
-      layer.norm2 = b.TakeLayerNorm(at + "ln_2", width_);
-      layer.fc = b.TakeLinear(at + "mlp.c_fc", width_, width_ * 4);
-      layer.proj = b.TakeLinear(at + "mlp.c_proj", width_ * 4, width_);
-    }
+    layers_ = text::TakeFusedClipBlocks(b, "transformer_layes.", width_);
     return b.status();
   }
   StatusOr<at::Tensor> Tokens(const engine::VisionOutput& seen) const override {
@@ -239,11 +203,7 @@ class StyleAdapter final : public engine::StyleNetwork {
       const at::Tensor tokens = tokens_->As(at::kFloat);
       const int64_t count = tokens.size(1);
       x = pre_norm_(at::cat({x, tokens.expand({x.size(0), count, width_})}, 1));
-      for (const Layer& layer : layers_) {
-        const std::vector<at::Tensor> qkv = layer.qkv(layer.norm1(x)).chunk(3, -1);
-        x = x + layer.out(engine::Attention(qkv[0], qkv[1], qkv[2], kStyleHeads));
-        x = x + layer.proj(Activate(layer.fc(layer.norm2(x)), Activation::kQuickGelu));
-      }
+      for (const text::FusedClipBlock& layer : layers_) x = layer(std::move(x), kStyleHeads);
       x = post_norm_(x.narrow(1, x.size(1) - count, count));
       return at::matmul(x, projection_->As(at::kFloat)).to(at::kCPU);
     });
@@ -251,23 +211,12 @@ class StyleAdapter final : public engine::StyleNetwork {
 
  private:
   static constexpr int64_t kStyleHeads = 8;
-  struct Layer {
-    Linear qkv, out, fc, proj;
-    LayerNorm norm1, norm2;
-  };
   mutable engine::ParamSet params_;
   int64_t width_ = 0;
   engine::Param tokens_, projection_;
   LayerNorm pre_norm_, post_norm_;
-  std::vector<Layer> layers_;
+  std::vector<text::FusedClipBlock> layers_;
 };
-
-template <typename Network>
-StatusOr<Style> BuildStyle(const WeightSource& weights, engine::Engine& engine) {
-  auto network = std::make_shared<Network>(engine);
-  RETURN_IF_ERROR(network->Build(weights));
-  return Style(std::move(network));
-}
 
 }  // namespace
 
@@ -276,9 +225,7 @@ StatusOr<Encoder> BuildVisionEncoder(const WeightSource& weights, engine::Engine
     const WeightSource named = TransformersNames(weights);
     if (!named.Has("vision_model.embeddings.patch_embedding.weight"))
       return InvalidArgument("file \"", weights.file(), "\" holds no vision encoder of CLIP or SigLIP");
-    auto encoder = std::make_shared<VisionTransformer>(engine);
-    RETURN_IF_ERROR(encoder->Build(named));
-    return Encoder(std::move(encoder));
+    return BuildNetwork<engine::VisionEncoder, VisionTransformer>(named, engine);
   });
 }
 
@@ -304,8 +251,8 @@ StatusOr<Style> LoadStyleModel(const std::string& path, engine::Engine& engine) 
   return engine.models().Get<engine::StyleNetwork>(path, "style", [&]() -> StatusOr<Style> {
     return engine::Guard([&]() -> StatusOr<Style> {
       ASSIGN_OR_RETURN(const WeightSource file, WeightSource::Open(path));
-      if (file.Has("redux_up.weight")) return BuildStyle<Redux>(file, engine);
-      if (file.Has("style_embedding")) return BuildStyle<StyleAdapter>(file, engine);
+      if (file.Has("redux_up.weight")) return BuildNetwork<engine::StyleNetwork, Redux>(file, engine);
+      if (file.Has("style_embedding")) return BuildNetwork<engine::StyleNetwork, StyleAdapter>(file, engine);
       return InvalidArgument("file \"", file.file(),
                              "\" holds no style model, expected FLUX Redux or the style adapter of T2I-Adapter");
     });

@@ -5,10 +5,10 @@
 #include <string>
 #include <vector>
 
-#include "worker/engine/guard.h"
 #include "worker/engine/layers.h"
 #include "worker/engine/network_hooks.h"
 #include "worker/models/flux_blocks.h"
+#include "worker/models/network.h"
 
 namespace atelier::models {
 namespace {
@@ -50,12 +50,9 @@ class Flux final : public engine::DiffusionNetwork {
                      const engine::ModelCallInputs& inputs) const override {
     params_.Load();
     const auto options = at::TensorOptions(params_.device()).dtype(params_.compute());
-    at::Tensor joined = inputs.c_concat.defined() ? at::cat({input, inputs.c_concat.to(input.device())}, 1) : input;
-    TORCH_CHECK(joined.dim() == 4 && joined.size(1) == shape_.channels, "the model takes ", shape_.channels,
-                " latent channels, not ", joined.size(1));
-    TORCH_CHECK(inputs.context.defined() && inputs.context.size(2) == shape_.context_width,
-                "the model takes text conditioning of width ", shape_.context_width, ", not ",
-                inputs.context.defined() ? inputs.context.size(2) : 0);
+    const at::Tensor joined = JoinedInput(input, inputs);
+    CheckChannels(joined, 4, shape_.channels);
+    CheckContext(inputs, shape_.context_width);
     const int64_t height = input.size(2), width = input.size(3), batch = input.size(0);
     const int64_t rows = (height + kPatch - 1) / kPatch, columns = (width + kPatch - 1) / kPatch;
 
@@ -167,11 +164,7 @@ FluxShape ShapeOfFlux(const engine::WeightSource& weights) {
 
 StatusOr<std::shared_ptr<const engine::DiffusionNetwork>> BuildFlux(const engine::WeightSource& weights,
                                                                     engine::Engine& engine) {
-  return engine::Guard([&]() -> StatusOr<std::shared_ptr<const engine::DiffusionNetwork>> {
-    auto network = std::make_shared<Flux>(engine);
-    RETURN_IF_ERROR(network->Build(weights));
-    return std::shared_ptr<const engine::DiffusionNetwork>(std::move(network));
-  });
+  return BuildNetwork<engine::DiffusionNetwork, Flux>(weights, engine);
 }
 
 }  // namespace atelier::models

@@ -4,8 +4,8 @@
 #include <map>
 #include <utility>
 
-#include "worker/engine/guard.h"
 #include "worker/engine/layers.h"
+#include "worker/models/network.h"
 #include "worker/sampling/control.h"
 
 namespace atelier::models {
@@ -191,11 +191,7 @@ class Boxes final : public engine::GroundingNetwork {
 
 StatusOr<std::shared_ptr<const GligenNetwork>> BuildGligen(const engine::WeightSource& weights,
                                                            engine::Engine& engine) {
-  return engine::Guard([&]() -> StatusOr<std::shared_ptr<const GligenNetwork>> {
-    auto network = std::make_shared<TextBoxes>(engine);
-    RETURN_IF_ERROR(network->Build(weights));
-    return std::shared_ptr<const GligenNetwork>(std::move(network));
-  });
+  return BuildNetwork<GligenNetwork, TextBoxes>(weights, engine);
 }
 
 StatusOr<std::shared_ptr<const GligenNetwork>> LoadGligen(const std::string& path, engine::Engine& engine) {

@@ -4,10 +4,10 @@
 #include <string>
 #include <vector>
 
-#include "worker/engine/guard.h"
 #include "worker/engine/layers.h"
 #include "worker/engine/network_hooks.h"
 #include "worker/models/mmdit_blocks.h"
+#include "worker/models/network.h"
 
 namespace atelier::models {
 namespace {
@@ -59,13 +59,9 @@ class Mmdit final : public engine::DiffusionNetwork {
                      const engine::ModelCallInputs& inputs) const override {
     params_.Load();
     const auto options = at::TensorOptions(params_.device()).dtype(params_.compute());
-    const at::Tensor joined =
-        inputs.c_concat.defined() ? at::cat({input, inputs.c_concat.to(input.device())}, 1) : input;
-    TORCH_CHECK(joined.dim() == 4 && joined.size(1) == channels_, "the model takes ", channels_,
-                " latent channels, not ", joined.size(1));
-    TORCH_CHECK(inputs.context.defined() && inputs.context.size(2) == context_width_,
-                "the model takes text conditioning of width ", context_width_, ", not ",
-                inputs.context.defined() ? inputs.context.size(2) : 0);
+    const at::Tensor joined = JoinedInput(input, inputs);
+    CheckChannels(joined, 4, channels_);
+    CheckContext(inputs, context_width_);
     const int64_t height = input.size(2), width = input.size(3), batch = input.size(0);
     const int64_t rows = (height + kPatch - 1) / kPatch, columns = (width + kPatch - 1) / kPatch;
     TORCH_CHECK(rows <= side_ && columns <= side_, "the model takes pictures of at most ", side_ * kPatch,
@@ -116,11 +112,7 @@ class Mmdit final : public engine::DiffusionNetwork {
 
 StatusOr<std::shared_ptr<const engine::DiffusionNetwork>> BuildMmdit(const engine::WeightSource& weights,
                                                                      engine::Engine& engine) {
-  return engine::Guard([&]() -> StatusOr<std::shared_ptr<const engine::DiffusionNetwork>> {
-    auto network = std::make_shared<Mmdit>(engine);
-    RETURN_IF_ERROR(network->Build(weights));
-    return std::shared_ptr<const engine::DiffusionNetwork>(std::move(network));
-  });
+  return BuildNetwork<engine::DiffusionNetwork, Mmdit>(weights, engine);
 }
 
 }  // namespace atelier::models

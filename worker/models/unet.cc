@@ -6,9 +6,9 @@
 #include <vector>
 
 #include "worker/engine/cpu_kernels.h"
-#include "worker/engine/guard.h"
 #include "worker/engine/layers.h"
 #include "worker/engine/network_hooks.h"
+#include "worker/models/network.h"
 
 namespace atelier::models {
 namespace {
@@ -161,9 +161,7 @@ class Encoder final : public UNetEncoder {
                           const at::TensorOptions& options) const {
     TORCH_CHECK(given.size(1) == shape.in_channels, "the model takes ", shape.in_channels, " latent channels, not ",
                 given.size(1));
-    TORCH_CHECK(inputs.context.defined() && inputs.context.size(2) == shape.context_width,
-                "the model takes text conditioning of width ", shape.context_width, ", not ",
-                inputs.context.defined() ? inputs.context.size(2) : 0);
+    CheckContext(inputs, shape.context_width);
     TORCH_CHECK(inputs.y.defined() == (shape.vector_width > 0), "the model takes a conditioning vector of width ",
                 shape.vector_width);
     return given.to(options).contiguous(at::MemoryFormat::ChannelsLast);
@@ -324,8 +322,7 @@ class UNet final : public engine::DiffusionNetwork {
                      const engine::ModelCallInputs& inputs) const override {
     params_.Load();
     const auto options = at::TensorOptions(params_.device()).dtype(params_.compute());
-    const at::Tensor joined =
-        inputs.c_concat.defined() ? at::cat({input, inputs.c_concat.to(input.device())}, 1) : input;
+    const at::Tensor joined = JoinedInput(input, inputs);
     at::Tensor x = encoder_->CheckedInput(joined, inputs, options);
     const at::Tensor context = inputs.context.to(options);
     const at::Tensor embedding = at::silu(encoder_->Embedding(t, inputs.y, options));  // every block starts with this
@@ -398,11 +395,7 @@ std::unique_ptr<const UNetEncoder> TakeUNetEncoder(LayerBuilder& builder, bool a
 
 StatusOr<std::shared_ptr<const engine::DiffusionNetwork>> BuildUNet(const engine::WeightSource& weights,
                                                                     bool attention_fp32, engine::Engine& engine) {
-  return engine::Guard([&]() -> StatusOr<std::shared_ptr<const engine::DiffusionNetwork>> {
-    auto unet = std::make_shared<UNet>(attention_fp32, engine);
-    RETURN_IF_ERROR(unet->Build(weights));
-    return std::shared_ptr<const engine::DiffusionNetwork>(std::move(unet));
-  });
+  return BuildNetwork<engine::DiffusionNetwork, UNet>(weights, attention_fp32, engine);
 }
 
 }  // namespace atelier::models

@@ -7,7 +7,9 @@
 #include "worker/engine/guard.h"
 #include "worker/engine/layers.h"
 #include "worker/engine/tiler.h"
+#include "worker/models/network.h"
 #include "worker/models/saving.h"
+#include "worker/models/vae_parts.h"
 
 namespace atelier::models {
 namespace {
@@ -129,21 +131,22 @@ class Vae final : public engine::Autoencoder, public StoredAutoencoder {
 
   StatusOr<at::Tensor> Encode(const at::Tensor& pixels) const override {
     ASSIGN_OR_RETURN(const at::Tensor x, FromPixels(pixels));
-    auto plain = engine::Guard([&] { return PerItem(x, [&](const at::Tensor& item) { return EncodeRaw(item); }); });
-    if (plain.ok() || plain.status().code() != StatusCode::kResourceExhausted) return plain;
-    LogWarning("memory ran out while encoding an image at once, it is encoded in tiles: ", Message(plain.status()));
-    residency_->UnloadAll(&params_);
-    return EncodeTiled(pixels, {512, 64});
+    return WholeOrTiled(
+        "encoding an image", "encoded", *residency_, params_,
+        [&] { return PerItem(x, [&](const at::Tensor& item) { return EncodeRaw(item); }); },
+        [&] {
+          return EncodeTiled(pixels, {512, 64});
+        });
   }
 
   StatusOr<at::Tensor> Decode(const at::Tensor& latents) const override {
     RETURN_IF_ERROR(CheckLatents(latents));
-    auto plain = engine::Guard(
-        [&] { return ToPixels(PerItem(latents, [&](const at::Tensor& item) { return DecodeRaw(item); })); });
-    if (plain.ok() || plain.status().code() != StatusCode::kResourceExhausted) return plain;
-    LogWarning("memory ran out while decoding a latent at once, it is decoded in tiles: ", Message(plain.status()));
-    residency_->UnloadAll(&params_);
-    return DecodeTiled(latents, {64, 16});
+    return WholeOrTiled(
+        "decoding a latent", "decoded", *residency_, params_,
+        [&] { return ToPixels(PerItem(latents, [&](const at::Tensor& item) { return DecodeRaw(item); })); },
+        [&] {
+          return DecodeTiled(latents, {64, 16});
+        });
   }
 
   StatusOr<at::Tensor> EncodeTiled(const at::Tensor& pixels, const engine::VaeTiles& tiles) const override {
@@ -181,27 +184,12 @@ class Vae final : public engine::Autoencoder, public StoredAutoencoder {
     return OkStatus();
   }
 
-  // [B,H,W,C] to [B,3,H',W'] in -1..1, cropped in the middle to multiples of the ratio.
+  // [B,H,W,C] to [B,3,H',W'] in -1..1.
   StatusOr<at::Tensor> FromPixels(const at::Tensor& pixels) const {
-    if (pixels.dim() != 4 || pixels.size(3) < 3) return InvalidArgument("the VAE takes images [B,H,W,3]");
-    const int64_t h = pixels.size(1) / ratio_ * ratio_, w = pixels.size(2) / ratio_ * ratio_;
-    if (h == 0 || w == 0) {
-      return InvalidArgument("an image of ", pixels.size(2), "x", pixels.size(1),
-                             " is too small for the VAE, which needs ", ratio_, "x", ratio_);
-    }
-    return engine::Guard([&] {
-      return pixels.narrow(1, pixels.size(1) % ratio_ / 2, h)
-                     .narrow(2, pixels.size(2) % ratio_ / 2, w)
-                     .narrow(3, 0, 3)
-                     .movedim(3, 1)
-                     .to(at::kFloat) *
-                 2.0 -
-             1.0;
-    });
+    ASSIGN_OR_RETURN(const at::Tensor cropped, VaePixels(pixels, ratio_));
+    return cropped.movedim(3, 1);
   }
-  static at::Tensor ToPixels(const at::Tensor& y) {
-    return ((y + 1.0) / 2.0).clamp(0.0, 1.0).movedim(1, 3).contiguous();
-  }
+  static at::Tensor ToPixels(const at::Tensor& y) { return VaeColours(y).movedim(1, 3).contiguous(); }
 
   // One item at a time: the result is the same and memory stays bounded by one image.
   template <typename F>
@@ -268,11 +256,7 @@ class Vae final : public engine::Autoencoder, public StoredAutoencoder {
 
 StatusOr<std::shared_ptr<const engine::Autoencoder>> BuildVae(const engine::WeightSource& weights,
                                                               engine::Engine& engine) {
-  return engine::Guard([&]() -> StatusOr<std::shared_ptr<const engine::Autoencoder>> {
-    auto vae = std::make_shared<Vae>(engine, weights);
-    RETURN_IF_ERROR(vae->Build(weights));
-    return std::shared_ptr<const engine::Autoencoder>(std::move(vae));
-  });
+  return BuildNetwork<engine::Autoencoder, Vae>(weights, engine, weights);
 }
 
 }  // namespace atelier::models

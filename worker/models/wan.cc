@@ -5,10 +5,10 @@
 #include <string>
 #include <vector>
 
-#include "worker/engine/guard.h"
 #include "worker/engine/layers.h"
 #include "worker/engine/network_hooks.h"
 #include "worker/models/dit.h"
+#include "worker/models/network.h"
 
 namespace atelier::models {
 namespace {
@@ -117,12 +117,9 @@ class Wan final : public engine::DiffusionNetwork {
                      const engine::ModelCallInputs& inputs) const override {
     params_.Load();
     const auto options = at::TensorOptions(params_.device()).dtype(params_.compute());
-    at::Tensor joined = inputs.c_concat.defined() ? at::cat({input, inputs.c_concat.to(input.device())}, 1) : input;
-    TORCH_CHECK(joined.dim() == 5 && joined.size(1) == shape_.channels, "the model takes ", shape_.channels,
-                " latent channels, not ", joined.size(1));
-    TORCH_CHECK(inputs.context.defined() && inputs.context.size(2) == shape_.text_width,
-                "the model takes text conditioning of width ", shape_.text_width, ", not ",
-                inputs.context.defined() ? inputs.context.size(2) : 0);
+    const at::Tensor joined = JoinedInput(input, inputs);
+    CheckChannels(joined, 5, shape_.channels);
+    CheckContext(inputs, shape_.text_width);
     const int64_t batch = input.size(0), frames = joined.size(2), height = input.size(3), width = input.size(4);
     const int64_t rows = (height + kPatch - 1) / kPatch, columns = (width + kPatch - 1) / kPatch;
 
@@ -362,11 +359,7 @@ WanShape ShapeOfWan(const engine::WeightSource& weights) {
 
 StatusOr<std::shared_ptr<const engine::DiffusionNetwork>> BuildWan(const engine::WeightSource& weights,
                                                                    engine::Engine& engine) {
-  return engine::Guard([&]() -> StatusOr<std::shared_ptr<const engine::DiffusionNetwork>> {
-    auto network = std::make_shared<Wan>(engine);
-    RETURN_IF_ERROR(network->Build(weights));
-    return std::shared_ptr<const engine::DiffusionNetwork>(std::move(network));
-  });
+  return BuildNetwork<engine::DiffusionNetwork, Wan>(weights, engine);
 }
 
 }  // namespace atelier::models

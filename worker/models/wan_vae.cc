@@ -9,7 +9,9 @@
 #include "worker/engine/guard.h"
 #include "worker/engine/tiler.h"
 #include "worker/models/causal.h"
+#include "worker/models/network.h"
 #include "worker/models/saving.h"
+#include "worker/models/vae_parts.h"
 
 namespace atelier::models {
 namespace {
@@ -166,32 +168,33 @@ class WanVae final : public engine::Autoencoder, public StoredAutoencoder {
 
   StatusOr<at::Tensor> Encode(const at::Tensor& pixels) const override {
     ASSIGN_OR_RETURN(const at::Tensor x, FromPixels(pixels));
-    auto plain = engine::Guard([&] { return EncodeRaw(x); });
-    if (plain.ok() || plain.status().code() != StatusCode::kResourceExhausted) return plain;
-    LogWarning("memory ran out while encoding a video at once, it is encoded in tiles: ", Message(plain.status()));
-    residency_->UnloadAll(&params_);
-    return EncodeTiled(pixels, {256, 64});
+    return WholeOrTiled(
+        "encoding a video", "encoded", *residency_, params_, [&] { return EncodeRaw(x); },
+        [&] {
+          return EncodeTiled(pixels, {256, 64});
+        });
   }
 
   StatusOr<at::Tensor> Decode(const at::Tensor& latents) const override {
     RETURN_IF_ERROR(CheckLatents(latents));
-    auto plain = engine::Guard([&] {
-      const int64_t videos = latents.size(0), frames = FramesOut(latents.size(2));
-      at::Tensor pixels = at::empty({videos * frames, latents.size(3) * ratio_, latents.size(4) * ratio_, 3});
-      for (int64_t i = 0; i < videos; ++i) {
-        int64_t at = i * frames;
-        DecodePieces(latents.narrow(0, i, 1), [&](const at::Tensor& piece) {
-          pixels.narrow(0, at, piece.size(2)).copy_(ToPixels(piece));
-          at += piece.size(2);
-        });
-      }
-      return pixels;
-    });
-    if (plain.ok() || plain.status().code() != StatusCode::kResourceExhausted) return plain;
-    LogWarning("memory ran out while decoding a video at once, it is decoded in tiles: ", Message(plain.status()));
-    residency_->UnloadAll(&params_);
     const int64_t tile = 256 / ratio_;
-    return DecodeTiled(latents, {tile, tile / 4});
+    return WholeOrTiled(
+        "decoding a video", "decoded", *residency_, params_,
+        [&] {
+          const int64_t videos = latents.size(0), frames = FramesOut(latents.size(2));
+          at::Tensor pixels = at::empty({videos * frames, latents.size(3) * ratio_, latents.size(4) * ratio_, 3});
+          for (int64_t i = 0; i < videos; ++i) {
+            int64_t at = i * frames;
+            DecodePieces(latents.narrow(0, i, 1), [&](const at::Tensor& piece) {
+              pixels.narrow(0, at, piece.size(2)).copy_(ToPixels(piece));
+              at += piece.size(2);
+            });
+          }
+          return pixels;
+        },
+        [&] {
+          return DecodeTiled(latents, {tile, tile / 4});
+        });
   }
 
   StatusOr<at::Tensor> EncodeTiled(const at::Tensor& pixels, const engine::VaeTiles& tiles) const override {
@@ -333,29 +336,13 @@ class WanVae final : public engine::Autoencoder, public StoredAutoencoder {
     return OkStatus();
   }
 
-  // Frames [T,H,W,C] to a video [1,3,T,H',W'] in -1..1, cropped in the middle to multiples of the ratio.
+  // Frames [T,H,W,C] to a video [1,3,T,H',W'] in -1..1.
   StatusOr<at::Tensor> FromPixels(const at::Tensor& pixels) const {
-    if (pixels.dim() != 4 || pixels.size(3) < 3) return InvalidArgument("the VAE takes images [B,H,W,3]");
-    const int64_t h = pixels.size(1) / ratio_ * ratio_, w = pixels.size(2) / ratio_ * ratio_;
-    if (h == 0 || w == 0) {
-      return InvalidArgument("an image of ", pixels.size(2), "x", pixels.size(1),
-                             " is too small for the VAE, which needs ", ratio_, "x", ratio_);
-    }
-    return engine::Guard([&] {
-      return pixels.narrow(1, pixels.size(1) % ratio_ / 2, h)
-                     .narrow(2, pixels.size(2) % ratio_ / 2, w)
-                     .narrow(3, 0, 3)
-                     .permute({3, 0, 1, 2})
-                     .unsqueeze(0)
-                     .to(at::kFloat) *
-                 2.0 -
-             1.0;
-    });
+    ASSIGN_OR_RETURN(const at::Tensor cropped, VaePixels(pixels, ratio_));
+    return cropped.permute({3, 0, 1, 2}).unsqueeze(0);
   }
   // One video [1,3,T,H,W] to its frames.
-  static at::Tensor ToPixels(const at::Tensor& y) {
-    return ((y[0] + 1.0) / 2.0).clamp(0.0, 1.0).permute({1, 2, 3, 0}).contiguous();
-  }
+  static at::Tensor ToPixels(const at::Tensor& y) { return VaeColours(y[0]).permute({1, 2, 3, 0}).contiguous(); }
 
   at::Tensor Prepare(const at::Tensor& x) const {
     return x.to(at::TensorOptions(params_.device()).dtype(params_.compute()))
@@ -436,11 +423,7 @@ bool IsWanVae(const engine::WeightSource& weights) { return weights.Has("decoder
 
 StatusOr<std::shared_ptr<const engine::Autoencoder>> BuildWanVae(const engine::WeightSource& weights,
                                                                  engine::Engine& engine) {
-  return engine::Guard([&]() -> StatusOr<std::shared_ptr<const engine::Autoencoder>> {
-    auto vae = std::make_shared<WanVae>(engine, weights);
-    RETURN_IF_ERROR(vae->Build(weights));
-    return std::shared_ptr<const engine::Autoencoder>(std::move(vae));
-  });
+  return BuildNetwork<engine::Autoencoder, WanVae>(weights, engine, weights);
 }
 
 }  // namespace atelier::models

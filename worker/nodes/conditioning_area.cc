@@ -1,8 +1,26 @@
 // Where and when a conditioning applies. Source: spec engine.md 4.10.
-#include "worker/nodes/support.h"
+#include "worker/nodes/conditioning_area.h"
 
 namespace atelier::nodes {
 namespace {
+
+template <typename N>
+void DescribePromptWeight(NodeSchema<N>& s) {
+  s.template Input<&N::strength>("strength")
+      .Default(1.0)
+      .Range(0.0, 10.0)
+      .Step(0.01)
+      .Tooltip("How much it counts against other prompts.");
+}
+
+Conditioning WithArea(Conditioning conditioning, const Json& area, double strength) {
+  for (CondEntry& entry : conditioning.entries) {
+    entry.options["area"] = area;
+    entry.options["strength"] = strength;
+    entry.options["set_area_to_bounds"] = false;
+  }
+  return conditioning;
+}
 
 struct ConditioningSetArea {
   Conditioning conditioning;
@@ -21,21 +39,11 @@ struct ConditioningSetArea {
         "Height of the area in pixels.");
     s.Input<&ConditioningSetArea::x>("x").Default(0).Range(0, 16384).Step(8).Tooltip("Pixels from the left.");
     s.Input<&ConditioningSetArea::y>("y").Default(0).Range(0, 16384).Step(8).Tooltip("Pixels from the top.");
-    s.Input<&ConditioningSetArea::strength>("strength")
-        .Default(1.0)
-        .Range(0.0, 10.0)
-        .Step(0.01)
-        .Tooltip("How much it counts against other prompts.");
+    DescribePromptWeight(s);
     s.Output<Conditioning>("CONDITIONING");
   }
   StatusOr<Conditioning> Run(NodeContext&) const {
-    Conditioning result = conditioning;
-    for (CondEntry& entry : result.entries) {
-      entry.options["area"] = Json::array({height / 8, width / 8, y / 8, x / 8});
-      entry.options["strength"] = strength;
-      entry.options["set_area_to_bounds"] = false;
-    }
-    return result;
+    return WithArea(conditioning, Json::array({height / 8, width / 8, y / 8, x / 8}), strength);
   }
 };
 ATELIER_REGISTER_NODE(ConditioningSetArea);
@@ -56,21 +64,11 @@ struct ConditioningSetAreaPercentage {
         "Distance from the left as a share of the picture.");
     s.Input<&ConditioningSetAreaPercentage::y>("y").Default(0).Range(0, 1.0).Step(0.01).Tooltip(
         "Distance from the top as a share of the picture.");
-    s.Input<&ConditioningSetAreaPercentage::strength>("strength")
-        .Default(1.0)
-        .Range(0.0, 10.0)
-        .Step(0.01)
-        .Tooltip("How much it counts against other prompts.");
+    DescribePromptWeight(s);
     s.Output<Conditioning>("CONDITIONING");
   }
   StatusOr<Conditioning> Run(NodeContext&) const {
-    Conditioning result = conditioning;
-    for (CondEntry& entry : result.entries) {
-      entry.options["area"] = Json::array({"percentage", height, width, y, x});
-      entry.options["strength"] = strength;
-      entry.options["set_area_to_bounds"] = false;
-    }
-    return result;
+    return WithArea(conditioning, Json::array({"percentage", height, width, y, x}), strength);
   }
 };
 ATELIER_REGISTER_NODE(ConditioningSetAreaPercentage);
@@ -85,11 +83,7 @@ struct ConditioningSetAreaStrength {
         .Cheap()
         .Description("Weighs a prompt against others.");
     s.Input<&ConditioningSetAreaStrength::conditioning>("conditioning").Tooltip("The prompt.");
-    s.Input<&ConditioningSetAreaStrength::strength>("strength")
-        .Default(1.0)
-        .Range(0.0, 10.0)
-        .Step(0.01)
-        .Tooltip("How much it counts against other prompts.");
+    DescribePromptWeight(s);
     s.Output<Conditioning>("CONDITIONING");
   }
   StatusOr<Conditioning> Run(NodeContext&) const {
@@ -110,25 +104,15 @@ struct ConditioningSetMask {
     s.Name("Conditioning (Set Mask)").Category("conditioning").Description("Applies a prompt where the mask is set.");
     s.Input<&ConditioningSetMask::conditioning>("conditioning").Tooltip("The prompt.");
     s.Input<&ConditioningSetMask::mask>("mask").Tooltip("Where the prompt applies.");
-    s.Input<&ConditioningSetMask::strength>("strength")
-        .Default(1.0)
-        .Range(0.0, 10.0)
-        .Step(0.01)
-        .Tooltip("How much it counts against other prompts.");
-    s.Input<&ConditioningSetMask::set_cond_area>("set_cond_area")
-        .OneOf({"default", "mask bounds"})
-        .Tooltip("mask bounds samples only the rectangle around the mask.");
+    DescribePromptWeight(s);
+    DescribeCondArea(s);
     s.Output<Conditioning>("CONDITIONING");
   }
   StatusOr<Conditioning> Run(NodeContext&) const {
-    if (!mask.values.defined() || mask.values.numel() == 0) return InvalidArgument("mask is empty");
+    RETURN_IF_ERROR(CheckMask("mask", mask));
     return Guard([&] {
       Conditioning result = conditioning;
-      for (CondEntry& entry : result.entries) {
-        entry.tensors["mask"] = mask.values.dim() < 3 ? mask.values.unsqueeze(0) : mask.values;
-        entry.options["set_area_to_bounds"] = set_cond_area != "default";
-        entry.options["mask_strength"] = strength;
-      }
+      for (CondEntry& entry : result.entries) SetMask(entry, mask, strength, set_cond_area);
       return result;
     });
   }
@@ -151,10 +135,7 @@ struct ConditioningSetTimestepRange {
   }
   StatusOr<Conditioning> Run(NodeContext&) const {
     Conditioning result = conditioning;
-    for (CondEntry& entry : result.entries) {
-      entry.options["start_percent"] = start;
-      entry.options["end_percent"] = end;
-    }
+    for (CondEntry& entry : result.entries) SetTimesteps(entry, start, end);
     return result;
   }
 };

@@ -1,5 +1,5 @@
 // Properties of prompts in one node, for one prompt or a pair. Source: spec engine.md 4.10, 12.4 (nodes_hooks).
-#include "worker/nodes/support.h"
+#include "worker/nodes/conditioning_area.h"
 
 namespace atelier::nodes {
 
@@ -20,37 +20,42 @@ struct SocketTraits<nodes::TimestepsRange> {
 namespace atelier::nodes {
 namespace {
 
-// What the nodes below share.
+// Where and when prompts apply, as the nodes below have it.
 struct Properties {
-  const std::string& set_cond_area;
-  double strength;
-  const std::optional<Mask>& mask;
-  const std::optional<TimestepsRange>& timesteps;
-  const std::optional<Value>& hooks;
-};
+  double strength = 1.0;
+  std::string set_cond_area = "default";
+  std::optional<Mask> mask;
+  std::optional<Value> hooks;
+  std::optional<TimestepsRange> timesteps;
 
-StatusOr<Conditioning> Apply(const Conditioning& conditioning, const Properties& properties) {
-  if (properties.hooks && properties.hooks->present())
-    return InvalidArgument("hooks are linked, which this version cannot apply; remove the link");
-  if (properties.mask && (!properties.mask->values.defined() || properties.mask->values.numel() == 0))
-    return InvalidArgument("mask is empty");
-  return Guard([&] {
-    Conditioning result = conditioning;
-    for (CondEntry& entry : result.entries) {
-      if (properties.mask) {
-        const at::Tensor& m = properties.mask->values;
-        entry.tensors["mask"] = m.dim() < 3 ? m.unsqueeze(0) : m;
-        entry.options["set_area_to_bounds"] = properties.set_cond_area != "default";
-        entry.options["mask_strength"] = properties.strength;
+  template <typename N>
+  static void DescribeProperties(NodeSchema<N>& s, bool pair) {
+    s.template Input<&N::strength>("strength")
+        .Default(1.0)
+        .Range(0.0, 10.0)
+        .Step(0.01)
+        .Tooltip(pair ? "How much they count where the mask is set." : "How much it counts where the mask is set.");
+    DescribeCondArea(s);
+    const std::string apply = pair ? "they apply." : "it applies.";
+    s.template Input<&N::mask>("mask").Tooltip("Where " + apply);
+    s.template Input<&N::hooks>("hooks").Type("HOOKS").Tooltip("Not supported.");
+    s.template Input<&N::timesteps>("timesteps").Tooltip("When " + apply);
+  }
+
+  StatusOr<Conditioning> Apply(const Conditioning& conditioning) const {
+    if (hooks && hooks->present())
+      return InvalidArgument("hooks are linked, which this version cannot apply; remove the link");
+    if (mask) RETURN_IF_ERROR(CheckMask("mask", *mask));
+    return Guard([&] {
+      Conditioning result = conditioning;
+      for (CondEntry& entry : result.entries) {
+        if (mask) SetMask(entry, *mask, strength, set_cond_area);
+        if (timesteps) SetTimesteps(entry, timesteps->start, timesteps->end);
       }
-      if (properties.timesteps) {
-        entry.options["start_percent"] = properties.timesteps->start;
-        entry.options["end_percent"] = properties.timesteps->end;
-      }
-    }
-    return result;
-  });
-}
+      return result;
+    });
+  }
+};
 
 Conditioning Join(const Conditioning& first, const Conditioning& second) {
   Conditioning both = first;
@@ -88,46 +93,24 @@ struct ConditioningTimestepsRange {
 };
 ATELIER_REGISTER_NODE(ConditioningTimestepsRange);
 
-struct ConditioningSetProperties {
+struct ConditioningSetProperties : Properties {
   Conditioning cond_NEW;
-  double strength = 1.0;
-  std::string set_cond_area = "default";
-  std::optional<Mask> mask;
-  std::optional<Value> hooks;
-  std::optional<TimestepsRange> timesteps;
 
   static void Describe(NodeSchema<ConditioningSetProperties>& s) {
     s.Name("Cond Set Props")
         .Category("advanced/hooks/cond single")
         .Description("Sets where and when a prompt applies.");
     s.Input<&ConditioningSetProperties::cond_NEW>("cond_NEW").Tooltip("The prompt.");
-    s.Input<&ConditioningSetProperties::strength>("strength")
-        .Default(1.0)
-        .Range(0.0, 10.0)
-        .Step(0.01)
-        .Tooltip("How much it counts where the mask is set.");
-    s.Input<&ConditioningSetProperties::set_cond_area>("set_cond_area")
-        .OneOf({"default", "mask bounds"})
-        .Tooltip("mask bounds samples only the rectangle around the mask.");
-    s.Input<&ConditioningSetProperties::mask>("mask").Tooltip("Where it applies.");
-    s.Input<&ConditioningSetProperties::hooks>("hooks").Type("HOOKS").Tooltip("Not supported.");
-    s.Input<&ConditioningSetProperties::timesteps>("timesteps").Tooltip("When it applies.");
+    DescribeProperties(s, false);
     s.Output<Conditioning>("CONDITIONING");
   }
-  StatusOr<Conditioning> Run(NodeContext&) const {
-    return Apply(cond_NEW, {set_cond_area, strength, mask, timesteps, hooks});
-  }
+  StatusOr<Conditioning> Run(NodeContext&) const { return Apply(cond_NEW); }
 };
 ATELIER_REGISTER_NODE(ConditioningSetProperties);
 
-struct ConditioningSetPropertiesAndCombine {
+struct ConditioningSetPropertiesAndCombine : Properties {
   Conditioning cond;
   Conditioning cond_NEW;
-  double strength = 1.0;
-  std::string set_cond_area = "default";
-  std::optional<Mask> mask;
-  std::optional<Value> hooks;
-  std::optional<TimestepsRange> timesteps;
 
   static void Describe(NodeSchema<ConditioningSetPropertiesAndCombine>& s) {
     s.Name("Cond Set Props Combine")
@@ -135,34 +118,19 @@ struct ConditioningSetPropertiesAndCombine {
         .Description("Sets where and when a prompt applies, and adds it to another.");
     s.Input<&ConditioningSetPropertiesAndCombine::cond>("cond").Tooltip("The prompt to add to.");
     s.Input<&ConditioningSetPropertiesAndCombine::cond_NEW>("cond_NEW").Tooltip("The prompt to add.");
-    s.Input<&ConditioningSetPropertiesAndCombine::strength>("strength")
-        .Default(1.0)
-        .Range(0.0, 10.0)
-        .Step(0.01)
-        .Tooltip("How much it counts where the mask is set.");
-    s.Input<&ConditioningSetPropertiesAndCombine::set_cond_area>("set_cond_area")
-        .OneOf({"default", "mask bounds"})
-        .Tooltip("mask bounds samples only the rectangle around the mask.");
-    s.Input<&ConditioningSetPropertiesAndCombine::mask>("mask").Tooltip("Where it applies.");
-    s.Input<&ConditioningSetPropertiesAndCombine::hooks>("hooks").Type("HOOKS").Tooltip("Not supported.");
-    s.Input<&ConditioningSetPropertiesAndCombine::timesteps>("timesteps").Tooltip("When it applies.");
+    DescribeProperties(s, false);
     s.Output<Conditioning>("CONDITIONING");
   }
   StatusOr<Conditioning> Run(NodeContext&) const {
-    ASSIGN_OR_RETURN(const Conditioning added, Apply(cond_NEW, {set_cond_area, strength, mask, timesteps, hooks}));
+    ASSIGN_OR_RETURN(const Conditioning added, Apply(cond_NEW));
     return Join(cond, added);
   }
 };
 ATELIER_REGISTER_NODE(ConditioningSetPropertiesAndCombine);
 
-struct PairConditioningSetProperties {
+struct PairConditioningSetProperties : Properties {
   Conditioning positive_NEW;
   Conditioning negative_NEW;
-  double strength = 1.0;
-  std::string set_cond_area = "default";
-  std::optional<Mask> mask;
-  std::optional<Value> hooks;
-  std::optional<TimestepsRange> timesteps;
 
   static void Describe(NodeSchema<PairConditioningSetProperties>& s) {
     s.Name("Cond Pair Set Props")
@@ -170,38 +138,22 @@ struct PairConditioningSetProperties {
         .Description("Sets where and when a pair of prompts applies.");
     s.Input<&PairConditioningSetProperties::positive_NEW>("positive_NEW").Tooltip("What to aim at.");
     s.Input<&PairConditioningSetProperties::negative_NEW>("negative_NEW").Tooltip("What to avoid.");
-    s.Input<&PairConditioningSetProperties::strength>("strength")
-        .Default(1.0)
-        .Range(0.0, 10.0)
-        .Step(0.01)
-        .Tooltip("How much they count where the mask is set.");
-    s.Input<&PairConditioningSetProperties::set_cond_area>("set_cond_area")
-        .OneOf({"default", "mask bounds"})
-        .Tooltip("mask bounds samples only the rectangle around the mask.");
-    s.Input<&PairConditioningSetProperties::mask>("mask").Tooltip("Where they apply.");
-    s.Input<&PairConditioningSetProperties::hooks>("hooks").Type("HOOKS").Tooltip("Not supported.");
-    s.Input<&PairConditioningSetProperties::timesteps>("timesteps").Tooltip("When they apply.");
+    DescribeProperties(s, true);
     s.Output<Conditioning>("positive").Output<Conditioning>("negative");
   }
   StatusOr<std::tuple<Conditioning, Conditioning>> Run(NodeContext&) const {
-    const Properties properties{set_cond_area, strength, mask, timesteps, hooks};
-    ASSIGN_OR_RETURN(Conditioning positive, Apply(positive_NEW, properties));
-    ASSIGN_OR_RETURN(Conditioning negative, Apply(negative_NEW, properties));
+    ASSIGN_OR_RETURN(Conditioning positive, Apply(positive_NEW));
+    ASSIGN_OR_RETURN(Conditioning negative, Apply(negative_NEW));
     return std::tuple(std::move(positive), std::move(negative));
   }
 };
 ATELIER_REGISTER_NODE(PairConditioningSetProperties);
 
-struct PairConditioningSetPropertiesAndCombine {
+struct PairConditioningSetPropertiesAndCombine : Properties {
   Conditioning positive;
   Conditioning negative;
   Conditioning positive_NEW;
   Conditioning negative_NEW;
-  double strength = 1.0;
-  std::string set_cond_area = "default";
-  std::optional<Mask> mask;
-  std::optional<Value> hooks;
-  std::optional<TimestepsRange> timesteps;
 
   static void Describe(NodeSchema<PairConditioningSetPropertiesAndCombine>& s) {
     s.Name("Cond Pair Set Props Combine")
@@ -211,23 +163,12 @@ struct PairConditioningSetPropertiesAndCombine {
     s.Input<&PairConditioningSetPropertiesAndCombine::negative>("negative").Tooltip("What to avoid.");
     s.Input<&PairConditioningSetPropertiesAndCombine::positive_NEW>("positive_NEW").Tooltip("What to aim at.");
     s.Input<&PairConditioningSetPropertiesAndCombine::negative_NEW>("negative_NEW").Tooltip("What to avoid.");
-    s.Input<&PairConditioningSetPropertiesAndCombine::strength>("strength")
-        .Default(1.0)
-        .Range(0.0, 10.0)
-        .Step(0.01)
-        .Tooltip("How much they count where the mask is set.");
-    s.Input<&PairConditioningSetPropertiesAndCombine::set_cond_area>("set_cond_area")
-        .OneOf({"default", "mask bounds"})
-        .Tooltip("mask bounds samples only the rectangle around the mask.");
-    s.Input<&PairConditioningSetPropertiesAndCombine::mask>("mask").Tooltip("Where they apply.");
-    s.Input<&PairConditioningSetPropertiesAndCombine::hooks>("hooks").Type("HOOKS").Tooltip("Not supported.");
-    s.Input<&PairConditioningSetPropertiesAndCombine::timesteps>("timesteps").Tooltip("When they apply.");
+    DescribeProperties(s, true);
     s.Output<Conditioning>("positive").Output<Conditioning>("negative");
   }
   StatusOr<std::tuple<Conditioning, Conditioning>> Run(NodeContext&) const {
-    const Properties properties{set_cond_area, strength, mask, timesteps, hooks};
-    ASSIGN_OR_RETURN(const Conditioning added_positive, Apply(positive_NEW, properties));
-    ASSIGN_OR_RETURN(const Conditioning added_negative, Apply(negative_NEW, properties));
+    ASSIGN_OR_RETURN(const Conditioning added_positive, Apply(positive_NEW));
+    ASSIGN_OR_RETURN(const Conditioning added_negative, Apply(negative_NEW));
     return std::tuple(Join(positive, added_positive), Join(negative, added_negative));
   }
 };

@@ -11,22 +11,29 @@ namespace {
 using engine::AppliedControl;
 using engine::ControlNet;
 
+template <typename N>
+void DescribeControlFile(NodeSchema<N>& s) {
+  s.template Input<&N::control_net_name>("control_net_name")
+      .FromFolder("controlnet")
+      .Tooltip("The file below controlnet.");
+  s.template Output<ControlNet>("CONTROL_NET");
+}
+
+StatusOr<ControlNet> LoadControl(NodeContext& ctx, const std::string& name, const Model* model) {
+  ASSIGN_OR_RETURN(const std::string path, ctx.ModelPath("controlnet", name));
+  ASSIGN_OR_RETURN(auto network, models::LoadControlNet(path, model));
+  return ControlNet{std::move(network), {}};
+}
+
 struct ControlNetLoader {
   std::string control_net_name;
 
   static void Describe(NodeSchema<ControlNetLoader>& s) {
     s.Name("Load ControlNet Model").Category("loaders");
     s.Description("Loads a network that steers a model by a picture.");
-    s.Input<&ControlNetLoader::control_net_name>("control_net_name")
-        .FromFolder("controlnet")
-        .Tooltip("The file below controlnet.");
-    s.Output<ControlNet>("CONTROL_NET");
+    DescribeControlFile(s);
   }
-  StatusOr<ControlNet> Run(NodeContext& ctx) const {
-    ASSIGN_OR_RETURN(const std::string path, ctx.ModelPath("controlnet", control_net_name));
-    ASSIGN_OR_RETURN(auto network, models::LoadControlNet(path));
-    return ControlNet{std::move(network), {}};
-  }
+  StatusOr<ControlNet> Run(NodeContext& ctx) const { return LoadControl(ctx, control_net_name, nullptr); }
 };
 ATELIER_REGISTER_NODE(ControlNetLoader);
 
@@ -38,16 +45,9 @@ struct DiffControlNetLoader {
     s.Name("Load ControlNet Model (diff)").Category("loaders");
     s.Description("Loads a control network that is stored as a difference from a model.");
     s.Input<&DiffControlNetLoader::model>("model").Tooltip("The model that the file is a difference from.");
-    s.Input<&DiffControlNetLoader::control_net_name>("control_net_name")
-        .FromFolder("controlnet")
-        .Tooltip("The file below controlnet.");
-    s.Output<ControlNet>("CONTROL_NET");
+    DescribeControlFile(s);
   }
-  StatusOr<ControlNet> Run(NodeContext& ctx) const {
-    ASSIGN_OR_RETURN(const std::string path, ctx.ModelPath("controlnet", control_net_name));
-    ASSIGN_OR_RETURN(auto network, models::LoadControlNet(path, &model));
-    return ControlNet{std::move(network), {}};
-  }
+  StatusOr<ControlNet> Run(NodeContext& ctx) const { return LoadControl(ctx, control_net_name, &model); }
 };
 ATELIER_REGISTER_NODE(DiffControlNetLoader);
 
@@ -91,6 +91,20 @@ class Applier {
   std::map<const AppliedControl*, std::shared_ptr<const AppliedControl>> made_;
 };
 
+template <typename N>
+void DescribeControlPicture(NodeSchema<N>& s) {
+  s.template Input<&N::image>("image").Type("IMAGE").Tooltip("What the control network is shown.");
+}
+
+template <typename N>
+void DescribeControlStrength(NodeSchema<N>& s) {
+  s.template Input<&N::strength>("strength")
+      .Default(1.0)
+      .Range(0.0, 10.0)
+      .Step(0.01)
+      .Tooltip("How strongly it steers.");
+}
+
 struct ControlNetApply {
   Conditioning conditioning;
   ControlNet control_net;
@@ -102,12 +116,8 @@ struct ControlNetApply {
     s.Description("Steers the model by a picture, for the negative prompt as well.");
     s.Input<&ControlNetApply::conditioning>("conditioning").Tooltip("The prompt to steer with.");
     s.Input<&ControlNetApply::control_net>("control_net").Tooltip("The control network.");
-    s.Input<&ControlNetApply::image>("image").Type("IMAGE").Tooltip("What the control network is shown.");
-    s.Input<&ControlNetApply::strength>("strength")
-        .Default(1.0)
-        .Range(0.0, 10.0)
-        .Step(0.01)
-        .Tooltip("How strongly it steers.");
+    DescribeControlPicture(s);
+    DescribeControlStrength(s);
     s.Output<Conditioning>("CONDITIONING");
   }
   StatusOr<Conditioning> Run(NodeContext&) const {
@@ -123,135 +133,109 @@ ATELIER_REGISTER_NODE(ControlNetApply);
 using Both = std::tuple<Conditioning, Conditioning>;
 
 // What the nodes that take both lists have in common.
-StatusOr<Both> ApplyToBoth(const Conditioning& positive, const Conditioning& negative, AppliedControl applied) {
-  Applier apply(std::move(applied));
-  Conditioning first = apply(positive);
-  return Both{std::move(first), apply(negative)};
-}
-
-struct ControlNetApplyAdvanced {
-  using T = ControlNetApplyAdvanced;
+struct ControlInputs {
   Conditioning positive, negative;
   ControlNet control_net;
   Value image;
   double strength = 1.0, start_percent = 0.0, end_percent = 1.0;
+
+  template <typename N>
+  static void DescribeNets(NodeSchema<N>& s) {
+    s.template Input<&N::positive>("positive").Tooltip("What to aim at.");
+    s.template Input<&N::negative>("negative").Tooltip("What to avoid.");
+    s.template Input<&N::control_net>("control_net").Tooltip("The control network.");
+  }
+  template <typename N>
+  static void DescribeVae(NodeSchema<N>& s) {
+    s.template Input<&N::vae>("vae").Tooltip("The autoencoder, for control networks that look at latents.");
+  }
+  template <typename N>
+  static void DescribeRange(NodeSchema<N>& s) {
+    s.template Input<&N::start_percent>("start_percent")
+        .Default(0.0)
+        .Range(0.0, 1.0)
+        .Step(0.001)
+        .Tooltip("Where in the run it starts, 0 to 1.");
+    s.template Input<&N::end_percent>("end_percent")
+        .Default(1.0)
+        .Range(0.0, 1.0)
+        .Step(0.001)
+        .Tooltip("Where in the run it ends, 0 to 1.");
+  }
+  static void DescribeOutputs(NodeDeclaration& s) {
+    s.Output<Conditioning>("positive").Output<Conditioning>("negative");
+  }
+
+  // `vae` and `mask` may be null.
+  StatusOr<Both> Apply(const Vae* vae, const Mask* mask) const {
+    if (strength == 0) return Both{positive, negative};
+    if (mask != nullptr) RETURN_IF_ERROR(CheckMask("mask", *mask));
+    ASSIGN_OR_RETURN(AppliedControl applied, Show(control_net, image));
+    if (mask != nullptr)
+      applied.picture.mask = mask->values.reshape({-1, mask->values.size(-2), mask->values.size(-1)});
+    if (vae != nullptr) applied.picture.autoencoder = vae->autoencoder;
+    applied.strength = strength;
+    applied.start_percent = start_percent;
+    applied.end_percent = end_percent;
+    Applier apply(std::move(applied));
+    Conditioning first = apply(positive);
+    return Both{std::move(first), apply(negative)};
+  }
+};
+
+struct ControlNetApplyAdvanced : ControlInputs {
+  using T = ControlNetApplyAdvanced;
   std::optional<Vae> vae;
 
   static void Describe(NodeSchema<T>& s) {
     s.Name("Apply ControlNet").Category("conditioning/controlnet").KeepsHandles();
     s.Description("Steers the model by a picture during a part of the run.");
-    s.Input<&T::positive>("positive").Tooltip("What to aim at.");
-    s.Input<&T::negative>("negative").Tooltip("What to avoid.");
-    s.Input<&T::control_net>("control_net").Tooltip("The control network.");
-    s.Input<&T::image>("image").Type("IMAGE").Tooltip("What the control network is shown.");
-    s.Input<&T::strength>("strength").Default(1.0).Range(0.0, 10.0).Step(0.01).Tooltip("How strongly it steers.");
-    s.Input<&T::start_percent>("start_percent")
-        .Default(0.0)
-        .Range(0.0, 1.0)
-        .Step(0.001)
-        .Tooltip("Where in the run it starts, 0 to 1.");
-    s.Input<&T::end_percent>("end_percent")
-        .Default(1.0)
-        .Range(0.0, 1.0)
-        .Step(0.001)
-        .Tooltip("Where in the run it ends, 0 to 1.");
-    s.Input<&T::vae>("vae").Tooltip("The autoencoder, for control networks that look at latents.");
-    s.Output<Conditioning>("positive");
-    s.Output<Conditioning>("negative");
+    DescribeNets(s);
+    DescribeControlPicture(s);
+    DescribeControlStrength(s);
+    DescribeRange(s);
+    DescribeVae(s);
+    DescribeOutputs(s);
   }
-  StatusOr<Both> Run(NodeContext&) const {
-    if (strength == 0) return Both{positive, negative};
-    ASSIGN_OR_RETURN(AppliedControl applied, Show(control_net, image));
-    if (vae) applied.picture.autoencoder = vae->autoencoder;
-    applied.strength = strength;
-    applied.start_percent = start_percent;
-    applied.end_percent = end_percent;
-    return ApplyToBoth(positive, negative, std::move(applied));
-  }
+  StatusOr<Both> Run(NodeContext&) const { return Apply(vae ? &*vae : nullptr, nullptr); }
 };
 ATELIER_REGISTER_NODE(ControlNetApplyAdvanced);
 
-struct ControlNetApplySD3 {
+struct ControlNetApplySD3 : ControlInputs {
   using T = ControlNetApplySD3;
-  Conditioning positive, negative;
-  ControlNet control_net;
   Vae vae;
-  Value image;
-  double strength = 1.0, start_percent = 0.0, end_percent = 1.0;
 
   static void Describe(NodeSchema<T>& s) {
     s.Name("Apply Controlnet with VAE").Category("conditioning/controlnet").KeepsHandles();
     s.Description("Steers the model by a picture that the control network sees as latents.");
-    s.Input<&T::positive>("positive").Tooltip("What to aim at.");
-    s.Input<&T::negative>("negative").Tooltip("What to avoid.");
-    s.Input<&T::control_net>("control_net").Tooltip("The control network.");
-    s.Input<&T::vae>("vae").Tooltip("The autoencoder, for control networks that look at latents.");
-    s.Input<&T::image>("image").Type("IMAGE").Tooltip("What the control network is shown.");
-    s.Input<&T::strength>("strength").Default(1.0).Range(0.0, 10.0).Step(0.01).Tooltip("How strongly it steers.");
-    s.Input<&T::start_percent>("start_percent")
-        .Default(0.0)
-        .Range(0.0, 1.0)
-        .Step(0.001)
-        .Tooltip("Where in the run it starts, 0 to 1.");
-    s.Input<&T::end_percent>("end_percent")
-        .Default(1.0)
-        .Range(0.0, 1.0)
-        .Step(0.001)
-        .Tooltip("Where in the run it ends, 0 to 1.");
-    s.Output<Conditioning>("positive");
-    s.Output<Conditioning>("negative");
+    DescribeNets(s);
+    DescribeVae(s);
+    DescribeControlPicture(s);
+    DescribeControlStrength(s);
+    DescribeRange(s);
+    DescribeOutputs(s);
   }
-  StatusOr<Both> Run(NodeContext& ctx) const {
-    return ControlNetApplyAdvanced{positive, negative, control_net, image, strength, start_percent, end_percent, vae}
-        .Run(ctx);
-  }
+  StatusOr<Both> Run(NodeContext&) const { return Apply(&vae, nullptr); }
 };
 ATELIER_REGISTER_NODE(ControlNetApplySD3);
 
-struct ControlNetInpaintingAliMamaApply {
+struct ControlNetInpaintingAliMamaApply : ControlInputs {
   using T = ControlNetInpaintingAliMamaApply;
-  Conditioning positive, negative;
-  ControlNet control_net;
   Vae vae;
-  Value image;
   Mask mask;
-  double strength = 1.0, start_percent = 0.0, end_percent = 1.0;
 
   static void Describe(NodeSchema<T>& s) {
     s.Name("ControlNetInpaintingAliMamaApply").Category("conditioning/controlnet").KeepsHandles();
     s.Description("Steers the model by a picture of which a part is to be painted anew.");
-    s.Input<&T::positive>("positive").Tooltip("What to aim at.");
-    s.Input<&T::negative>("negative").Tooltip("What to avoid.");
-    s.Input<&T::control_net>("control_net").Tooltip("The control network.");
-    s.Input<&T::vae>("vae").Tooltip("The autoencoder, for control networks that look at latents.");
-    s.Input<&T::image>("image").Type("IMAGE").Tooltip("What the control network is shown.");
+    DescribeNets(s);
+    DescribeVae(s);
+    DescribeControlPicture(s);
     s.Input<&T::mask>("mask").Tooltip("1 where the picture is to be painted anew.");
-    s.Input<&T::strength>("strength").Default(1.0).Range(0.0, 10.0).Step(0.01).Tooltip("How strongly it steers.");
-    s.Input<&T::start_percent>("start_percent")
-        .Default(0.0)
-        .Range(0.0, 1.0)
-        .Step(0.001)
-        .Tooltip("Where in the run it starts, 0 to 1.");
-    s.Input<&T::end_percent>("end_percent")
-        .Default(1.0)
-        .Range(0.0, 1.0)
-        .Step(0.001)
-        .Tooltip("Where in the run it ends, 0 to 1.");
-    s.Output<Conditioning>("positive");
-    s.Output<Conditioning>("negative");
+    DescribeControlStrength(s);
+    DescribeRange(s);
+    DescribeOutputs(s);
   }
-  StatusOr<Both> Run(NodeContext&) const {
-    if (strength == 0) return Both{positive, negative};
-    if (!mask.values.defined() || mask.values.dim() < 2 || mask.values.numel() == 0)
-      return InvalidArgument("mask is empty");
-    ASSIGN_OR_RETURN(AppliedControl applied, Show(control_net, image));
-    applied.picture.mask = mask.values.reshape({-1, mask.values.size(-2), mask.values.size(-1)});
-    applied.picture.autoencoder = vae.autoencoder;
-    applied.strength = strength;
-    applied.start_percent = start_percent;
-    applied.end_percent = end_percent;
-    return ApplyToBoth(positive, negative, std::move(applied));
-  }
+  StatusOr<Both> Run(NodeContext&) const { return Apply(&vae, &mask); }
 };
 ATELIER_REGISTER_NODE(ControlNetInpaintingAliMamaApply);
 

@@ -9,6 +9,23 @@ StatusOr<Latent> Zeros(std::initializer_list<int64_t> shape) {
   return Guard([&] { return Latent{at::zeros(shape, at::kFloat), {}, {}}; });
 }
 
+// Sides in pixels, from `low` on.
+template <typename N>
+void DescribeLatentSides(NodeSchema<N>& s, int64_t width, int64_t height, int64_t low, int64_t step) {
+  s.template Input<&N::width>("width").Default(width).Range(low, 16384).Step(step).Tooltip("Width in pixels.");
+  s.template Input<&N::height>("height").Default(height).Range(low, 16384).Step(step).Tooltip("Height in pixels.");
+}
+
+template <typename N>
+void DescribeLatentFrames(NodeSchema<N>& s, int64_t length, int64_t low, int64_t step) {
+  s.template Input<&N::length>("length").Default(length).Range(low, 16384).Step(step).Tooltip("Number of frames.");
+}
+
+template <typename N>
+void DescribeLatentBatch(NodeSchema<N>& s) {
+  s.template Input<&N::batch_size>("batch_size").Default(1).Range(1, 4096).Tooltip("How many in a batch.");
+}
+
 struct EmptyHunyuanLatentVideo {
   int64_t width = 848;
   int64_t height = 480;
@@ -20,16 +37,9 @@ struct EmptyHunyuanLatentVideo {
         .Category("latent/video")
         .Cheap()
         .Description("The empty start of a video with 16 channels.");
-    s.Input<&EmptyHunyuanLatentVideo::width>("width").Default(848).Range(16, 16384).Step(16).Tooltip(
-        "Width in pixels.");
-    s.Input<&EmptyHunyuanLatentVideo::height>("height").Default(480).Range(16, 16384).Step(16).Tooltip(
-        "Height in pixels.");
-    s.Input<&EmptyHunyuanLatentVideo::length>("length").Default(25).Range(1, 16384).Step(4).Tooltip(
-        "Number of frames.");
-    s.Input<&EmptyHunyuanLatentVideo::batch_size>("batch_size")
-        .Default(1)
-        .Range(1, 4096)
-        .Tooltip("How many in a batch.");
+    DescribeLatentSides(s, 848, 480, 16, 16);
+    DescribeLatentFrames(s, 25, 1, 4);
+    DescribeLatentBatch(s);
     s.Output<Latent>("LATENT");
   }
   StatusOr<Latent> Run(NodeContext&) const {
@@ -46,11 +56,9 @@ struct EmptyMochiLatentVideo {
 
   static void Describe(NodeSchema<EmptyMochiLatentVideo>& s) {
     s.Name("EmptyMochiLatentVideo").Category("latent/video").Cheap().Description("The empty start of a Mochi video.");
-    s.Input<&EmptyMochiLatentVideo::width>("width").Default(848).Range(16, 16384).Step(16).Tooltip("Width in pixels.");
-    s.Input<&EmptyMochiLatentVideo::height>("height").Default(480).Range(16, 16384).Step(16).Tooltip(
-        "Height in pixels.");
-    s.Input<&EmptyMochiLatentVideo::length>("length").Default(25).Range(7, 16384).Step(6).Tooltip("Number of frames.");
-    s.Input<&EmptyMochiLatentVideo::batch_size>("batch_size").Default(1).Range(1, 4096).Tooltip("How many in a batch.");
+    DescribeLatentSides(s, 848, 480, 16, 16);
+    DescribeLatentFrames(s, 25, 7, 6);
+    DescribeLatentBatch(s);
     s.Output<Latent>("LATENT");
   }
   StatusOr<Latent> Run(NodeContext&) const {
@@ -70,11 +78,9 @@ struct EmptyLTXVLatentVideo {
         .Category("latent/video/ltxv")
         .Cheap()
         .Description("The empty start of an LTX video.");
-    s.Input<&EmptyLTXVLatentVideo::width>("width").Default(768).Range(64, 16384).Step(32).Tooltip("Width in pixels.");
-    s.Input<&EmptyLTXVLatentVideo::height>("height").Default(512).Range(64, 16384).Step(32).Tooltip(
-        "Height in pixels.");
-    s.Input<&EmptyLTXVLatentVideo::length>("length").Default(97).Range(1, 16384).Step(8).Tooltip("Number of frames.");
-    s.Input<&EmptyLTXVLatentVideo::batch_size>("batch_size").Default(1).Range(1, 4096).Tooltip("How many in a batch.");
+    DescribeLatentSides(s, 768, 512, 64, 32);
+    DescribeLatentFrames(s, 97, 1, 8);
+    DescribeLatentBatch(s);
     s.Output<Latent>("LATENT");
   }
   StatusOr<Latent> Run(NodeContext&) const {
@@ -91,16 +97,9 @@ struct EmptyCosmosLatentVideo {
 
   static void Describe(NodeSchema<EmptyCosmosLatentVideo>& s) {
     s.Name("EmptyCosmosLatentVideo").Category("latent/video").Cheap().Description("The empty start of a Cosmos video.");
-    s.Input<&EmptyCosmosLatentVideo::width>("width").Default(1280).Range(16, 16384).Step(16).Tooltip(
-        "Width in pixels.");
-    s.Input<&EmptyCosmosLatentVideo::height>("height").Default(704).Range(16, 16384).Step(16).Tooltip(
-        "Height in pixels.");
-    s.Input<&EmptyCosmosLatentVideo::length>("length").Default(121).Range(1, 16384).Step(8).Tooltip(
-        "Number of frames.");
-    s.Input<&EmptyCosmosLatentVideo::batch_size>("batch_size")
-        .Default(1)
-        .Range(1, 4096)
-        .Tooltip("How many in a batch.");
+    DescribeLatentSides(s, 1280, 704, 16, 16);
+    DescribeLatentFrames(s, 121, 1, 8);
+    DescribeLatentBatch(s);
     s.Output<Latent>("LATENT");
   }
   StatusOr<Latent> Run(NodeContext&) const {
@@ -119,14 +118,8 @@ struct EmptyHunyuanImageLatent {
         .Category("latent")
         .Cheap()
         .Description("The empty start of a HunyuanImage picture.");
-    s.Input<&EmptyHunyuanImageLatent::width>("width").Default(2048).Range(64, 16384).Step(32).Tooltip(
-        "Width in pixels.");
-    s.Input<&EmptyHunyuanImageLatent::height>("height").Default(2048).Range(64, 16384).Step(32).Tooltip(
-        "Height in pixels.");
-    s.Input<&EmptyHunyuanImageLatent::batch_size>("batch_size")
-        .Default(1)
-        .Range(1, 4096)
-        .Tooltip("How many in a batch.");
+    DescribeLatentSides(s, 2048, 2048, 64, 32);
+    DescribeLatentBatch(s);
     s.Output<Latent>("LATENT");
   }
   StatusOr<Latent> Run(NodeContext&) const { return Zeros({batch_size, 64, height / 32, width / 32}); }
@@ -143,14 +136,8 @@ struct EmptyChromaRadianceLatentImage {
         .Category("latent/chroma_radiance")
         .Cheap()
         .Description("The empty start of a picture made without an autoencoder.");
-    s.Input<&EmptyChromaRadianceLatentImage::width>("width").Default(1024).Range(16, 16384).Step(16).Tooltip(
-        "Width in pixels.");
-    s.Input<&EmptyChromaRadianceLatentImage::height>("height").Default(1024).Range(16, 16384).Step(16).Tooltip(
-        "Height in pixels.");
-    s.Input<&EmptyChromaRadianceLatentImage::batch_size>("batch_size")
-        .Default(1)
-        .Range(1, 4096)
-        .Tooltip("How many in a batch.");
+    DescribeLatentSides(s, 1024, 1024, 16, 16);
+    DescribeLatentBatch(s);
     s.Output<Latent>("LATENT");
   }
   StatusOr<Latent> Run(NodeContext&) const { return Zeros({batch_size, 3, height, width}); }
@@ -168,25 +155,13 @@ struct StableCascade_EmptyLatentImage {
         .Category("latent/stable_cascade")
         .Cheap()
         .Description("The empty start of both stages of Stable Cascade.");
-    s.Input<&StableCascade_EmptyLatentImage::width>("width")
-        .Default(1024)
-        .Range(256, 16384)
-        .Step(8)
-        .Tooltip("Width in pixels.");
-    s.Input<&StableCascade_EmptyLatentImage::height>("height")
-        .Default(1024)
-        .Range(256, 16384)
-        .Step(8)
-        .Tooltip("Height in pixels.");
+    DescribeLatentSides(s, 1024, 1024, 256, 8);
     s.Input<&StableCascade_EmptyLatentImage::compression>("compression")
         .Default(42)
         .Range(4, 128)
         .Step(1)
         .Tooltip("How many pixels one latent pixel of the first stage stands for.");
-    s.Input<&StableCascade_EmptyLatentImage::batch_size>("batch_size")
-        .Default(1)
-        .Range(1, 4096)
-        .Tooltip("How many in a batch.");
+    DescribeLatentBatch(s);
     s.Output<Latent>("stage_c").Output<Latent>("stage_b");
   }
   StatusOr<std::tuple<Latent, Latent>> Run(NodeContext&) const {

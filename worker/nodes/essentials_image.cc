@@ -624,7 +624,7 @@ struct MaskFlip {
     s.Output<Mask>("MASK");
   }
   StatusOr<Mask> Run(NodeContext&) const {
-    if (!mask.values.defined() || mask.values.numel() == 0) return InvalidArgument("mask is empty");
+    RETURN_IF_ERROR(CheckMask("mask", mask));
     return Guard([&] {
       at::Tensor values = mask.values;
       if (axis.find('x') != std::string::npos) values = values.flip({-1});

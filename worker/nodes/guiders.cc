@@ -9,6 +9,30 @@ using engine::CfgFunction;
 using engine::Guider;
 using engine::Prediction0;
 
+template <typename N>
+void DescribeGuided(NodeSchema<N>& s) {
+  s.template Input<&N::model>("model").Tooltip("The model to sample with.");
+  s.template Input<&N::positive>("positive").Tooltip("What the result should show.");
+  s.template Input<&N::negative>("negative").Tooltip("What the result should avoid.");
+}
+
+template <typename N>
+void DescribeGuiderCfg(NodeSchema<N>& s) {
+  s.template Input<&N::cfg>("cfg")
+      .Default(8.0)
+      .Range(0.0, 100.0)
+      .Step(0.1)
+      .Tooltip("How strongly to follow the positive conditioning; 1 ignores the negative one.");
+}
+
+Guider GuiderOf(const Model& model, const Conditioning& positive, const Conditioning& negative = {}) {
+  Guider guider;
+  guider.model = model;
+  guider.positive = positive;
+  guider.negative = negative;
+  return guider;
+}
+
 struct BasicGuider {
   Model model;
   Conditioning conditioning;
@@ -21,12 +45,7 @@ struct BasicGuider {
     s.Input<&BasicGuider::conditioning>("conditioning").Tooltip("What the result should show.");
     s.Output<Guider>("GUIDER");
   }
-  StatusOr<Guider> Run(NodeContext&) const {
-    Guider guider;
-    guider.model = model;
-    guider.positive = conditioning;
-    return guider;
-  }
+  StatusOr<Guider> Run(NodeContext&) const { return GuiderOf(model, conditioning); }
 };
 ATELIER_REGISTER_NODE(BasicGuider);
 
@@ -37,21 +56,12 @@ struct CFGGuider {
 
   static void Describe(NodeSchema<CFGGuider>& s) {
     s.Name("CFGGuider").Category("sampling/custom_sampling/guiders").Description("Classifier-free guidance.");
-    s.Input<&CFGGuider::model>("model").Tooltip("The model to sample with.");
-    s.Input<&CFGGuider::positive>("positive").Tooltip("What the result should show.");
-    s.Input<&CFGGuider::negative>("negative").Tooltip("What the result should avoid.");
-    s.Input<&CFGGuider::cfg>("cfg")
-        .Default(8.0)
-        .Range(0.0, 100.0)
-        .Step(0.1)
-        .Tooltip("How strongly to follow the positive conditioning; 1 ignores the negative one.");
+    DescribeGuided(s);
+    DescribeGuiderCfg(s);
     s.Output<Guider>("GUIDER");
   }
   StatusOr<Guider> Run(NodeContext&) const {
-    Guider guider;
-    guider.model = model;
-    guider.positive = positive;
-    guider.negative = negative;
+    Guider guider = GuiderOf(model, positive, negative);
     guider.cfg = cfg;
     return guider;
   }
@@ -88,10 +98,7 @@ struct DualCFGGuider {
     s.Output<Guider>("GUIDER");
   }
   StatusOr<Guider> Run(NodeContext&) const {
-    Guider guider;
-    guider.model = model;
-    guider.positive = cond1;
-    guider.negative = negative;
+    Guider guider = GuiderOf(model, cond1, negative);
     guider.others = {cond2};
     guider.guide = [nested = style == "nested", first = cfg_conds, second = cfg_cond2_negative](
                        const at::Tensor&, const std::vector<at::Tensor>& parts, const CfgFunction& cfg) {
@@ -114,15 +121,9 @@ struct PerpNegGuider {
         .Category("_for_testing")
         .Description(
             "Guidance that removes only what of the negative conditioning is at right angles to the positive.");
-    s.Input<&PerpNegGuider::model>("model").Tooltip("The model to sample with.");
-    s.Input<&PerpNegGuider::positive>("positive").Tooltip("What the result should show.");
-    s.Input<&PerpNegGuider::negative>("negative").Tooltip("What the result should avoid.");
+    DescribeGuided(s);
     s.Input<&PerpNegGuider::empty_conditioning>("empty_conditioning").Tooltip("The conditioning of an empty prompt.");
-    s.Input<&PerpNegGuider::cfg>("cfg")
-        .Default(8.0)
-        .Range(0.0, 100.0)
-        .Step(0.1)
-        .Tooltip("How strongly to follow the positive conditioning; 1 ignores the negative one.");
+    DescribeGuiderCfg(s);
     s.Input<&PerpNegGuider::neg_scale>("neg_scale")
         .Default(1.0)
         .Range(0.0, 100.0)
@@ -131,10 +132,7 @@ struct PerpNegGuider {
     s.Output<Guider>("GUIDER");
   }
   StatusOr<Guider> Run(NodeContext&) const {
-    Guider guider;
-    guider.model = model;
-    guider.positive = positive;
-    guider.negative = negative;
+    Guider guider = GuiderOf(model, positive, negative);
     guider.others = {empty_conditioning};
     guider.guide = [scale = cfg, share = neg_scale](const at::Tensor&, const std::vector<at::Tensor>& parts,
                                                     const CfgFunction& guided) {

@@ -161,7 +161,7 @@ constexpr NamedPorterDuff kPorterDuff[] = {
 
 // A mask as opacity f32 [B,H,W,1] of a size.
 StatusOr<at::Tensor> Opacity(std::string_view what, const Mask& mask, int64_t width, int64_t height) {
-  if (!mask.values.defined() || mask.values.numel() == 0) return InvalidArgument(what, " is empty");
+  RETURN_IF_ERROR(CheckMask(what, mask));
   at::Tensor m = mask.values.reshape({-1, mask.values.size(-2), mask.values.size(-1), 1});
   if (m.size(1) != height || m.size(2) != width) {
     ASSIGN_OR_RETURN(m, ResizePixels(m, width, height, "bicubic", "center"));

@@ -21,7 +21,7 @@ struct Prepared {
 StatusOr<Prepared> Prepare(const Vae& vae, const Image& pixels, const Mask& mask) {
   if (vae.autoencoder == nullptr) return InvalidArgument("the checkpoint holds no autoencoder; use Load VAE");
   RETURN_IF_ERROR(CheckPixels("pixels", pixels));
-  if (!mask.values.defined() || mask.values.numel() == 0) return InvalidArgument("mask is empty");
+  RETURN_IF_ERROR(CheckMask("mask", mask));
   const int64_t ratio = vae.autoencoder->ratio();
   const at::Tensor& p = pixels.pixels;
   if (p.size(3) < 3) return InvalidArgument("pixels have ", p.size(3), " channels, expected 3");

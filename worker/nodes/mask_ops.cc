@@ -6,12 +6,6 @@
 namespace atelier::nodes {
 namespace {
 
-Status CheckMask(std::string_view what, const Mask& mask) {
-  if (!mask.values.defined() || mask.values.dim() < 2 || mask.values.numel() == 0)
-    return InvalidArgument(what, " is empty");
-  return OkStatus();
-}
-
 // The mask as f32 [B,H,W], a copy of its own.
 at::Tensor Batch(const Mask& mask) {
   return mask.values.reshape({-1, mask.values.size(-2), mask.values.size(-1)}).clone();

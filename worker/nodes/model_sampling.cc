@@ -53,6 +53,20 @@ Status CheckLevels(double low, double high) {
   return InvalidArgument("sigma_min is ", low, " and sigma_max ", high, "; expected 0 < sigma_min < sigma_max");
 }
 
+template <typename N>
+void DescribeEdmLevels(NodeSchema<N>& s, double high, double low) {
+  s.template Input<&N::sigma_max>("sigma_max")
+      .Default(high)
+      .Range(0.0, 1000.0)
+      .Step(0.001)
+      .Tooltip("The highest noise level.");
+  s.template Input<&N::sigma_min>("sigma_min")
+      .Default(low)
+      .Range(0.0, 1000.0)
+      .Step(0.001)
+      .Tooltip("The lowest noise level.");
+}
+
 struct ModelSamplingContinuousEDM {
   Model model;
   std::string sampling;
@@ -67,16 +81,7 @@ struct ModelSamplingContinuousEDM {
     s.Input<&ModelSamplingContinuousEDM::sampling>("sampling")
         .OneOf({"v_prediction", "edm", "edm_playground_v2.5", "eps", "cosmos_rflow"})
         .Tooltip("What its output stands for.");
-    s.Input<&ModelSamplingContinuousEDM::sigma_max>("sigma_max")
-        .Default(120.0)
-        .Range(0.0, 1000.0)
-        .Step(0.001)
-        .Tooltip("The highest noise level.");
-    s.Input<&ModelSamplingContinuousEDM::sigma_min>("sigma_min")
-        .Default(0.002)
-        .Range(0.0, 1000.0)
-        .Step(0.001)
-        .Tooltip("The lowest noise level.");
+    DescribeEdmLevels(s, 120.0, 0.002);
     s.Output<Model>("MODEL");
   }
   StatusOr<Model> Run(NodeContext&) const {
@@ -117,16 +122,7 @@ struct ModelSamplingContinuousV {
     s.Input<&ModelSamplingContinuousV::sampling>("sampling")
         .OneOf({"v_prediction"})
         .Tooltip("What its output stands for.");
-    s.Input<&ModelSamplingContinuousV::sigma_max>("sigma_max")
-        .Default(500.0)
-        .Range(0.0, 1000.0)
-        .Step(0.001)
-        .Tooltip("The highest noise level.");
-    s.Input<&ModelSamplingContinuousV::sigma_min>("sigma_min")
-        .Default(0.03)
-        .Range(0.0, 1000.0)
-        .Step(0.001)
-        .Tooltip("The lowest noise level.");
+    DescribeEdmLevels(s, 500.0, 0.03);
     s.Output<Model>("MODEL");
   }
   StatusOr<Model> Run(NodeContext&) const {

@@ -63,7 +63,7 @@ struct MaskPreview {
     s.Input<&MaskPreview::mask>("mask").Tooltip("The mask; 1 marks the part that counts.");
   }
   Status Run(NodeContext& ctx) const {
-    if (!mask.values.defined() || mask.values.numel() == 0) return InvalidArgument("mask is empty");
+    RETURN_IF_ERROR(CheckMask("mask", mask));
     return Guard([&] {
       const at::Tensor grey = mask.values.reshape({-1, mask.values.size(-2), mask.values.size(-1), 1});
       return EmitPictures(ctx, Image{grey.expand({-1, -1, -1, 3}).contiguous()}, "temp", "ComfyUI_temp", 4);

@@ -25,6 +25,27 @@ Status CheckPositive(const char* name, double value) {
   return OkStatus();
 }
 
+// How many levels between which.
+struct LevelRange {
+  int64_t steps = 20;
+  double sigma_max = kSigmaMax, sigma_min = kSigmaMin;
+
+  template <typename N>
+  static void DescribeLevels(NodeSchema<N>& s) {
+    s.template Input<&N::steps>("steps").Default(20).Range(1, 10000).Tooltip("How many steps.");
+    s.template Input<&N::sigma_max>("sigma_max")
+        .Default(kSigmaMax)
+        .Range(0.0, 5000.0)
+        .Step(0.01)
+        .Tooltip("The first level.");
+    s.template Input<&N::sigma_min>("sigma_min")
+        .Default(kSigmaMin)
+        .Range(0.0, 5000.0)
+        .Step(0.01)
+        .Tooltip("The last level above 0.");
+  }
+};
+
 struct BasicScheduler {
   Model model;
   std::string scheduler;
@@ -50,23 +71,12 @@ struct BasicScheduler {
 };
 ATELIER_REGISTER_NODE(BasicScheduler);
 
-struct KarrasScheduler {
-  int64_t steps = 20;
-  double sigma_max = kSigmaMax, sigma_min = kSigmaMin, rho = 7.0;
+struct KarrasScheduler : LevelRange {
+  double rho = 7.0;
 
   static void Describe(NodeSchema<KarrasScheduler>& s) {
     s.Name("KarrasScheduler").Category(kSchedulersCategory).Description("Levels evenly spaced in sigma^(1/rho).");
-    s.Input<&KarrasScheduler::steps>("steps").Default(20).Range(1, 10000).Tooltip("How many steps.");
-    s.Input<&KarrasScheduler::sigma_max>("sigma_max")
-        .Default(kSigmaMax)
-        .Range(0.0, 5000.0)
-        .Step(0.01)
-        .Tooltip("The first level.");
-    s.Input<&KarrasScheduler::sigma_min>("sigma_min")
-        .Default(kSigmaMin)
-        .Range(0.0, 5000.0)
-        .Step(0.01)
-        .Tooltip("The last level above 0.");
+    DescribeLevels(s);
     s.Input<&KarrasScheduler::rho>("rho").Default(7.0).Range(0.0, 100.0).Step(0.01).Tooltip("Exponent of the spacing.");
     s.Output<Sigmas>("SIGMAS");
   }
@@ -81,23 +91,10 @@ struct KarrasScheduler {
 };
 ATELIER_REGISTER_NODE(KarrasScheduler);
 
-struct ExponentialScheduler {
-  int64_t steps = 20;
-  double sigma_max = kSigmaMax, sigma_min = kSigmaMin;
-
+struct ExponentialScheduler : LevelRange {
   static void Describe(NodeSchema<ExponentialScheduler>& s) {
     s.Name("ExponentialScheduler").Category(kSchedulersCategory).Description("Levels evenly spaced in log sigma.");
-    s.Input<&ExponentialScheduler::steps>("steps").Default(20).Range(1, 10000).Tooltip("How many steps.");
-    s.Input<&ExponentialScheduler::sigma_max>("sigma_max")
-        .Default(kSigmaMax)
-        .Range(0.0, 5000.0)
-        .Step(0.01)
-        .Tooltip("The first level.");
-    s.Input<&ExponentialScheduler::sigma_min>("sigma_min")
-        .Default(kSigmaMin)
-        .Range(0.0, 5000.0)
-        .Step(0.01)
-        .Tooltip("The last level above 0.");
+    DescribeLevels(s);
     s.Output<Sigmas>("SIGMAS");
   }
   StatusOr<Sigmas> Run(NodeContext&) const {
@@ -111,22 +108,15 @@ struct ExponentialScheduler {
 };
 ATELIER_REGISTER_NODE(ExponentialScheduler);
 
-struct PolyexponentialScheduler {
-  int64_t steps = 20;
-  double sigma_max = kSigmaMax, sigma_min = kSigmaMin, rho = 1.0;
+struct PolyexponentialScheduler : LevelRange {
+  double rho = 1.0;
 
   static void Describe(NodeSchema<PolyexponentialScheduler>& s) {
     using N = PolyexponentialScheduler;
     s.Name("PolyexponentialScheduler")
         .Category(kSchedulersCategory)
         .Description("Levels whose log falls by a power of the step.");
-    s.Input<&N::steps>("steps").Default(20).Range(1, 10000).Tooltip("How many steps.");
-    s.Input<&N::sigma_max>("sigma_max").Default(kSigmaMax).Range(0.0, 5000.0).Step(0.01).Tooltip("The first level.");
-    s.Input<&N::sigma_min>("sigma_min")
-        .Default(kSigmaMin)
-        .Range(0.0, 5000.0)
-        .Step(0.01)
-        .Tooltip("The last level above 0.");
+    DescribeLevels(s);
     s.Input<&N::rho>("rho").Default(1.0).Range(0.0, 100.0).Step(0.01).Tooltip("Exponent of the spacing.");
     s.Output<Sigmas>("SIGMAS");
   }
@@ -142,25 +132,14 @@ struct PolyexponentialScheduler {
 };
 ATELIER_REGISTER_NODE(PolyexponentialScheduler);
 
-struct LaplaceScheduler {
-  int64_t steps = 20;
-  double sigma_max = kSigmaMax, sigma_min = kSigmaMin, mu = 0.0, beta = 0.5;
+struct LaplaceScheduler : LevelRange {
+  double mu = 0.0, beta = 0.5;
 
   static void Describe(NodeSchema<LaplaceScheduler>& s) {
     s.Name("LaplaceScheduler")
         .Category(kSchedulersCategory)
         .Description("Levels at the quantiles of a Laplace distribution.");
-    s.Input<&LaplaceScheduler::steps>("steps").Default(20).Range(1, 10000).Tooltip("How many steps.");
-    s.Input<&LaplaceScheduler::sigma_max>("sigma_max")
-        .Default(kSigmaMax)
-        .Range(0.0, 5000.0)
-        .Step(0.01)
-        .Tooltip("The first level.");
-    s.Input<&LaplaceScheduler::sigma_min>("sigma_min")
-        .Default(kSigmaMin)
-        .Range(0.0, 5000.0)
-        .Step(0.01)
-        .Tooltip("The last level above 0.");
+    DescribeLevels(s);
     s.Input<&LaplaceScheduler::mu>("mu").Default(0.0).Range(-10.0, 10.0).Step(0.1).Tooltip("Log of the middle level.");
     s.Input<&LaplaceScheduler::beta>("beta").Default(0.5).Range(0.0, 10.0).Step(0.1).Tooltip("Spread.");
     s.Output<Sigmas>("SIGMAS");

@@ -18,7 +18,7 @@ struct SetLatentNoiseMask {
   }
   StatusOr<Latent> Run(NodeContext&) const {
     RETURN_IF_ERROR(CheckSamples("samples", samples));
-    if (!mask.values.defined() || mask.values.numel() == 0) return InvalidArgument("mask is empty");
+    RETURN_IF_ERROR(CheckMask("mask", mask));
     return Guard([&] {
       Latent result = samples;
       result.noise_mask = mask.values.reshape({-1, 1, mask.values.size(-2), mask.values.size(-1)});

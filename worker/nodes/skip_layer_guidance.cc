@@ -43,6 +43,28 @@ struct Window {
       : start(model.sampling->PercentToSigma(from)), end(model.sampling->PercentToSigma(to)) {}
 };
 
+template <typename N>
+void DescribeSkipWindow(NodeSchema<N>& s, double from, double to) {
+  s.template Input<&N::start_percent>("start_percent")
+      .Default(from)
+      .Range(0.0, 1.0)
+      .Step(0.001)
+      .Tooltip("From this part of the run on.");
+  s.template Input<&N::end_percent>("end_percent")
+      .Default(to)
+      .Range(0.0, 1.0)
+      .Step(0.001)
+      .Tooltip("Up to this part of the run.");
+}
+
+template <typename N>
+void DescribeSkippedLayers(NodeSchema<N>& s) {
+  s.template Input<&N::double_layers>("double_layers")
+      .Default("7, 8, 9")
+      .Tooltip("Blocks of two streams to leave out.");
+  s.template Input<&N::single_layers>("single_layers").Default("7, 8, 9").Tooltip("Blocks of one stream to leave out.");
+}
+
 Model Guided(const Model& model, std::set<int64_t> double_blocks, std::set<int64_t> single_blocks, double scale,
              const Window& window, double rescale) {
   if (double_blocks.empty() && single_blocks.empty()) return model;
@@ -68,19 +90,9 @@ struct SkipLayerGuidanceDiT {
     s.Category("advanced/guidance").Cheap().Description("Guides away from what the model says without some blocks.");
     using N = SkipLayerGuidanceDiT;
     s.Input<&N::model>("model").Tooltip("The model, a transformer.");
-    s.Input<&N::double_layers>("double_layers").Default("7, 8, 9").Tooltip("Blocks of two streams to leave out.");
-    s.Input<&N::single_layers>("single_layers").Default("7, 8, 9").Tooltip("Blocks of one stream to leave out.");
+    DescribeSkippedLayers(s);
     s.Input<&N::scale>("scale").Default(3.0).Range(0.0, 10.0).Step(0.1).Tooltip("How strongly.");
-    s.Input<&N::start_percent>("start_percent")
-        .Default(0.01)
-        .Range(0.0, 1.0)
-        .Step(0.001)
-        .Tooltip("From this part of the run on.");
-    s.Input<&N::end_percent>("end_percent")
-        .Default(0.15)
-        .Range(0.0, 1.0)
-        .Step(0.001)
-        .Tooltip("Up to this part of the run.");
+    DescribeSkipWindow(s, 0.01, 0.15);
     s.Input<&N::rescaling_scale>("rescaling_scale")
         .Default(0.0)
         .Range(0.0, 10.0)
@@ -106,16 +118,7 @@ struct SkipLayerGuidanceSD3 {
     s.Input<&N::model>("model").Tooltip("The model.");
     s.Input<&N::layers>("layers").Default("7, 8, 9").Tooltip("Blocks to leave out.");
     s.Input<&N::scale>("scale").Default(3.0).Range(0.0, 10.0).Step(0.1).Tooltip("How strongly.");
-    s.Input<&N::start_percent>("start_percent")
-        .Default(0.01)
-        .Range(0.0, 1.0)
-        .Step(0.001)
-        .Tooltip("From this part of the run on.");
-    s.Input<&N::end_percent>("end_percent")
-        .Default(0.15)
-        .Range(0.0, 1.0)
-        .Step(0.001)
-        .Tooltip("Up to this part of the run.");
+    DescribeSkipWindow(s, 0.01, 0.15);
     s.Output<Model>("MODEL");
   }
   StatusOr<Model> Run(NodeContext&) const {
@@ -133,18 +136,8 @@ struct SkipLayerGuidanceDiTSimple {
     s.Category("advanced/guidance").Cheap().Description("Leaves blocks out of the negative prediction only.");
     using N = SkipLayerGuidanceDiTSimple;
     s.Input<&N::model>("model").Tooltip("The model, a transformer.");
-    s.Input<&N::double_layers>("double_layers").Default("7, 8, 9").Tooltip("Blocks of two streams to leave out.");
-    s.Input<&N::single_layers>("single_layers").Default("7, 8, 9").Tooltip("Blocks of one stream to leave out.");
-    s.Input<&N::start_percent>("start_percent")
-        .Default(0.0)
-        .Range(0.0, 1.0)
-        .Step(0.001)
-        .Tooltip("From this part of the run on.");
-    s.Input<&N::end_percent>("end_percent")
-        .Default(1.0)
-        .Range(0.0, 1.0)
-        .Step(0.001)
-        .Tooltip("Up to this part of the run.");
+    DescribeSkippedLayers(s);
+    DescribeSkipWindow(s, 0.0, 1.0);
     s.Output<Model>("MODEL");
   }
   StatusOr<Model> Run(NodeContext&) const {

@@ -30,6 +30,12 @@ Status CheckPixels(std::string_view what, const Image& image) {
   return OkStatus();
 }
 
+Status CheckMask(std::string_view what, const Mask& mask) {
+  if (!mask.values.defined() || mask.values.dim() < 2 || mask.values.numel() == 0)
+    return InvalidArgument(what, " is empty");
+  return OkStatus();
+}
+
 Status CheckSamples(std::string_view what, const Latent& latent) {
   const at::Tensor& s = latent.samples;
   if (!s.defined() || s.dim() < 4 || s.dim() > 5 || s.numel() == 0)

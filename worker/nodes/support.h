@@ -39,6 +39,9 @@ Status CheckTensorSize(std::string_view what, std::initializer_list<int64_t> sha
 /// any.
 Status CheckPixels(std::string_view what, const Image& image);
 
+/// OK for values f32 [...,H,W] that are not empty. Errors: INVALID_ARGUMENT naming `what`. Thread: any.
+Status CheckMask(std::string_view what, const Mask& mask);
+
 /// OK for samples of 4 or 5 dimensions. Errors: INVALID_ARGUMENT. Thread: any.
 Status CheckSamples(std::string_view what, const Latent& latent);
 

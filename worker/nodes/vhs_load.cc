@@ -33,6 +33,25 @@ StatusOr<VhsPreset> FindVhsPreset(const std::string& format) {
   return InvalidArgument("format \"", format, "\" is unknown; for example Wan or None");
 }
 
+Status VhsVideoInputs::Blame(const Status& status) const {
+  return status.ok() ? status : Annotate(status, Cat("input file \"", video, "\""));
+}
+
+StatusOr<VhsVideo> VhsVideoInputs::OpenVideo(NodeContext& ctx) const {
+  VhsVideo opened;
+  ASSIGN_OR_RETURN(opened.preset, FindVhsPreset(format.value_or("None")));
+  ASSIGN_OR_RETURN(std::string bytes, ctx.InputFile(video));
+  opened.bytes = std::make_shared<const std::string>(std::move(bytes));
+  const StatusOr<media::MediaInfo> probed = media::Probe(*opened.bytes);
+  if (!probed.ok()) return Blame(probed.status());
+  if (!probed->video.has_value()) return Blame(InvalidArgument("the file has no video"));
+  opened.source = *probed->video;
+  if (!(opened.source.fps > 0)) return Blame(InvalidArgument("the file does not say how many frames a second it has"));
+  const bool encodes = vae.has_value() && vae->autoencoder != nullptr;
+  opened.side = encodes ? vae->autoencoder->ratio() : opened.preset.side;
+  return opened;
+}
+
 StatusOr<VhsSize> VhsLoadSize(int64_t width, int64_t height, int64_t custom_width, int64_t custom_height,
                               int64_t side) {
   auto w = static_cast<double>(width), h = static_cast<double>(height);

@@ -1,6 +1,7 @@
 // What VideoHelperSuite's loaders share. Source: spec extras.md 4.1, 4.2.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -15,7 +16,38 @@ inline constexpr int64_t kVhsCountMax = 9007199254740991;
 /// The presets of the input "format".
 std::vector<std::string> VhsLoadFormats();
 
-/// Declares what the loaders of videos have in common: rate, size and number of frames; autoencoder and preset.
+/// What a preset asks of a load: sides are multiples of `side`, and the number of frames is `rest` modulo `frames`.
+struct VhsPreset {
+  int64_t side = 1, frames = 1, rest = 0;
+  /// Frames to keep of n.
+  int64_t Keep(int64_t n) const { return n <= rest ? n : (n - rest) / frames * frames + rest; }
+};
+/// Errors: INVALID_ARGUMENT for an unknown name.
+StatusOr<VhsPreset> FindVhsPreset(const std::string& format);
+
+/// A probed video of the input folder, and what its load has to fit.
+struct VhsVideo {
+  std::shared_ptr<const std::string> bytes;
+  media::VideoInfo source;
+  VhsPreset preset;
+  int64_t side = 1;  // of what sides are multiples
+};
+
+/// What the loaders of videos have in common.
+struct VhsVideoInputs {
+  std::string video;
+  double force_rate = 0;
+  int64_t custom_width = 0, custom_height = 0, frame_load_cap = 0;
+  std::optional<Vae> vae;
+  std::optional<std::string> format;
+
+  /// An error with the file's name; OK stays OK.
+  Status Blame(const Status& status) const;
+  /// Errors: FindVhsPreset's; NOT_FOUND; INVALID_ARGUMENT naming the file.
+  StatusOr<VhsVideo> OpenVideo(NodeContext& ctx) const;
+};
+
+/// Declares the inputs of VhsVideoInputs but `video`: rate, size and number of frames; autoencoder and preset.
 template <typename Node>
 void DescribeVhsFrames(NodeSchema<Node>& s) {
   s.template Input<&Node::force_rate>("force_rate")
@@ -38,15 +70,6 @@ void DescribeVhsTarget(NodeSchema<Node>& s) {
       .OneOf(VhsLoadFormats())
       .Tooltip("For which model: sides and the number of frames are made to fit.");
 }
-
-/// What a preset asks of a load: sides are multiples of `side`, and the number of frames is `rest` modulo `frames`.
-struct VhsPreset {
-  int64_t side = 1, frames = 1, rest = 0;
-  /// Frames to keep of n.
-  int64_t Keep(int64_t n) const { return n <= rest ? n : (n - rest) / frames * frames + rest; }
-};
-/// Errors: INVALID_ARGUMENT for an unknown name.
-StatusOr<VhsPreset> FindVhsPreset(const std::string& format);
 
 struct VhsSize {
   int64_t width = 0, height = 0;

@@ -84,12 +84,8 @@ class VhsTimeline {
   double t_ = 0;
 };
 
-struct VhsLoadVideo {
-  std::string video;
-  double force_rate = 0;
-  int64_t custom_width = 0, custom_height = 0, frame_load_cap = 0, skip_first_frames = 0, select_every_nth = 1;
-  std::optional<Vae> vae;
-  std::optional<std::string> format;
+struct VhsLoadVideo : VhsVideoInputs {
+  int64_t skip_first_frames = 0, select_every_nth = 1;
 
   template <typename Node>
   static void DescribeInputs(NodeSchema<Node>& s) {
@@ -114,13 +110,8 @@ struct VhsLoadVideo {
     s.template Output<Audio>("audio").template Output<VideoInfo>("video_info");
   }
 
-  // A probed video.
-  struct Opened {
-    std::shared_ptr<const std::string> bytes;
-    media::VideoInfo source;
+  struct Opened : VhsVideo {
     VhsSelection selection;
-    VhsPreset preset;
-    int64_t side = 1;  // of what sides are multiples
 
     // Frames of a size as floats at the size asked for.
     StatusOr<at::Tensor> Sized(const at::Tensor& frames, const VhsLoadVideo& node) const {
@@ -147,28 +138,11 @@ struct VhsLoadVideo {
   };
 
   StatusOr<Opened> Open(NodeContext& ctx) const {
-    Opened opened;
-    ASSIGN_OR_RETURN(opened.preset, FindVhsPreset(format.value_or("None")));
-    ASSIGN_OR_RETURN(std::string bytes, ctx.InputFile(video));
-    opened.bytes = std::make_shared<const std::string>(std::move(bytes));
-    const auto open = [&]() -> Status {
-      ASSIGN_OR_RETURN(const media::MediaInfo info, media::Probe(*opened.bytes));
-      if (!info.video.has_value()) return InvalidArgument("the file has no video");
-      opened.source = *info.video;
-      if (!(opened.source.fps > 0)) return InvalidArgument("the file does not say how many frames a second it has");
-      return OkStatus();
-    };
-    RETURN_IF_ERROR(Blame(open()));
+    ASSIGN_OR_RETURN(VhsVideo opened, OpenVideo(ctx));
     const double source_time = 1 / opened.source.fps;
-    opened.selection = {force_rate == 0 ? source_time : 1 / force_rate, source_time, frame_load_cap, skip_first_frames,
-                        select_every_nth};
-    const bool encodes = vae.has_value() && vae->autoencoder != nullptr;
-    opened.side = encodes ? vae->autoencoder->ratio() : opened.preset.side;
-    return opened;
-  }
-
-  Status Blame(const Status& status) const {
-    return status.ok() ? status : Annotate(status, Cat("input file \"", video, "\""));
+    return Opened{std::move(opened),
+                  {force_rate == 0 ? source_time : 1 / force_rate, source_time, frame_load_cap, skip_first_frames,
+                   select_every_nth}};
   }
 
   StatusOr<at::Tensor> LoadAll(NodeContext& ctx, const Opened& opened) const {

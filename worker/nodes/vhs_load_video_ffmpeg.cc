@@ -13,13 +13,8 @@ namespace {
 constexpr double kPlayedSeconds = 4;
 constexpr int64_t kNoMaskSide = 64;
 
-struct VhsLoadVideoFFmpeg {
-  std::string video;
-  double force_rate = 0;
-  int64_t custom_width = 0, custom_height = 0, frame_load_cap = 0;
+struct VhsLoadVideoFFmpeg : VhsVideoInputs {
   double start_time = 0;
-  std::optional<Vae> vae;
-  std::optional<std::string> format;
 
   template <typename Node>
   static void DescribeRest(NodeSchema<Node>& s) {
@@ -98,25 +93,19 @@ struct VhsLoadVideoFFmpeg {
 
   StatusOr<std::vector<Value>> Run(NodeContext& ctx) const {
     return Guard([&]() -> StatusOr<std::vector<Value>> {
-      ASSIGN_OR_RETURN(const VhsPreset preset, FindVhsPreset(format.value_or("None")));
-      ASSIGN_OR_RETURN(const std::string bytes, ctx.InputFile(video));
-      const auto blame = [&](const Status& status) { return Annotate(status, Cat("input file \"", video, "\"")); };
-      const StatusOr<media::MediaInfo> probed = media::Probe(bytes);
-      if (!probed.ok()) return blame(probed.status());
-      if (!probed->video.has_value()) return blame(InvalidArgument("the file has no video"));
-      const media::VideoInfo& source = *probed->video;
-      if (!(source.fps > 0)) return blame(InvalidArgument("the file does not say how many frames a second it has"));
-      const bool encodes = vae.has_value() && vae->autoencoder != nullptr;
-      ASSIGN_OR_RETURN(const std::string filters, Filters(source, encodes ? vae->autoencoder->ratio() : preset.side));
-      const StatusOr<Loaded> loaded = Load(ctx, bytes, source, filters);
-      if (!loaded.ok()) return blame(loaded.status());
-      const int64_t count = preset.Keep(static_cast<int64_t>(loaded->pixels.size()));
+      ASSIGN_OR_RETURN(const VhsVideo opened, OpenVideo(ctx));
+      const media::VideoInfo& source = opened.source;
+      ASSIGN_OR_RETURN(const std::string filters, Filters(source, opened.side));
+      const StatusOr<Loaded> loaded = Load(ctx, *opened.bytes, source, filters);
+      if (!loaded.ok()) return Blame(loaded.status());
+      const int64_t count = opened.preset.Keep(static_cast<int64_t>(loaded->pixels.size()));
       const at::Tensor pixels = at::cat(loaded->pixels, 0).narrow(0, 0, count);
       const at::Tensor mask = source.alpha ? at::cat(loaded->alpha, 0).narrow(0, 0, count)
                                            : at::zeros({count, kNoMaskSide, kNoMaskSide}, at::kFloat);
       ASSIGN_OR_RETURN(Value pictures, VhsPicturesOrLatents(ctx, pixels, vae));
       const VideoInfo info = Info(source, count, pixels);
-      ASSIGN_OR_RETURN(Audio audio, VhsAudio(bytes, start_time, static_cast<double>(frame_load_cap) / info.loaded_fps));
+      ASSIGN_OR_RETURN(Audio audio,
+                       VhsAudio(*opened.bytes, start_time, static_cast<double>(frame_load_cap) / info.loaded_fps));
       return std::vector<Value>{std::move(pictures), Value::Of<Mask>("MASK", Mask{mask}),
                                 Value::Of<Audio>("AUDIO", std::move(audio)),
                                 Value::Of<VideoInfo>("VHS_VIDEOINFO", info)};

@@ -35,25 +35,19 @@ struct TwoLatents {
   }
 };
 
-struct WanFunControlToVideo {
+struct WanFunControlToVideo : VideoInputs {
   using T = WanFunControlToVideo;
-  Conditioning positive, negative;
-  Vae vae;
-  int64_t width = 832, height = 480, length = 81, batch_size = 1;
   std::optional<VisionOutput> clip_vision_output;
   std::optional<Image> start_image, control_video;
 
   static void Describe(NodeSchema<T>& s) {
     s.Name("WanFunControlToVideo").Category("conditioning/video_models");
     s.Description("Prepares a video that follows a control video, for WAN 2.1's Fun control models.");
-    s.Input<&T::positive>("positive").Tooltip("What to aim at.");
-    s.Input<&T::negative>("negative").Tooltip("What to avoid.");
-    s.Input<&T::vae>("vae").Tooltip("WAN's autoencoder.");
-    DescribeVideoSize<T>(s, 832, 480, 81);
+    DescribeInputs(s);
     s.Input<&T::clip_vision_output>("clip_vision_output").Tooltip("What CLIP vision sees in the first picture.");
     s.Input<&T::start_image>("start_image").Tooltip("The first frames.");
     s.Input<&T::control_video>("control_video").Tooltip("What the video follows: edges, depths, poses.");
-    s.Output<Conditioning>("positive").Output<Conditioning>("negative").Output<Latent>("latent");
+    DescribeOutputs(s);
   }
   StatusOr<PreparedVideo> Run(NodeContext&) const {
     return Guard([this] { return Prepare(); });
@@ -62,17 +56,16 @@ struct WanFunControlToVideo {
  private:
   StatusOr<PreparedVideo> Prepare() const {
     RETURN_IF_ERROR(CheckVideoVae(vae, 16));
-    const VideoSize size{width, height, length, batch_size};
     PreparedVideo out{positive, negative, {}};
     auto& [to, from, latent] = out;
-    ASSIGN_OR_RETURN(latent.samples, ZeroVideo(size, 16, 8));
-    ASSIGN_OR_RETURN(const TwoLatents joined, TwoLatents::Make(vae, size));
+    ASSIGN_OR_RETURN(latent.samples, ZeroVideo(*this, 16, 8));
+    ASSIGN_OR_RETURN(const TwoLatents joined, TwoLatents::Make(vae, *this));
     if (start_image) {
-      ASSIGN_OR_RETURN(const at::Tensor frames, FitFrames("start_image", *start_image, size));
+      ASSIGN_OR_RETURN(const at::Tensor frames, FitFrames("start_image", *start_image, *this));
       RETURN_IF_ERROR(joined.Put(vae, frames, true));
     }
     if (control_video) {
-      ASSIGN_OR_RETURN(const at::Tensor frames, FitFrames("control_video", *control_video, size));
+      ASSIGN_OR_RETURN(const at::Tensor frames, FitFrames("control_video", *control_video, *this));
       RETURN_IF_ERROR(joined.Put(vae, frames, false));
     }
     for (Conditioning* conditioning : {&to, &from}) SetTensor(*conditioning, "concat_latent_image", joined.latent);
@@ -82,23 +75,17 @@ struct WanFunControlToVideo {
 };
 ATELIER_REGISTER_NODE(WanFunControlToVideo);
 
-struct Wan22FunControlToVideo {
+struct Wan22FunControlToVideo : VideoInputs {
   using T = Wan22FunControlToVideo;
-  Conditioning positive, negative;
-  Vae vae;
-  int64_t width = 832, height = 480, length = 81, batch_size = 1;
   std::optional<Image> ref_image, control_video;
 
   static void Describe(NodeSchema<T>& s) {
     s.Name("Wan22FunControlToVideo").Category("conditioning/video_models");
     s.Description("Prepares a video that follows a control video, for WAN 2.2's Fun control models.");
-    s.Input<&T::positive>("positive").Tooltip("What to aim at.");
-    s.Input<&T::negative>("negative").Tooltip("What to avoid.");
-    s.Input<&T::vae>("vae").Tooltip("WAN's autoencoder.");
-    DescribeVideoSize<T>(s, 832, 480, 81);
+    DescribeInputs(s);
     s.Input<&T::ref_image>("ref_image").Tooltip("A picture of what the video shows.");
     s.Input<&T::control_video>("control_video").Tooltip("What the video follows: edges, depths, poses.");
-    s.Output<Conditioning>("positive").Output<Conditioning>("negative").Output<Latent>("latent");
+    DescribeOutputs(s);
   }
   StatusOr<PreparedVideo> Run(NodeContext&) const {
     return Guard([this] { return Prepare(); });
@@ -107,22 +94,21 @@ struct Wan22FunControlToVideo {
  private:
   StatusOr<PreparedVideo> Prepare() const {
     RETURN_IF_ERROR(CheckVideoVae(vae));
-    const VideoSize size{width, height, length, batch_size};
     PreparedVideo out{positive, negative, {}};
     auto& [to, from, latent] = out;
-    ASSIGN_OR_RETURN(const TwoLatents joined, TwoLatents::Make(vae, size));
-    ASSIGN_OR_RETURN(latent.samples, ZeroVideo(size, joined.channels, vae.autoencoder->ratio()));
+    ASSIGN_OR_RETURN(const TwoLatents joined, TwoLatents::Make(vae, *this));
+    ASSIGN_OR_RETURN(latent.samples, ZeroVideo(*this, joined.channels, vae.autoencoder->ratio()));
     if (control_video) {
-      ASSIGN_OR_RETURN(const at::Tensor frames, FitFrames("control_video", *control_video, size));
+      ASSIGN_OR_RETURN(const at::Tensor frames, FitFrames("control_video", *control_video, *this));
       RETURN_IF_ERROR(joined.Put(vae, frames, false));
     }
     at::Tensor reference;
     if (ref_image) {
-      ASSIGN_OR_RETURN(const at::Tensor frames, FitFrames("ref_image", *ref_image, size));
+      ASSIGN_OR_RETURN(const at::Tensor frames, FitFrames("ref_image", *ref_image, *this));
       ASSIGN_OR_RETURN(reference, vae.autoencoder->Encode(frames.narrow(0, 0, 1)));
     }
     const at::Tensor mask =
-        at::ones({1, 4, size.latent_frames(), latent.samples.size(-2), latent.samples.size(-1)}, at::kFloat);
+        at::ones({1, 4, latent_frames(), latent.samples.size(-2), latent.samples.size(-1)}, at::kFloat);
     for (Conditioning* conditioning : {&to, &from}) {
       for (CondEntry& entry : conditioning->entries) {
         entry.tensors["concat_latent_image"] = joined.latent;
@@ -136,11 +122,8 @@ struct Wan22FunControlToVideo {
 };
 ATELIER_REGISTER_NODE(Wan22FunControlToVideo);
 
-struct WanVaceToVideo {
+struct WanVaceToVideo : VideoInputs {
   using T = WanVaceToVideo;
-  Conditioning positive, negative;
-  Vae vae;
-  int64_t width = 832, height = 480, length = 81, batch_size = 1;
   double strength = 1.0;
   std::optional<Image> control_video;
   std::optional<Mask> control_masks;
@@ -149,15 +132,12 @@ struct WanVaceToVideo {
   static void Describe(NodeSchema<T>& s) {
     s.Name("WanVaceToVideo").Category("conditioning/video_models");
     s.Description("Prepares a video that follows a control video where a mask says so, for WAN's VACE models.");
-    s.Input<&T::positive>("positive").Tooltip("What to aim at.");
-    s.Input<&T::negative>("negative").Tooltip("What to avoid.");
-    s.Input<&T::vae>("vae").Tooltip("WAN 2.1's autoencoder.");
-    DescribeVideoSize<T>(s, 832, 480, 81);
+    DescribeInputs(s, "WAN 2.1's autoencoder.");
     s.Input<&T::strength>("strength").Default(1.0).Range(0.0, 1000.0).Step(0.01).Tooltip("How much it counts.");
     s.Input<&T::control_video>("control_video").Tooltip("The video to follow; grey where there is none.");
     s.Input<&T::control_masks>("control_masks").Tooltip("Where it is to be made anew; everywhere without one.");
     s.Input<&T::reference_image>("reference_image").Tooltip("A picture of what the video shows.");
-    s.Output<Conditioning>("positive").Output<Conditioning>("negative").Output<Latent>("latent");
+    DescribeOutputs(s);
     s.Output<int64_t>("trim_latent");
   }
   using Controlled = std::tuple<Conditioning, Conditioning, Latent, int64_t>;
@@ -168,21 +148,20 @@ struct WanVaceToVideo {
  private:
   StatusOr<Controlled> Prepare() const {
     RETURN_IF_ERROR(CheckVideoVae(vae, 16));
-    const VideoSize size{width, height, length, batch_size};
     RETURN_IF_ERROR(CheckTensorSize("video", {length, height, width, 3}));
     at::Tensor control = at::full({length, height, width, 3}, 0.5, at::kFloat);
     if (control_video) {
-      ASSIGN_OR_RETURN(const at::Tensor frames, FitFrames("control_video", *control_video, size));
+      ASSIGN_OR_RETURN(const at::Tensor frames, FitFrames("control_video", *control_video, *this));
       control.narrow(0, 0, frames.size(0)).copy_(frames);
     }
     at::Tensor mask = at::ones({length, 1, height, width}, at::kFloat);
     if (control_masks) {
-      ASSIGN_OR_RETURN(const at::Tensor given, FitMasks(size));
+      ASSIGN_OR_RETURN(const at::Tensor given, FitMasks());
       mask.narrow(0, 0, given.size(0)).copy_(given);
     }
     at::Tensor reference;
     if (reference_image) {
-      ASSIGN_OR_RETURN(const at::Tensor frames, FitFrames("reference_image", *reference_image, size));
+      ASSIGN_OR_RETURN(const at::Tensor frames, FitFrames("reference_image", *reference_image, *this));
       ASSIGN_OR_RETURN(reference, vae.autoencoder->Encode(frames.narrow(0, 0, 1)));
     }
     const at::Tensor colours = control - 0.5, where = mask.movedim(1, -1);
@@ -194,7 +173,7 @@ struct WanVaceToVideo {
     at::Tensor fine = mask.narrow(2, height % 8 / 2, rows * 8).narrow(3, width % 8 / 2, columns * 8);
     fine = fine.reshape({length, rows, 8, columns, 8}).permute({2, 4, 0, 1, 3});
     fine = fine.reshape({1, 64, length, rows, columns});
-    fine = at::_upsample_nearest_exact3d(fine, {size.latent_frames(), rows, columns});
+    fine = at::_upsample_nearest_exact3d(fine, {latent_frames(), rows, columns});
     int64_t trim = 0;
     if (reference.defined()) {
       trim = reference.size(2);
@@ -203,7 +182,7 @@ struct WanVaceToVideo {
       fine = at::cat({at::zeros({1, 64, trim, rows, columns}), fine}, 2);
     }
     Latent latent;
-    latent.samples = at::zeros({batch_size, 16, size.latent_frames() + trim, rows, columns});
+    latent.samples = at::zeros({batch_size, 16, latent_frames() + trim, rows, columns});
     Conditioning to = positive, from = negative;
     for (Conditioning* conditioning : {&to, &from}) {
       for (CondEntry& entry : conditioning->entries) {
@@ -218,12 +197,11 @@ struct WanVaceToVideo {
   }
 
   // The masks at the video's size, f32 [n,1,height,width].
-  StatusOr<at::Tensor> FitMasks(const VideoSize& size) const {
+  StatusOr<at::Tensor> FitMasks() const {
     const at::Tensor& values = control_masks->values;
-    if (!values.defined() || values.numel() == 0 || values.dim() < 2) return InvalidArgument("control_masks is empty");
+    RETURN_IF_ERROR(CheckMask("control_masks", *control_masks));
     const at::Tensor masks = values.reshape({-1, 1, values.size(-2), values.size(-1)});
-    return ResizeSamples(masks.narrow(0, 0, std::min(masks.size(0), size.length)), size.width, size.height, "bilinear",
-                         "center");
+    return ResizeSamples(masks.narrow(0, 0, std::min(masks.size(0), length)), width, height, "bilinear", "center");
   }
 };
 ATELIER_REGISTER_NODE(WanVaceToVideo);

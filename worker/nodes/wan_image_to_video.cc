@@ -16,24 +16,18 @@ StatusOr<at::Tensor> GreyVideo(const VideoSize& size) {
   return Guard([&] { return at::full({size.length, size.height, size.width, 3}, 0.5, at::kFloat); });
 }
 
-struct WanImageToVideo {
+struct WanImageToVideo : VideoInputs {
   using T = WanImageToVideo;
-  Conditioning positive, negative;
-  Vae vae;
-  int64_t width = 832, height = 480, length = 81, batch_size = 1;
   std::optional<VisionOutput> clip_vision_output;
   std::optional<Image> start_image;
 
   static void Describe(NodeSchema<T>& s) {
     s.Name("WanImageToVideo").Category("conditioning/video_models");
     s.Description("Prepares a video that begins with given pictures, for WAN's image-to-video models.");
-    s.Input<&T::positive>("positive").Tooltip("What to aim at.");
-    s.Input<&T::negative>("negative").Tooltip("What to avoid.");
-    s.Input<&T::vae>("vae").Tooltip("WAN's autoencoder.");
-    DescribeVideoSize<T>(s, 832, 480, 81);
+    DescribeInputs(s);
     s.Input<&T::clip_vision_output>("clip_vision_output").Tooltip("What CLIP vision sees in the first picture.");
     s.Input<&T::start_image>("start_image").Tooltip("The first frames.");
-    s.Output<Conditioning>("positive").Output<Conditioning>("negative").Output<Latent>("latent");
+    DescribeOutputs(s);
   }
   StatusOr<PreparedVideo> Run(NodeContext&) const {
     return Guard([this] { return Prepare(); });
@@ -42,16 +36,15 @@ struct WanImageToVideo {
  private:
   StatusOr<PreparedVideo> Prepare() const {
     RETURN_IF_ERROR(CheckVideoVae(vae));
-    const VideoSize size{width, height, length, batch_size};
     PreparedVideo out{positive, negative, {}};
     auto& [to, from, latent] = out;
-    ASSIGN_OR_RETURN(latent.samples, ZeroVideo(size, 16, 8));
+    ASSIGN_OR_RETURN(latent.samples, ZeroVideo(*this, 16, 8));
     if (start_image) {
-      ASSIGN_OR_RETURN(const at::Tensor start, FitFrames("start_image", *start_image, size));
-      ASSIGN_OR_RETURN(at::Tensor video, GreyVideo(size));
+      ASSIGN_OR_RETURN(const at::Tensor start, FitFrames("start_image", *start_image, *this));
+      ASSIGN_OR_RETURN(at::Tensor video, GreyVideo(*this));
       video.narrow(0, 0, start.size(0)).copy_(start);
       ASSIGN_OR_RETURN(const at::Tensor picture, vae.autoencoder->Encode(video));
-      at::Tensor mask = at::ones({1, 1, size.latent_frames(), picture.size(-2), picture.size(-1)});
+      at::Tensor mask = at::ones({1, 1, latent_frames(), picture.size(-2), picture.size(-1)});
       mask.narrow(2, 0, (start.size(0) - 1) / 4 + 1).zero_();
       for (Conditioning* conditioning : {&to, &from}) {
         SetTensor(*conditioning, "concat_latent_image", picture);
@@ -65,28 +58,27 @@ struct WanImageToVideo {
 ATELIER_REGISTER_NODE(WanImageToVideo);
 
 // What both nodes of first and last frames do.
-StatusOr<PreparedVideo> BetweenFrames(const Conditioning& positive, const Conditioning& negative, const Vae& vae,
-                                      const VideoSize& size, const std::optional<Image>& start_image,
+StatusOr<PreparedVideo> BetweenFrames(const VideoInputs& in, const std::optional<Image>& start_image,
                                       const std::optional<Image>& end_image, const VisionOutput* first,
                                       const VisionOutput* last) {
-  RETURN_IF_ERROR(CheckVideoVae(vae));
-  const int64_t ratio = vae.autoencoder->ratio();
-  PreparedVideo out{positive, negative, {}};
+  RETURN_IF_ERROR(CheckVideoVae(in.vae));
+  const int64_t ratio = in.vae.autoencoder->ratio();
+  PreparedVideo out{in.positive, in.negative, {}};
   auto& [to, from, latent] = out;
-  ASSIGN_OR_RETURN(latent.samples, ZeroVideo(size, vae.autoencoder->channels(), ratio));
-  ASSIGN_OR_RETURN(at::Tensor video, GreyVideo(size));
-  at::Tensor mask = at::ones({1, 1, size.latent_frames() * 4, size.height / ratio, size.width / ratio});
+  ASSIGN_OR_RETURN(latent.samples, ZeroVideo(in, in.vae.autoencoder->channels(), ratio));
+  ASSIGN_OR_RETURN(at::Tensor video, GreyVideo(in));
+  at::Tensor mask = at::ones({1, 1, in.latent_frames() * 4, in.height / ratio, in.width / ratio});
   if (start_image) {
-    ASSIGN_OR_RETURN(const at::Tensor start, FitFrames("start_image", *start_image, size));
+    ASSIGN_OR_RETURN(const at::Tensor start, FitFrames("start_image", *start_image, in));
     video.narrow(0, 0, start.size(0)).copy_(start);
     mask.narrow(2, 0, std::min(start.size(0) + 3, mask.size(2))).zero_();
   }
   if (end_image) {
-    ASSIGN_OR_RETURN(const at::Tensor end, FitFrames("end_image", *end_image, size, /*from_end=*/true));
-    video.narrow(0, size.length - end.size(0), end.size(0)).copy_(end);
+    ASSIGN_OR_RETURN(const at::Tensor end, FitFrames("end_image", *end_image, in, /*from_end=*/true));
+    video.narrow(0, in.length - end.size(0), end.size(0)).copy_(end);
     mask.narrow(2, mask.size(2) - end.size(0), end.size(0)).zero_();
   }
-  ASSIGN_OR_RETURN(const at::Tensor picture, vae.autoencoder->Encode(video));
+  ASSIGN_OR_RETURN(const at::Tensor picture, in.vae.autoencoder->Encode(video));
   mask = FrameChannels(mask);
   for (Conditioning* conditioning : {&to, &from}) {
     SetTensor(*conditioning, "concat_latent_image", picture);
@@ -96,90 +88,75 @@ StatusOr<PreparedVideo> BetweenFrames(const Conditioning& positive, const Condit
   return out;
 }
 
-struct WanFirstLastFrameToVideo {
+struct WanFirstLastFrameToVideo : VideoInputs {
   using T = WanFirstLastFrameToVideo;
-  Conditioning positive, negative;
-  Vae vae;
-  int64_t width = 832, height = 480, length = 81, batch_size = 1;
   std::optional<VisionOutput> clip_vision_start_image, clip_vision_end_image;
   std::optional<Image> start_image, end_image;
 
   static void Describe(NodeSchema<T>& s) {
     s.Name("WanFirstLastFrameToVideo").Category("conditioning/video_models");
     s.Description("Prepares a video between given first and last frames.");
-    s.Input<&T::positive>("positive").Tooltip("What to aim at.");
-    s.Input<&T::negative>("negative").Tooltip("What to avoid.");
-    s.Input<&T::vae>("vae").Tooltip("WAN's autoencoder.");
-    DescribeVideoSize<T>(s, 832, 480, 81);
+    DescribeInputs(s);
     s.Input<&T::clip_vision_start_image>("clip_vision_start_image").Tooltip("What CLIP vision sees in the first one.");
     s.Input<&T::clip_vision_end_image>("clip_vision_end_image").Tooltip("What CLIP vision sees in the last one.");
     s.Input<&T::start_image>("start_image").Tooltip("The first frames.");
     s.Input<&T::end_image>("end_image").Tooltip("The last frames.");
-    s.Output<Conditioning>("positive").Output<Conditioning>("negative").Output<Latent>("latent");
+    DescribeOutputs(s);
   }
   StatusOr<PreparedVideo> Run(NodeContext&) const {
     return Guard([this] {
-      return BetweenFrames(positive, negative, vae, {width, height, length, batch_size}, start_image, end_image,
-                           Pointer(clip_vision_start_image), Pointer(clip_vision_end_image));
+      return BetweenFrames(*this, start_image, end_image, Pointer(clip_vision_start_image),
+                           Pointer(clip_vision_end_image));
     });
   }
 };
 ATELIER_REGISTER_NODE(WanFirstLastFrameToVideo);
 
-struct WanFunInpaintToVideo {
+struct WanFunInpaintToVideo : VideoInputs {
   using T = WanFunInpaintToVideo;
-  Conditioning positive, negative;
-  Vae vae;
-  int64_t width = 832, height = 480, length = 81, batch_size = 1;
   std::optional<VisionOutput> clip_vision_output;
   std::optional<Image> start_image, end_image;
 
   static void Describe(NodeSchema<T>& s) {
     s.Name("WanFunInpaintToVideo").Category("conditioning/video_models");
     s.Description("Prepares a video between given first and last frames, for WAN's Fun inpainting models.");
-    s.Input<&T::positive>("positive").Tooltip("What to aim at.");
-    s.Input<&T::negative>("negative").Tooltip("What to avoid.");
-    s.Input<&T::vae>("vae").Tooltip("WAN's autoencoder.");
-    DescribeVideoSize<T>(s, 832, 480, 81);
+    DescribeInputs(s);
     s.Input<&T::clip_vision_output>("clip_vision_output").Tooltip("What CLIP vision sees in the first picture.");
     s.Input<&T::start_image>("start_image").Tooltip("The first frames.");
     s.Input<&T::end_image>("end_image").Tooltip("The last frames.");
-    s.Output<Conditioning>("positive").Output<Conditioning>("negative").Output<Latent>("latent");
+    DescribeOutputs(s);
   }
   StatusOr<PreparedVideo> Run(NodeContext&) const {
-    return Guard([this] {
-      return BetweenFrames(positive, negative, vae, {width, height, length, batch_size}, start_image, end_image,
-                           Pointer(clip_vision_output), nullptr);
-    });
+    return Guard([this] { return BetweenFrames(*this, start_image, end_image, Pointer(clip_vision_output), nullptr); });
   }
 };
 ATELIER_REGISTER_NODE(WanFunInpaintToVideo);
 
-struct Wan22ImageToVideoLatent {
+struct Wan22ImageToVideoLatent : VideoSize {
   using T = Wan22ImageToVideoLatent;
+  static constexpr VideoSize kDefaults{1280, 704, 49};
   Vae vae;
-  int64_t width = 1280, height = 704, length = 49, batch_size = 1;
   std::optional<Image> start_image;
+
+  Wan22ImageToVideoLatent() : VideoSize(kDefaults) {}
 
   static void Describe(NodeSchema<T>& s) {
     s.Name("Wan22ImageToVideoLatent").Category("conditioning/inpaint");
     s.Description("The start of a video of WAN 2.2 5B: empty, or with given first frames that stay.");
     s.Input<&T::vae>("vae").Tooltip("WAN 2.2's autoencoder.");
-    DescribeVideoSize<T>(s, 1280, 704, 49, 32);
+    DescribeSize(s, kDefaults, 32);
     s.Input<&T::start_image>("start_image").Tooltip("The first frames.");
     s.Output<Latent>("LATENT");
   }
   StatusOr<Latent> Run(NodeContext&) const {
     RETURN_IF_ERROR(CheckVideoVae(vae, 48));
-    const VideoSize size{width, height, length, batch_size};
     Latent latent;
-    ASSIGN_OR_RETURN(latent.samples, ZeroVideo(size, 48, 16));
+    ASSIGN_OR_RETURN(latent.samples, ZeroVideo(*this, 48, 16));
     if (!start_image) return latent;
-    ASSIGN_OR_RETURN(const at::Tensor start, FitFrames("start_image", *start_image, size));
+    ASSIGN_OR_RETURN(const at::Tensor start, FitFrames("start_image", *start_image, *this));
     ASSIGN_OR_RETURN(const at::Tensor picture, vae.autoencoder->Encode(start));
     return Guard([&] {
-      at::Tensor mask =
-          at::ones({batch_size, 1, size.latent_frames(), latent.samples.size(-2), latent.samples.size(-1)});
+      at::Tensor mask = at::ones({batch_size, 1, latent_frames(), latent.samples.size(-2), latent.samples.size(-1)});
       mask.narrow(2, 0, picture.size(2)).zero_();
       latent.samples = models::Wan22Latents().ProcessOut(latent.samples);
       latent.samples.narrow(2, 0, picture.size(2)).copy_(picture.expand({batch_size, -1, -1, -1, -1}));

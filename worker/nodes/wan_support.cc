@@ -17,7 +17,7 @@ Status CheckVideoVae(const Vae& vae, int64_t channels) {
 }
 
 StatusOr<at::Tensor> ZeroVideo(const VideoSize& size, int64_t channels, int64_t ratio) {
-  const std::initializer_list<int64_t> shape = {size.batch, channels, size.latent_frames(), size.height / ratio,
+  const std::initializer_list<int64_t> shape = {size.batch_size, channels, size.latent_frames(), size.height / ratio,
                                                 size.width / ratio};
   RETURN_IF_ERROR(CheckTensorSize("empty latent", shape));
   return Guard([&] { return at::zeros(shape, at::kFloat); });

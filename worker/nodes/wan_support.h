@@ -6,23 +6,52 @@
 
 namespace atelier::nodes {
 
-/// Size of a video in pixels and frames, as the nodes' widgets have it.
+/// Size of a video in pixels and frames: the widgets that nodes inherit.
 struct VideoSize {
-  int64_t width = 832, height = 480, length = 81, batch = 1;
+  int64_t width = 832, height = 480, length = 81, batch_size = 1;
   int64_t latent_frames() const { return (length - 1) / 4 + 1; }
+
+  /// Declares the widgets of N. `step` of the sides in pixels.
+  template <typename N>
+  static void DescribeSize(NodeSchema<N>& s, const VideoSize& defaults, int64_t step = 16) {
+    s.template Input<&N::width>("width")
+        .Default(defaults.width)
+        .Range(step, 16384)
+        .Step(step)
+        .Tooltip("Width in pixels.");
+    s.template Input<&N::height>("height")
+        .Default(defaults.height)
+        .Range(step, 16384)
+        .Step(step)
+        .Tooltip("Height in pixels.");
+    s.template Input<&N::length>("length")
+        .Default(defaults.length)
+        .Range(1, 16384)
+        .Step(4)
+        .Tooltip("Number of frames, 4n + 1.");
+    s.template Input<&N::batch_size>("batch_size").Default(1).Range(1, 4096).Tooltip("How many videos.");
+  }
 };
 
 /// What the sampler takes: positive, negative, latent.
 using PreparedVideo = std::tuple<Conditioning, Conditioning, Latent>;
 
-/// Declares the widgets width, height, length and batch_size of N. `step` of the sides in pixels.
-template <typename N, typename S>
-void DescribeVideoSize(S& s, int64_t width, int64_t height, int64_t length, int64_t step = 16) {
-  s.template Input<&N::width>("width").Default(width).Range(step, 16384).Step(step).Tooltip("Width in pixels.");
-  s.template Input<&N::height>("height").Default(height).Range(step, 16384).Step(step).Tooltip("Height in pixels.");
-  s.template Input<&N::length>("length").Default(length).Range(1, 16384).Step(4).Tooltip("Number of frames, 4n + 1.");
-  s.template Input<&N::batch_size>("batch_size").Default(1).Range(1, 4096).Tooltip("How many videos.");
-}
+/// What the nodes that make a PreparedVideo have in common.
+struct VideoInputs : VideoSize {
+  Conditioning positive, negative;
+  Vae vae;
+
+  template <typename N>
+  static void DescribeInputs(NodeSchema<N>& s, std::string_view vae_tooltip = "WAN's autoencoder.") {
+    s.template Input<&N::positive>("positive").Tooltip("What to aim at.");
+    s.template Input<&N::negative>("negative").Tooltip("What to avoid.");
+    s.template Input<&N::vae>("vae").Tooltip(vae_tooltip);
+    DescribeSize(s, VideoSize{});
+  }
+  static void DescribeOutputs(NodeDeclaration& s) {
+    s.Output<Conditioning>("positive").Output<Conditioning>("negative").Output<Latent>("latent");
+  }
+};
 
 /// OK for an autoencoder of videos with latents of `channels` (0: any). Errors: INVALID_ARGUMENT naming what is wrong.
 Status CheckVideoVae(const Vae& vae, int64_t channels = 0);

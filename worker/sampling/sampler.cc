@@ -33,6 +33,12 @@ Status SampleRun::Report(size_t i, const at::Tensor& denoised) {
   return reporter_(static_cast<int64_t>(std::min(i, steps() - 1)), static_cast<int64_t>(steps()), x, denoised);
 }
 
+StatusOr<at::Tensor> SampleRun::DenoiseStep(size_t i) {
+  ASSIGN_OR_RETURN(at::Tensor denoised, Denoise(x, sigmas[i]));
+  RETURN_IF_ERROR(Report(i, denoised));
+  return denoised;
+}
+
 at::Tensor SampleRun::Noise() {
   if (!generator_) generator_ = MakeGenerator(x.device(), seed_);
   return Randn(x.sizes(), *generator_, x.device());

@@ -48,6 +48,8 @@ class SampleRun {
   const at::Tensor& negative() const { return negative_; }
   /// Tells progress and preview of step `i`. Errors: CANCELLED.
   Status Report(size_t i, const at::Tensor& denoised);
+  /// The denoised latent at sigmas[i], told as step `i`: how most samplers begin a step. Errors: as of both.
+  StatusOr<at::Tensor> DenoiseStep(size_t i);
 
   /// One draw of x's shape from a generator on x's device that starts with the run's seed.
   at::Tensor Noise();

@@ -1,7 +1,6 @@
 #include "worker/text/clip_bpe.h"
 
 #include <utf8proc.h>
-#include <zlib.h>
 
 #include <algorithm>
 #include <array>
@@ -11,39 +10,15 @@
 #include <unordered_map>
 
 #include "common/base/check.h"
+#include "worker/text/embedded_file.h"
 
-// The file's bytes as read-only data of this object: no copy into a source file, nothing to install.
-asm(".section .rodata\n"
-    ".balign 16\n"
-    "atelier_clip_bpe_begin:\n"
-    ".incbin \"" CLIP_BPE_FILE
-    "\"\n"
-    "atelier_clip_bpe_end:\n"
-    ".byte 0\n"
-    ".previous\n");
-extern "C" {
-extern const unsigned char kClipBpeBegin[] asm("atelier_clip_bpe_begin") __attribute__((visibility("hidden")));
-extern const unsigned char kClipBpeEnd[] asm("atelier_clip_bpe_end") __attribute__((visibility("hidden")));
-}
+ATELIER_EMBED_FILE(kClipBpe, "atelier_clip_bpe", CLIP_BPE_FILE);
 
 namespace atelier::text {
 namespace {
 
 constexpr size_t kMerges = 48894;
-
-std::string Inflate(const unsigned char* begin, const unsigned char* end) {
-  z_stream stream{};
-  ATELIER_CHECK(inflateInit2(&stream, 16 + MAX_WBITS) == Z_OK);
-  std::string out(600'000, '\0');
-  stream.next_in = const_cast<unsigned char*>(begin);
-  stream.avail_in = static_cast<uInt>(end - begin);
-  stream.next_out = reinterpret_cast<unsigned char*>(out.data());
-  stream.avail_out = static_cast<uInt>(out.size());
-  ATELIER_CHECK(inflate(&stream, Z_FINISH) == Z_STREAM_END);
-  out.resize(stream.total_out);
-  inflateEnd(&stream);
-  return out;
-}
+constexpr size_t kBytesMax = 600'000;
 
 void AppendUtf8(utf8proc_int32_t code, std::string& out) {
   std::array<utf8proc_uint8_t, 4> bytes{};
@@ -99,7 +74,7 @@ class Bpe {
         symbol_of[std::move(text)] = next++;
       }
     }
-    const std::string merges = Inflate(kClipBpeBegin, kClipBpeEnd);
+    const std::string merges = Inflate(kClipBpeBegin, kClipBpeEnd, kBytesMax);
     merges_.reserve(kMerges * 2);
     uint32_t id = 512;
     for (size_t at = 0; at < merges.size();) {

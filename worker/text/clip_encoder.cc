@@ -5,22 +5,17 @@
 #include "common/base/log.h"
 #include "worker/engine/guard.h"
 #include "worker/engine/layers.h"
+#include "worker/text/clip_block.h"
 #include "worker/text/clip_bpe.h"
 #include "worker/text/embeddings.h"
 
 namespace atelier::text {
 namespace {
 
-using engine::Attention;
 using engine::LayerBuilder;
 using engine::LayerNorm;
 using engine::Linear;
 using engine::Param;
-
-struct Block {
-  LayerNorm norm1, norm2;
-  Linear q, k, v, out, fc1, fc2;
-};
 
 class ClipTransformer final : public ClipEncoder {
  public:
@@ -42,19 +37,8 @@ class ClipTransformer final : public ClipEncoder {
     heads_ = width_ / 64;
     const int64_t count = weights.CountBlocks(root + "encoder.layers.");
     if (count == 0) b.Fail("a text encoder without layers");
-    for (int64_t i = 0; i < count; ++i) {
-      const std::string at = Cat(root, "encoder.layers.", i, ".");
-      const int64_t hidden = weights.Dim(at + "mlp.fc1.weight", 0);
-      Block& block = blocks_.emplace_back();
-      block.norm1 = b.TakeLayerNorm(at + "layer_norm1", width_);
-      block.norm2 = b.TakeLayerNorm(at + "layer_norm2", width_);
-      block.q = b.TakeLinear(at + "self_attn.q_proj", width_, width_);
-      block.k = b.TakeLinear(at + "self_attn.k_proj", width_, width_);
-      block.v = b.TakeLinear(at + "self_attn.v_proj", width_, width_);
-      block.out = b.TakeLinear(at + "self_attn.out_proj", width_, width_);
-      block.fc1 = b.TakeLinear(at + "mlp.fc1", width_, hidden);
-      block.fc2 = b.TakeLinear(at + "mlp.fc2", hidden, width_);
-    }
+    for (int64_t i = 0; i < count; ++i)
+      blocks_.push_back(TakeClipBlock(b, Cat(root, "encoder.layers.", i, "."), width_));
     final_norm_ = b.TakeLayerNorm(root + "final_layer_norm", width_);
     if (options_.project && b.Has("text_projection.weight"))
       projection_ = b.TakeLinear("text_projection", width_, 0, engine::Bias::kNone);
@@ -91,8 +75,6 @@ class ClipTransformer final : public ClipEncoder {
   }
 
  private:
-  at::Tensor Gelu(const at::Tensor& x) const { return options_.quick_gelu ? x * at::sigmoid(x * 1.702) : at::gelu(x); }
-
   StatusOr<Encoded> Run(const std::vector<std::vector<Token>>& chunks, int64_t layer) const {
     if (chunks.empty()) return InvalidArgument("no tokens to encode");
     params_.Load();
@@ -153,11 +135,9 @@ class ClipTransformer final : public ClipEncoder {
     const int64_t stop =
         -layer > blocks || layer > 0 ? blocks : blocks + layer + 1;  // hidden state after that many blocks
     at::Tensor chosen = stop == 0 ? x : at::Tensor();
+    const ClipActivation activation = options_.quick_gelu ? ClipActivation::kQuickGelu : ClipActivation::kGelu;
     for (int64_t i = 0; i < blocks; ++i) {
-      const Block& block = blocks_[static_cast<size_t>(i)];
-      const at::Tensor h = block.norm1(x);
-      x = x + block.out(Attention(block.q(h), block.k(h), block.v(h), heads_, /*causal=*/true));
-      x = x + block.fc2(Gelu(block.fc1(block.norm2(x))));
+      x = blocks_[static_cast<size_t>(i)](x, heads_, /*causal=*/true, activation);
       if (i + 1 == stop) chosen = x;
     }
     const at::Tensor last = final_norm_(x);
@@ -190,7 +170,7 @@ class ClipTransformer final : public ClipEncoder {
   std::vector<std::string> embedding_folders_;
   int64_t width_ = 0, heads_ = 0;
   Param token_embedding_, position_embedding_;
-  std::vector<Block> blocks_;
+  std::vector<ClipBlock> blocks_;
   LayerNorm final_norm_;
   Linear projection_;
 };

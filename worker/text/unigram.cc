@@ -1,7 +1,6 @@
 #include "worker/text/unigram.h"
 
 #include <utf8proc.h>
-#include <zlib.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -9,20 +8,9 @@
 #include <limits>
 
 #include "common/base/check.h"
+#include "worker/text/embedded_file.h"
 
-// The file's bytes as read-only data of this object, as in clip_bpe.cc.
-asm(".section .rodata\n"
-    ".balign 16\n"
-    "atelier_t5_unigram_begin:\n"
-    ".incbin \"" T5_UNIGRAM_FILE
-    "\"\n"
-    "atelier_t5_unigram_end:\n"
-    ".byte 0\n"
-    ".previous\n");
-extern "C" {
-extern const unsigned char kT5UnigramBegin[] asm("atelier_t5_unigram_begin") __attribute__((visibility("hidden")));
-extern const unsigned char kT5UnigramEnd[] asm("atelier_t5_unigram_end") __attribute__((visibility("hidden")));
-}
+ATELIER_EMBED_FILE(kT5Unigram, "atelier_t5_unigram", T5_UNIGRAM_FILE);
 
 namespace atelier::text {
 namespace {
@@ -30,21 +18,8 @@ namespace {
 constexpr std::string_view kSpace = "\xe2\x96\x81";  // U+2581, what sentencepiece writes for a space
 constexpr size_t kPiecesMax = 2'000'000;
 constexpr size_t kModelBytesMax = 256 << 20;
+constexpr size_t kBytesMax = 1'000'000;  // of the vocabulary that is part of the binary
 constexpr float kUnknownPenalty = 10.0f;
-
-std::string Inflate(const unsigned char* begin, const unsigned char* end) {
-  z_stream stream{};
-  ATELIER_CHECK(inflateInit2(&stream, 16 + MAX_WBITS) == Z_OK);
-  std::string out(1'000'000, '\0');
-  stream.next_in = const_cast<unsigned char*>(begin);
-  stream.avail_in = static_cast<uInt>(end - begin);
-  stream.next_out = reinterpret_cast<unsigned char*>(out.data());
-  stream.avail_out = static_cast<uInt>(out.size());
-  ATELIER_CHECK(inflate(&stream, Z_FINISH) == Z_STREAM_END);
-  out.resize(stream.total_out);
-  inflateEnd(&stream);
-  return out;
-}
 
 // One field of a protocol buffer message.
 struct Field {
@@ -197,7 +172,7 @@ StatusOr<std::shared_ptr<const UnigramTokenizer>> UnigramTokenizer::Build(Model 
 
 const UnigramTokenizer& UnigramTokenizer::T5() {
   static const std::shared_ptr<const UnigramTokenizer> tokenizer = [] {
-    StatusOr<Model> model = ReadModel(Inflate(kT5UnigramBegin, kT5UnigramEnd));
+    StatusOr<Model> model = ReadModel(Inflate(kT5UnigramBegin, kT5UnigramEnd, kBytesMax));
     ATELIER_CHECK(model.ok());
     auto built = Build(*std::move(model));
     ATELIER_CHECK(built.ok());

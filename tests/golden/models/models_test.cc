@@ -1,10 +1,10 @@
 #include <catch2/catch.hpp>
 #include <chrono>
 #include <cstdio>
-#include <functional>
 
 #include "common/image/codec.h"
 #include "tests/golden/golden_data.h"
+#include "tests/golden/models/unnoticed.h"
 #include "worker/engine/guard.h"
 #include "worker/models/adapter.h"
 #include "worker/models/family.h"
@@ -306,24 +306,6 @@ TEST_CASE("a missing tensor is named") {
   const Status status = family->build(cut.Prefixed("model.diffusion_model."), cut, engine).status();
   CHECK(status.code() == StatusCode::kInvalidArgument);
   CHECK(Message(status).find("middle_block.1.transformer_blocks.0.attn2.to_v.weight") != std::string::npos);
-}
-
-// The names whose absence `build` does not notice.
-std::vector<std::string> Unnoticed(const engine::WeightSource& weights,
-                                   const std::function<Status(const engine::WeightSource&)>& build) {
-  std::vector<std::string> names;
-  REQUIRE(build(weights).ok());
-  for (const auto& [name, tensor] : weights.tensors()) {
-    engine::WeightSource::Tensors rest = weights.tensors();
-    rest.erase(name);
-    const Status status = build(engine::WeightSource("cut.safetensors", std::move(rest)));
-    if (status.ok()) {
-      names.push_back(name);
-    } else if (Message(status).find("cut.safetensors") == std::string::npos) {
-      FAIL_CHECK(name << ": the file is not named: " << Message(status));
-    }
-  }
-  return names;
 }
 
 TEST_CASE("no tensor of a network can be missing unnoticed, biases neither") {

@@ -5,6 +5,7 @@
 #include <catch2/catch.hpp>
 
 #include "tests/golden/golden_data.h"
+#include "tests/golden/models/unnoticed.h"
 #include "worker/engine/gguf_tokenizer.h"
 #include "worker/engine/model_formats.h"
 #include "worker/models/adapter.h"
@@ -79,27 +80,13 @@ TEST_CASE("WAN autoencoders: sizes, pieces and tiles") {
   at::set_num_threads(threads);
 }
 
-// The names whose absence `build` does not notice.
-std::vector<std::string> UnnoticedByWan(const engine::WeightSource& weights,
-                                        const std::function<Status(const engine::WeightSource&)>& build) {
-  std::vector<std::string> names;
-  REQUIRE(build(weights).ok());
-  for (const auto& [name, tensor] : weights.tensors()) {
-    engine::WeightSource::Tensors rest = weights.tensors();
-    rest.erase(name);
-    const Status status = build(engine::WeightSource("cut.safetensors", std::move(rest)));
-    if (status.ok()) names.push_back(name);
-  }
-  return names;
-}
-
 TEST_CASE("no tensor of WAN's networks can be missing unnoticed") {
   engine::Engine engine({});
   const models::Family& family = *Registry<models::Family>::Get().Find("wan");
   for (const char* name : {"tiny_wan21_t2v", "tiny_wan21_i2v", "tiny_wan22_ti2v5b"}) {
     INFO(name);
-    const auto unnoticed = UnnoticedByWan(WanWeights(std::string("diffusion_models/") + name), [&](const auto& w) {
-      if (!family.detect(w)) return InvalidArgument("of no known family");
+    const auto unnoticed = Unnoticed(WanWeights(std::string("diffusion_models/") + name), [&](const auto& w) {
+      if (!family.detect(w)) return InvalidArgument(w.file(), " is of no known family");
       return family.build(w, w, engine).status();
     });
     // A file whose mark of an image model is gone is one for text, with tensors to spare.
@@ -107,9 +94,7 @@ TEST_CASE("no tensor of WAN's networks can be missing unnoticed") {
   }
   for (const char* name : {"vae/tiny_wan21_vae", "vae/tiny_wan22_vae"}) {
     INFO(name);
-    CHECK(UnnoticedByWan(WanWeights(name), [&](const auto& w) {
-            return models::BuildWanVae(w, engine).status();
-          }).empty());
+    CHECK(Unnoticed(WanWeights(name), [&](const auto& w) { return models::BuildWanVae(w, engine).status(); }).empty());
   }
 }
 

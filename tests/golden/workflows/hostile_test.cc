@@ -3,7 +3,6 @@
 
 #include <catch2/catch.hpp>
 #include <cstdlib>
-#include <ctime>
 #include <set>
 #include <string>
 #include <vector>
@@ -11,17 +10,10 @@
 #include "common/graph/load_workflow.h"
 #include "common/graph/validate.h"
 #include "tests/golden/workflows/workflow_data.h"
+#include "tests/harness/cpu_seconds.h"
 
 namespace atelier {
 namespace {
-
-// CPU seconds, since other work on the machine is not ours; unoptimised and sanitised builds may take longer.
-double CpuSeconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
-#if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-constexpr double kSlower = 1;
-#else
-constexpr double kSlower = 30;
-#endif
 
 // The archive's folder, unpacked for this process.
 class Unpacked {

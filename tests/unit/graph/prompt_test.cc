@@ -4,7 +4,7 @@
 #include <string>
 
 #include "common/base/limits.h"
-#include "tests/unit/graph/cpu_seconds.h"
+#include "tests/harness/cpu_seconds.h"
 
 namespace atelier {
 namespace {

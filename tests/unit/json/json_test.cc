@@ -2,19 +2,12 @@
 
 #include <catch2/catch.hpp>
 #include <cmath>
-#include <ctime>
 #include <string>
+
+#include "tests/harness/cpu_seconds.h"
 
 namespace atelier {
 namespace {
-
-// CPU seconds, since other work on the machine is not ours; unoptimised and sanitised builds may take longer.
-double CpuSeconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
-#if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-constexpr double kSlower = 1;
-#else
-constexpr double kSlower = 30;
-#endif
 
 std::string ErrorOf(std::string_view text) {
   StatusOr<Json> json = ParseJson(text);

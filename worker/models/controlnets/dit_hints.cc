@@ -51,7 +51,12 @@ engine::WeightSource Stacked(const engine::WeightSource& file, const std::vector
 }
 
 StatusOr<at::Tensor> HintLatents(const engine::ControlPicture& picture, int64_t height, int64_t width,
-                                 const engine::LatentFormat& format, bool mask_channel) {
+                                 const engine::LatentFormat& format, int64_t channels) {
+  const bool mask_channel = channels == format.channels + 1;
+  if (channels != format.channels && !mask_channel)
+    return InvalidArgument("the control network takes pictures of ", channels,
+                           " latent channels, the model's latents have ", format.channels,
+                           "; use one that is made for this model");
   if (picture.autoencoder == nullptr)
     return InvalidArgument("this control network looks at latents; connect the autoencoder to the node's vae input");
   const int64_t ratio = picture.autoencoder->ratio();

@@ -24,10 +24,11 @@ void AddStackedLayer(std::vector<StackedTensor>& tensors, const std::string& own
 engine::WeightSource Stacked(const engine::WeightSource& file, const std::vector<StackedTensor>& tensors);
 
 /// A picture [N,H,W,C] as latents of height x width in model space, f32 on the CPU: the nearest pixels of its centre,
-/// through the picture's autoencoder. mask_channel: for inpainting, one more channel that is 1 where the picture is to
-/// be kept, and the picture is black elsewhere. Errors: INVALID_ARGUMENT when autoencoder or mask are missing.
+/// through the picture's autoencoder. `channels` that the network takes: the format's, or for inpainting one more that
+/// is 1 where the picture is to be kept, and the picture is black elsewhere. Errors: INVALID_ARGUMENT for another
+/// number, or when autoencoder or mask are missing.
 StatusOr<at::Tensor> HintLatents(const engine::ControlPicture& picture, int64_t height, int64_t width,
-                                 const engine::LatentFormat& format, bool mask_channel);
+                                 const engine::LatentFormat& format, int64_t channels);
 
 /// `residuals` for `blocks` blocks of the steered network: each is used by a run of neighbours (each = true), or the
 /// whole list again and again.

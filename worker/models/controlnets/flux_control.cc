@@ -4,6 +4,7 @@
 #include "worker/engine/guard.h"
 #include "worker/models/controlnets/dit_hints.h"
 #include "worker/models/flux_blocks.h"
+#include "worker/models/network.h"
 
 namespace atelier::models::flux_control {
 namespace {
@@ -77,11 +78,7 @@ class FluxControl final : public engine::ControlNetwork {
           seen, HintPixels(picture.pixels, height * kPixelsPerLatent, width * kPixelsPerLatent, pixel_channels_));
       seen = seen * 2.0 - 1.0;
     } else {
-      if (hint_channels_ != format.channels && hint_channels_ != format.channels + 1)
-        return InvalidArgument("the control network takes pictures of ", hint_channels_,
-                               " latent channels, the model's ", "latents have ", format.channels,
-                               "; use one that is made for this model");
-      ASSIGN_OR_RETURN(seen, HintLatents(picture, height, width, format, hint_channels_ == format.channels + 1));
+      ASSIGN_OR_RETURN(seen, HintLatents(picture, height, width, format, hint_channels_));
     }
     params_.Load();
     const auto options = Options();
@@ -152,11 +149,7 @@ class FluxControl final : public engine::ControlNetwork {
 };
 
 StatusOr<Network> Build(const WeightSource& weights, engine::Engine& engine) {
-  return engine::Guard([&]() -> StatusOr<Network> {
-    auto network = std::make_shared<FluxControl>(engine);
-    RETURN_IF_ERROR(network->Build(weights));
-    return Network(std::move(network));
-  });
+  return BuildNetwork<engine::ControlNetwork, FluxControl>(weights, engine);
 }
 
 // FLUX's own names for what diffusers stores.

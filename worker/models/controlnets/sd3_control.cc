@@ -5,6 +5,7 @@
 #include "worker/engine/guard.h"
 #include "worker/models/controlnets/dit_hints.h"
 #include "worker/models/mmdit_blocks.h"
+#include "worker/models/network.h"
 
 namespace atelier::models::sd3_control {
 namespace {
@@ -49,14 +50,9 @@ class Sd3Control final : public engine::ControlNetwork {
 
   StatusOr<std::vector<at::Tensor>> Prepare(const engine::ControlPicture& picture, int64_t height, int64_t width,
                                             const engine::LatentFormat& format) const override {
-    if (hint_channels_ != format.channels && hint_channels_ != format.channels + 1)
-      return InvalidArgument("the control network takes pictures of ", hint_channels_,
-                             " latent channels, the model's latents have ", format.channels,
-                             "; use one that is made for this model");
     engine::LatentFormat unshifted = format;
     unshifted.shift = 0;
-    ASSIGN_OR_RETURN(const at::Tensor seen,
-                     HintLatents(picture, height, width, unshifted, hint_channels_ == format.channels + 1));
+    ASSIGN_OR_RETURN(const at::Tensor seen, HintLatents(picture, height, width, unshifted, hint_channels_));
     params_.Load();
     return std::vector<at::Tensor>{Tokens(hint_in_, seen)};
   }
@@ -149,11 +145,7 @@ bool Detect(const WeightSource& file) {
 }
 
 StatusOr<Network> Build(const WeightSource& file, engine::Engine& engine) {
-  return engine::Guard([&]() -> StatusOr<Network> {
-    auto network = std::make_shared<Sd3Control>(engine);
-    RETURN_IF_ERROR(network->Build(OwnNames(file)));
-    return Network(std::move(network));
-  });
+  return engine::Guard([&] { return BuildNetwork<engine::ControlNetwork, Sd3Control>(OwnNames(file), engine); });
 }
 
 ATELIER_REGISTER_CONTROL("sd3", 32, {Detect, Build});

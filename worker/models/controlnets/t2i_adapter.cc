@@ -5,6 +5,7 @@
 #include "worker/engine/guard.h"
 #include "worker/engine/layers.h"
 #include "worker/models/control.h"
+#include "worker/models/network.h"
 
 namespace atelier::models::t2i_adapter {
 namespace {
@@ -192,11 +193,7 @@ bool Detect(const WeightSource& file) {
 }
 
 StatusOr<Network> Build(const WeightSource& file, engine::Engine& engine) {
-  return engine::Guard([&]() -> StatusOr<Network> {
-    auto network = std::make_shared<T2IAdapter>(engine);
-    RETURN_IF_ERROR(network->Build(Renamed(file)));
-    return Network(std::move(network));
-  });
+  return engine::Guard([&] { return BuildNetwork<engine::ControlNetwork, T2IAdapter>(Renamed(file), engine); });
 }
 
 ATELIER_REGISTER_CONTROL("t2i_adapter", 90, {Detect, Build});

@@ -4,14 +4,15 @@
 
 #include "worker/engine/guard.h"
 #include "worker/models/control.h"
+#include "worker/models/network.h"
 #include "worker/models/unet.h"
+#include "worker/text/clip_block.h"
 
 namespace atelier::models {
 namespace {
 
 using engine::Conv2d;
 using engine::LayerBuilder;
-using engine::LayerNorm;
 using engine::Linear;
 using Network = std::shared_ptr<const engine::ControlNetwork>;
 
@@ -22,28 +23,14 @@ constexpr int64_t kUnionHeads = 8, kKindSinusoid = 256;
 // embedding. Source: the published ControlNet Union (Apache-2.0), by its tensors.
 struct KindMixer {
   engine::Param task_embedding;  // [kinds,C]
-  struct Layer {
-    Linear qkv, out, fc, proj;
-    LayerNorm norm1, norm2;
-  };
-  std::vector<Layer> layers;
+  std::vector<text::FusedClipBlock> layers;
   Linear channel, add_in, add_out;
   int64_t kinds = 0;
 
   void Take(LayerBuilder& b, int64_t channels, int64_t embedding) {
     kinds = b.weights().Dim("task_embedding", 0);
     task_embedding = b.Take("task_embedding", {kinds, channels});
-    for (int64_t i = 0; i < b.weights().CountBlocks("transformer_layes."); ++i) {
-      const std::string at = Cat("transformer_layes.", i, ".");
-      Layer& layer = layers.emplace_back();
-      layer.qkv = {b.Take(at + "attn.in_proj_weight", {3 * channels, channels}),
-                   b.Take(at + "attn.in_proj_bias", {3 * channels})};
-      layer.out = b.TakeLinear(at + "attn.out_proj", channels, channels);
-      layer.norm1 = b.TakeLayerNorm(at + "ln_1", channels);
-      layer.norm2 = b.TakeLayerNorm(at + "ln_2", channels);
-      layer.fc = b.TakeLinear(at + "mlp.c_fc", channels, channels * 4);
-      layer.proj = b.TakeLinear(at + "mlp.c_proj", channels * 4, channels);
-    }
+    layers = text::TakeFusedClipBlocks(b, "transformer_layes.", channels);
     channel = b.TakeLinear("spatial_ch_projs", channels, channels);
     add_in = b.TakeLinear("control_add_embedding.linear_1", 0, embedding);
     add_out = b.TakeLinear("control_add_embedding.linear_2", embedding, embedding);
@@ -55,12 +42,7 @@ struct KindMixer {
     const at::Tensor table = task_embedding->As(features.scalar_type());
     for (const int64_t kind : shown) x = x + table[kind];
     x = x.unsqueeze(1);
-    for (const Layer& layer : layers) {
-      const std::vector<at::Tensor> qkv = layer.qkv(layer.norm1(x)).chunk(3, -1);
-      x = x + layer.out(engine::Attention(qkv[0], qkv[1], qkv[2], kUnionHeads));
-      const at::Tensor hidden = layer.fc(layer.norm2(x));
-      x = x + layer.proj(hidden * at::sigmoid(hidden * 1.702));
-    }
+    for (const text::FusedClipBlock& layer : layers) x = layer(std::move(x), kUnionHeads);
     return features + channel(x.squeeze(1)).unsqueeze(-1).unsqueeze(-1);
   }
 
@@ -225,9 +207,8 @@ StatusOr<Network> BuildUNetControl(const engine::WeightSource& weights, engine::
   return engine::Guard([&]() -> StatusOr<Network> {
     std::string name = weights.file();
     name = name.substr(0, name.rfind('.'));
-    auto network = std::make_shared<UNetControl>(name.ends_with("_shuffle") || name.ends_with("_shuffle_fp16"), engine);
-    RETURN_IF_ERROR(network->Build(weights));
-    return Network(std::move(network));
+    return BuildNetwork<engine::ControlNetwork, UNetControl>(
+        weights, name.ends_with("_shuffle") || name.ends_with("_shuffle_fp16"), engine);
   });
 }
 

@@ -4,6 +4,7 @@
 
 #include "worker/engine/layers.h"
 #include "worker/models/family.h"
+#include "worker/models/network.h"
 
 namespace atelier::models::compact {
 namespace {
@@ -55,9 +56,7 @@ bool Detect(const engine::WeightSource& w) {
 }
 
 StatusOr<std::shared_ptr<const engine::UpscaleNetwork>> Build(const engine::WeightSource& w, engine::Engine& engine) {
-  auto network = std::make_shared<Compact>(engine);
-  RETURN_IF_ERROR(network->Build(w));
-  return std::shared_ptr<const engine::UpscaleNetwork>(std::move(network));
+  return BuildNetwork<engine::UpscaleNetwork, Compact>(w, engine);
 }
 
 ATELIER_REGISTER_UPSCALER("compact", 0, {Detect, Build});

@@ -2,6 +2,7 @@
 // extras.md 5.2.
 #include <array>
 
+#include "worker/models/network.h"
 #include "worker/models/upscalers/parts.h"
 
 namespace atelier::models::dat {
@@ -263,9 +264,7 @@ bool Detect(const WeightSource& w) {
 }
 
 StatusOr<std::shared_ptr<const engine::UpscaleNetwork>> Build(const WeightSource& w, engine::Engine& engine) {
-  auto network = std::make_shared<Dat>(engine);
-  RETURN_IF_ERROR(network->Build(w));
-  return std::shared_ptr<const engine::UpscaleNetwork>(std::move(network));
+  return BuildNetwork<engine::UpscaleNetwork, Dat>(w, engine);
 }
 
 ATELIER_REGISTER_UPSCALER("dat", 4, {Detect, Build});

@@ -9,6 +9,7 @@
 
 #include "worker/engine/layers.h"
 #include "worker/models/family.h"
+#include "worker/models/network.h"
 
 namespace atelier::models::esrgan {
 namespace {
@@ -156,9 +157,7 @@ WeightSource ToOldNames(const WeightSource& w) {
 }
 
 StatusOr<std::shared_ptr<const engine::UpscaleNetwork>> Build(const WeightSource& w, engine::Engine& engine) {
-  auto network = std::make_shared<Rrdb>(engine);
-  RETURN_IF_ERROR(network->Build(ToOldNames(w)));
-  return std::shared_ptr<const engine::UpscaleNetwork>(std::move(network));
+  return BuildNetwork<engine::UpscaleNetwork, Rrdb>(ToOldNames(w), engine);
 }
 
 ATELIER_REGISTER_UPSCALER("esrgan", 10, {Detect, Build});

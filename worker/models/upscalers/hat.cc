@@ -1,5 +1,6 @@
 // HAT: shifted windows with a channel attention beside, and windows that overlap at the end of each group. Source: spec
 // extras.md 5.4.
+#include "worker/models/network.h"
 #include "worker/models/upscalers/parts.h"
 
 namespace atelier::models::hat {
@@ -187,9 +188,7 @@ bool Detect(const WeightSource& w) {
 }
 
 StatusOr<std::shared_ptr<const engine::UpscaleNetwork>> Build(const WeightSource& w, engine::Engine& engine) {
-  auto network = std::make_shared<Hat>(engine);
-  RETURN_IF_ERROR(network->Build(w));
-  return std::shared_ptr<const engine::UpscaleNetwork>(std::move(network));
+  return BuildNetwork<engine::UpscaleNetwork, Hat>(w, engine);
 }
 
 ATELIER_REGISTER_UPSCALER("hat", 1, {Detect, Build});

@@ -1,4 +1,5 @@
 // Omni-SR: attention over places and over channels, in windows and on grids. Source: spec extras.md 5.9.
+#include "worker/models/network.h"
 #include "worker/models/upscalers/parts.h"
 
 namespace atelier::models::omnisr {
@@ -242,9 +243,7 @@ bool Detect(const WeightSource& w) {
 }
 
 StatusOr<std::shared_ptr<const engine::UpscaleNetwork>> Build(const WeightSource& w, engine::Engine& engine) {
-  auto network = std::make_shared<OmniSr>(engine);
-  RETURN_IF_ERROR(network->Build(w));
-  return std::shared_ptr<const engine::UpscaleNetwork>(std::move(network));
+  return BuildNetwork<engine::UpscaleNetwork, OmniSr>(w, engine);
 }
 
 ATELIER_REGISTER_UPSCALER("omnisr", 3, {Detect, Build});

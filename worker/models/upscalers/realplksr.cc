@@ -1,4 +1,5 @@
 // RealPLKSR and PLKSR: convolutions with large kernels on a part of the channels. Source: spec extras.md 5.8.
+#include "worker/models/network.h"
 #include "worker/models/upscalers/parts.h"
 
 namespace atelier::models::realplksr {
@@ -138,9 +139,7 @@ bool Detect(const WeightSource& w) {
 }
 
 StatusOr<std::shared_ptr<const engine::UpscaleNetwork>> Build(const WeightSource& w, engine::Engine& engine) {
-  auto network = std::make_shared<RealPlksr>(engine);
-  RETURN_IF_ERROR(network->Build(w));
-  return std::shared_ptr<const engine::UpscaleNetwork>(std::move(network));
+  return BuildNetwork<engine::UpscaleNetwork, RealPlksr>(w, engine);
 }
 
 ATELIER_REGISTER_UPSCALER("realplksr", 11, {Detect, Build});

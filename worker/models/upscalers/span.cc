@@ -2,6 +2,7 @@
 // into one kernel. Source: spec extras.md 5.5.
 #include <array>
 
+#include "worker/models/network.h"
 #include "worker/models/upscalers/parts.h"
 
 namespace atelier::models::span {
@@ -94,9 +95,7 @@ bool Detect(const WeightSource& w) {
 }
 
 StatusOr<std::shared_ptr<const engine::UpscaleNetwork>> Build(const WeightSource& w, engine::Engine& engine) {
-  auto network = std::make_shared<Span>(engine);
-  RETURN_IF_ERROR(network->Build(w));
-  return std::shared_ptr<const engine::UpscaleNetwork>(std::move(network));
+  return BuildNetwork<engine::UpscaleNetwork, Span>(w, engine);
 }
 
 ATELIER_REGISTER_UPSCALER("span", 5, {Detect, Build});

@@ -1,4 +1,5 @@
 // SwinIR: groups of blocks with attention in shifted windows. Source: spec extras.md 5.3.
+#include "worker/models/network.h"
 #include "worker/models/upscalers/parts.h"
 
 namespace atelier::models::swinir {
@@ -137,9 +138,7 @@ bool Detect(const WeightSource& w) {
 }
 
 StatusOr<std::shared_ptr<const engine::UpscaleNetwork>> Build(const WeightSource& w, engine::Engine& engine) {
-  auto network = std::make_shared<SwinIr>(engine);
-  RETURN_IF_ERROR(network->Build(w));
-  return std::shared_ptr<const engine::UpscaleNetwork>(std::move(network));
+  return BuildNetwork<engine::UpscaleNetwork, SwinIr>(w, engine);
 }
 
 ATELIER_REGISTER_UPSCALER("swinir", 2, {Detect, Build});

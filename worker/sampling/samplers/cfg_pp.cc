@@ -13,8 +13,7 @@ struct EulerCfgPp {
   StatusOr<at::Tensor> Sample(SampleRun& run) const {
     for (size_t i = 0; i < run.steps(); ++i) {
       const float sigma = run.sigmas[i], next = run.sigmas[i + 1];
-      ASSIGN_OR_RETURN(const at::Tensor denoised, run.Denoise(run.x, sigma));
-      RETURN_IF_ERROR(run.Report(i, denoised));
+      ASSIGN_OR_RETURN(const at::Tensor denoised, run.DenoiseStep(i));
       if (next == 0) {
         run.x = denoised;
         continue;
@@ -37,8 +36,7 @@ struct Dpmpp2sAncestralCfgPp {
   StatusOr<at::Tensor> Sample(SampleRun& run) const {
     for (size_t i = 0; i < run.steps(); ++i) {
       const float sigma = run.sigmas[i], next = run.sigmas[i + 1];
-      ASSIGN_OR_RETURN(const at::Tensor denoised, run.Denoise(run.x, sigma));
-      RETURN_IF_ERROR(run.Report(i, denoised));
+      ASSIGN_OR_RETURN(const at::Tensor denoised, run.DenoiseStep(i));
       const auto [down, up] = Ancestral(sigma, next, eta);
       if (down == 0) {
         run.x = denoised + Slope(run.x, sigma, run.negative()) * down;
@@ -64,8 +62,7 @@ struct Dpmpp2mCfgPp {
     at::Tensor old;
     for (size_t i = 0; i < run.steps(); ++i) {
       const float sigma = run.sigmas[i], next = run.sigmas[i + 1];
-      ASSIGN_OR_RETURN(const at::Tensor denoised, run.Denoise(run.x, sigma));
-      RETURN_IF_ERROR(run.Report(i, denoised));
+      ASSIGN_OR_RETURN(const at::Tensor denoised, run.DenoiseStep(i));
       const float t = -std::log(sigma), h = -std::log(next) - t, decay = std::exp(-h);
       at::Tensor mix = -decay * run.negative();
       if (old.defined() && next > 0) {

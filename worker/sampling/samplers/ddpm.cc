@@ -10,8 +10,7 @@ struct Ddpm {
   StatusOr<at::Tensor> Sample(SampleRun& run) const {
     for (size_t i = 0; i < run.steps(); ++i) {
       const float sigma = run.sigmas[i], next = run.sigmas[i + 1];
-      ASSIGN_OR_RETURN(const at::Tensor denoised, run.Denoise(run.x, sigma));
-      RETURN_IF_ERROR(run.Report(i, denoised));
+      ASSIGN_OR_RETURN(const at::Tensor denoised, run.DenoiseStep(i));
       const float bar = 1 / (sigma * sigma + 1), bar_next = 1 / (next * next + 1), alpha = bar / bar_next;
       const at::Tensor y = run.x / std::sqrt(1.0f + sigma * sigma);
       at::Tensor mean =

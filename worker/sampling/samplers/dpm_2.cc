@@ -16,9 +16,8 @@ struct Dpm2 {
   StatusOr<at::Tensor> Sample(SampleRun& run) const {
     for (size_t i = 0; i < run.steps(); ++i) {
       const float sigma = run.sigmas[i], next = run.sigmas[i + 1];
-      ASSIGN_OR_RETURN(const at::Tensor denoised, run.Denoise(run.x, sigma));
+      ASSIGN_OR_RETURN(const at::Tensor denoised, run.DenoiseStep(i));
       const at::Tensor d = Slope(run.x, sigma, denoised);
-      RETURN_IF_ERROR(run.Report(i, denoised));
       if (next == 0) {
         run.x = run.x + d * (next - sigma);
         continue;
@@ -38,7 +37,7 @@ struct Dpm2Ancestral {
   StatusOr<at::Tensor> Sample(SampleRun& run) const {
     for (size_t i = 0; i < run.steps(); ++i) {
       const float sigma = run.sigmas[i], next = run.sigmas[i + 1];
-      ASSIGN_OR_RETURN(const at::Tensor denoised, run.Denoise(run.x, sigma));
+      ASSIGN_OR_RETURN(const at::Tensor denoised, run.DenoiseStep(i));
       float down, rescale = 1, up;
       if (run.flow()) {
         const FlowAncestralStep step = FlowAncestral(sigma, next, eta);
@@ -47,7 +46,6 @@ struct Dpm2Ancestral {
         const AncestralStep step = Ancestral(sigma, next, eta);
         down = step.down, up = step.up;
       }
-      RETURN_IF_ERROR(run.Report(i, denoised));
       const at::Tensor d = Slope(run.x, sigma, denoised);
       if (down == 0) {
         run.x = run.x + d * (down - sigma);

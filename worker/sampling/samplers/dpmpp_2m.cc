@@ -11,8 +11,7 @@ struct Dpmpp2m {
     at::Tensor old;
     for (size_t i = 0; i < run.steps(); ++i) {
       const float sigma = run.sigmas[i], next = run.sigmas[i + 1];
-      ASSIGN_OR_RETURN(const at::Tensor denoised, run.Denoise(run.x, sigma));
-      RETURN_IF_ERROR(run.Report(i, denoised));
+      ASSIGN_OR_RETURN(const at::Tensor denoised, run.DenoiseStep(i));
       const float t = -std::log(sigma), t_next = -std::log(next);
       const float h = t_next - t;
       const float ratio = std::exp(-t_next) / std::exp(-t);

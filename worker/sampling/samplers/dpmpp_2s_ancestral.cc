@@ -12,8 +12,7 @@ struct Dpmpp2sAncestral {
 
   StatusOr<at::Tensor> Sample(SampleRun& run) const {
     for (size_t i = 0; i < run.steps(); ++i) {
-      ASSIGN_OR_RETURN(const at::Tensor denoised, run.Denoise(run.x, run.sigmas[i]));
-      RETURN_IF_ERROR(run.Report(i, denoised));
+      ASSIGN_OR_RETURN(const at::Tensor denoised, run.DenoiseStep(i));
       RETURN_IF_ERROR(run.flow() ? FlowStep(run, i, denoised) : PlainStep(run, i, denoised));
     }
     return run.x;

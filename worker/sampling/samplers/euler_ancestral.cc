@@ -11,8 +11,7 @@ struct EulerAncestral {
   StatusOr<at::Tensor> Sample(SampleRun& run) const {
     for (size_t i = 0; i < run.steps(); ++i) {
       const float sigma = run.sigmas[i], next = run.sigmas[i + 1];
-      ASSIGN_OR_RETURN(const at::Tensor denoised, run.Denoise(run.x, sigma));
-      RETURN_IF_ERROR(run.Report(i, denoised));
+      ASSIGN_OR_RETURN(const at::Tensor denoised, run.DenoiseStep(i));
       if (run.flow()) {
         if (next == 0) {
           run.x = denoised;

@@ -8,9 +8,8 @@ struct Heun {
   StatusOr<at::Tensor> Sample(SampleRun& run) const {
     for (size_t i = 0; i < run.steps(); ++i) {
       const float sigma = run.sigmas[i], next = run.sigmas[i + 1];
-      ASSIGN_OR_RETURN(const at::Tensor denoised, run.Denoise(run.x, sigma));
+      ASSIGN_OR_RETURN(const at::Tensor denoised, run.DenoiseStep(i));
       const at::Tensor d = Slope(run.x, sigma, denoised);
-      RETURN_IF_ERROR(run.Report(i, denoised));
       const float dt = next - sigma;
       if (next == 0) {
         run.x = run.x + d * dt;

@@ -53,8 +53,7 @@ struct Ipndm {
     std::deque<at::Tensor> slopes;  // newest first
     for (size_t i = 0; i < run.steps(); ++i) {
       const float sigma = run.sigmas[i], next = run.sigmas[i + 1];
-      ASSIGN_OR_RETURN(const at::Tensor denoised, run.Denoise(run.x, sigma));
-      RETURN_IF_ERROR(run.Report(i, denoised));
+      ASSIGN_OR_RETURN(const at::Tensor denoised, run.DenoiseStep(i));
       slopes.push_front(Slope(run.x, sigma, denoised));
       if (slopes.size() > 4) slopes.pop_back();
       if (next == 0) {

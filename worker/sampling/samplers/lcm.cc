@@ -7,9 +7,8 @@ namespace {
 struct Lcm {
   StatusOr<at::Tensor> Sample(SampleRun& run) const {
     for (size_t i = 0; i < run.steps(); ++i) {
-      const float sigma = run.sigmas[i], next = run.sigmas[i + 1];
-      ASSIGN_OR_RETURN(const at::Tensor denoised, run.Denoise(run.x, sigma));
-      RETURN_IF_ERROR(run.Report(i, denoised));
+      const float next = run.sigmas[i + 1];
+      ASSIGN_OR_RETURN(const at::Tensor denoised, run.DenoiseStep(i));
       run.x = denoised;
       if (next > 0)
         run.x = run.sampling.NoiseScaling(at::scalar_tensor(next, run.x.options()), run.Noise(), run.x, false);

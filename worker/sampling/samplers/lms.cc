@@ -38,10 +38,9 @@ struct Lms {
     std::deque<at::Tensor> slopes;  // newest first
     for (size_t i = 0; i < run.steps(); ++i) {
       const float sigma = run.sigmas[i], next = run.sigmas[i + 1];
-      ASSIGN_OR_RETURN(const at::Tensor denoised, run.Denoise(run.x, sigma));
+      ASSIGN_OR_RETURN(const at::Tensor denoised, run.DenoiseStep(i));
       slopes.push_front(Slope(run.x, sigma, denoised));
       if (slopes.size() > order) slopes.pop_back();
-      RETURN_IF_ERROR(run.Report(i, denoised));
       if (next == 0) {
         run.x = denoised;
         continue;

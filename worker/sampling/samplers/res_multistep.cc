@@ -16,9 +16,8 @@ struct ResMultistep {
     auto t_of = [](float sigma) { return -std::log(sigma); };
     for (size_t i = 0; i < run.steps(); ++i) {
       const float sigma = run.sigmas[i], next = run.sigmas[i + 1];
-      ASSIGN_OR_RETURN(const at::Tensor denoised, run.Denoise(run.x, sigma));
+      ASSIGN_OR_RETURN(const at::Tensor denoised, run.DenoiseStep(i));
       const auto [down, up] = Ancestral(sigma, next, eta);
-      RETURN_IF_ERROR(run.Report(i, denoised));
       if (down == 0 || !old.defined()) {
         if (cfg_pp)
           run.x = denoised + Slope(run.x, sigma, run.negative()) * down;

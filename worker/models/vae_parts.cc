@@ -1,0 +1,37 @@
+#include "worker/models/vae_parts.h"
+
+#include "common/base/log.h"
+#include "worker/engine/guard.h"
+
+namespace atelier::models {
+
+StatusOr<at::Tensor> VaePixels(const at::Tensor& pixels, int64_t ratio) {
+  if (pixels.dim() != 4 || pixels.size(3) < 3) return InvalidArgument("the VAE takes images [B,H,W,3]");
+  const int64_t h = pixels.size(1) / ratio * ratio, w = pixels.size(2) / ratio * ratio;
+  if (h == 0 || w == 0) {
+    return InvalidArgument("an image of ", pixels.size(2), "x", pixels.size(1),
+                           " is too small for the VAE, which needs ", ratio, "x", ratio);
+  }
+  return engine::Guard([&] {
+    return pixels.narrow(1, pixels.size(1) % ratio / 2, h)
+                   .narrow(2, pixels.size(2) % ratio / 2, w)
+                   .narrow(3, 0, 3)
+                   .to(at::kFloat) *
+               2.0 -
+           1.0;
+  });
+}
+
+at::Tensor VaeColours(const at::Tensor& y) { return ((y + 1.0) / 2.0).clamp(0.0, 1.0); }
+
+StatusOr<at::Tensor> WholeOrTiled(std::string_view doing, std::string_view done, engine::Residency& residency,
+                                  const engine::ParamSet& params, const std::function<at::Tensor()>& whole,
+                                  const std::function<StatusOr<at::Tensor>()>& tiled) {
+  StatusOr<at::Tensor> result = engine::Guard([&] { return whole(); });
+  if (result.ok() || result.status().code() != StatusCode::kResourceExhausted) return result;
+  LogWarning("memory ran out while ", doing, " at once, it is ", done, " in tiles: ", Message(result.status()));
+  residency.UnloadAll(&params);
+  return tiled();
+}
+
+}  // namespace atelier::models
