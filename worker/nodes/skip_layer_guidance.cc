@@ -65,8 +65,8 @@ void DescribeSkippedLayers(NodeSchema<N>& s) {
   s.template Input<&N::single_layers>("single_layers").Default("7, 8, 9").Tooltip("Blocks of one stream to leave out.");
 }
 
-Model Guided(const Model& model, std::set<int64_t> double_blocks, std::set<int64_t> single_blocks, double scale,
-             const Window& window, double rescale) {
+Model Guided(const Model& model, const std::set<int64_t>& double_blocks, const std::set<int64_t>& single_blocks,
+             double scale, const Window& window, double rescale) {
   if (double_blocks.empty() && single_blocks.empty()) return model;
   return engine::WithPostGuidance(model, [=](const GuidanceCall& call) {
     if (scale <= 0 || call.sigma < window.end || call.sigma > window.start) return call.denoised;
