@@ -13,7 +13,7 @@
 namespace atelier::media {
 namespace {
 
-#if defined(__has_feature)  // clang
+#ifdef __clang__
 #define ATELIER_SANITIZED (__has_feature(address_sanitizer) || __has_feature(thread_sanitizer))
 #elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define ATELIER_SANITIZED 1
