@@ -426,7 +426,7 @@ int Run(const Flags& flags) {
   }
   LogInfo("atelier-master ", kProgramVersion, " serves on ", address, ", state in ", state_dir);
   if (Status media = media::CheckMediaProgram(); !media.ok())
-    LogWarning("jobs that save videos or sound with their workflow will fail: ", Message(media));
+    LogWarning("videos and sound are saved without their workflow: ", Message(media));
 
   std::unique_ptr<ProbeServer> probes;
   if (!config.metrics.listen.empty() && !flags.private_master) {

@@ -60,7 +60,7 @@ Status ReadAll(int socket, int timeout_ms, MessageTime until, void* to, size_t s
 
 }  // namespace
 
-Status Send(int socket, const Json& head, const void* body, size_t size, MessageTime until) {
+Status Send(int socket, const Json& head, const void* body, size_t size, int timeout_ms, MessageTime until) {
   std::string text = DumpJson(head);
   Sizes sizes{static_cast<uint32_t>(text.size()), 0, size};
   iovec parts[] = {{&sizes, sizeof sizes}, {text.data(), text.size()}, {const_cast<void*>(body), size}};
@@ -68,10 +68,16 @@ Status Send(int socket, const Json& head, const void* body, size_t size, Message
   message.msg_iov = parts;
   message.msg_iovlen = 3;
   while (message.msg_iovlen > 0) {
-    if (WaitMs(-1, until) == 0) return TooLong();
-    const ssize_t sent = sendmsg(socket, &message, MSG_NOSIGNAL);
+    const int wait = WaitMs(timeout_ms, until);
+    if (wait == 0) return TooLong();
+    const ssize_t sent = sendmsg(socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (sent < 0 && errno == EINTR) continue;
-    if (sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return DeadlineExceeded("takes nothing");
+    if (sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+      pollfd fd{socket, POLLOUT, 0};
+      if (poll(&fd, 1, wait) != 0) continue;
+      if (wait != timeout_ms) return TooLong();
+      return DeadlineExceeded("takes nothing for ", timeout_ms / 1000, " s");
+    }
     if (sent < 0) return Gone();
     auto n = static_cast<size_t>(sent);
     while (message.msg_iovlen > 0 && n >= message.msg_iov->iov_len) {

@@ -26,9 +26,9 @@ struct MediaMessage {
 
 using MessageTime = std::chrono::steady_clock::time_point;
 
-/// Errors: UNAVAILABLE when the other end is gone, DEADLINE_EXCEEDED when it takes nothing for as long as the socket's
-/// SO_SNDTIMEO says, or `until` is over. Thread: one at a time for each socket.
-Status Send(int socket, const Json& head, const void* body = nullptr, size_t size = 0,
+/// Waits at most `timeout_ms` each time that the other end takes nothing (-1: for ever), and until `until` for all.
+/// Errors: UNAVAILABLE when the other end is gone, DEADLINE_EXCEEDED. Thread: one at a time for each socket.
+Status Send(int socket, const Json& head, const void* body = nullptr, size_t size = 0, int timeout_ms = -1,
             MessageTime until = MessageTime::max());
 
 /// Waits at most `timeout_ms` for each part of a message (-1: for ever), and until `until` for all. Errors: UNAVAILABLE

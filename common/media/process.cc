@@ -24,7 +24,7 @@ namespace atelier::media {
 // A started process and the socket to it. Killed with the object. Thread: one at a time.
 class MediaChild {
  public:
-  static StatusOr<std::unique_ptr<MediaChild>> Start(const std::string& path, uint64_t memory_bytes);
+  static StatusOr<std::unique_ptr<MediaChild>> Start(const std::string& path, const MediaLimits& limits);
   ~MediaChild() {
     close(socket_);
     if (pid_ < 0) return;
@@ -57,7 +57,12 @@ namespace {
 
 constexpr int kSilentMs = 120'000;  // the process says nothing, or takes nothing, for so long: it hangs
 constexpr int kEndMs = 2000;        // it has closed its socket and does not end
-constexpr int kNotRun = 127;        // the exit status of a program whose libraries are not there
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kSanitized = true;  // its reports are wanted
+#else
+constexpr bool kSanitized = false;
+#endif
+constexpr int kNotRun = 127;  // the exit status of a program whose libraries are not there
 
 std::mutex mutex;
 std::string program;                // guarded by mutex; "": atelier-media beside the running command
@@ -79,16 +84,16 @@ StatusOr<std::string> Program() {
 }
 
 // A process that has worked on no file yet.
-StatusOr<std::unique_ptr<MediaChild>> Fresh(uint64_t memory_bytes) {
+StatusOr<std::unique_ptr<MediaChild>> Fresh(const MediaLimits& limits) {
   std::lock_guard lock(mutex);
   ASSIGN_OR_RETURN(const std::string path, Program());
-  if (memory_bytes != 0) return MediaChild::Start(path, memory_bytes);
+  if (limits.memory_bytes != 0) return MediaChild::Start(path, limits);
   std::unique_ptr<MediaChild> child = std::move(spare);
   if (child == nullptr || !child->Lives()) {
-    ASSIGN_OR_RETURN(child, MediaChild::Start(path, 0));
+    ASSIGN_OR_RETURN(child, MediaChild::Start(path, {}));
   }
   if (keep_spare) {
-    if (auto next = MediaChild::Start(path, 0); next.ok()) spare = std::move(*next);
+    if (auto next = MediaChild::Start(path, {}); next.ok()) spare = std::move(*next);
   }
   return child;
 }
@@ -99,12 +104,10 @@ MessageTime TimeIn(int seconds) {
 
 }  // namespace
 
-StatusOr<std::unique_ptr<MediaChild>> MediaChild::Start(const std::string& path, uint64_t memory_bytes) {
+StatusOr<std::unique_ptr<MediaChild>> MediaChild::Start(const std::string& path, const MediaLimits& limits) {
   int ends[2];
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
     return ResourceExhausted("no socket to ", path, ": ", std::strerror(errno));
-  const timeval silent{kSilentMs / 1000, 0};
-  setsockopt(ends[0], SOL_SOCKET, SO_SNDTIMEO, &silent, sizeof silent);
   std::unique_ptr<MediaChild> child(new MediaChild(ends[0], path));
   posix_spawn_file_actions_t files;
   posix_spawnattr_t attributes;
@@ -112,13 +115,18 @@ StatusOr<std::unique_ptr<MediaChild>> MediaChild::Start(const std::string& path,
   posix_spawnattr_init(&attributes);
   posix_spawn_file_actions_adddup2(&files, ends[1], 3);
   posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
-  sigset_t none;
-  sigemptyset(&none);
-  posix_spawnattr_setsigmask(&attributes, &none);
+  posix_spawn_file_actions_addopen(&files, 1, "/dev/null", O_WRONLY, 0);
+  if (!kSanitized) posix_spawn_file_actions_addopen(&files, 2, "/dev/null", O_WRONLY, 0);
+  // A terminal or systemd asks all processes of a command to end: this one ends with the other end of its socket.
+  sigset_t blocked;
+  sigemptyset(&blocked);
+  for (const int one : {SIGTERM, SIGINT, SIGHUP, SIGQUIT}) sigaddset(&blocked, one);
+  posix_spawnattr_setsigmask(&attributes, &blocked);
   posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
-  std::string name = path, memory = std::to_string(memory_bytes), libraries = "LD_LIBRARY_PATH=";
+  std::string name = path, memory = std::to_string(limits.memory_bytes), seconds = std::to_string(limits.seconds),
+              libraries = "LD_LIBRARY_PATH=";
   if (const char* where = std::getenv("LD_LIBRARY_PATH")) libraries += where;
-  char* argv[] = {name.data(), memory_bytes == 0 ? nullptr : memory.data(), nullptr};
+  char* argv[] = {name.data(), memory.data(), seconds.data(), nullptr};
   char* envp[] = {libraries.data(), nullptr};
   const int error = posix_spawn(&child->pid_, path.c_str(), &files, &attributes, argv, envp);
   posix_spawn_file_actions_destroy(&files);
@@ -132,8 +140,10 @@ StatusOr<std::unique_ptr<MediaChild>> MediaChild::Start(const std::string& path,
 int MediaChild::Reap() {
   if (pid_ < 0) return -1;
   pollfd watch{static_cast<int>(syscall(SYS_pidfd_open, pid_, 0)), POLLIN, 0};
-  poll(&watch, 1, kEndMs);
-  close(watch.fd);
+  if (watch.fd >= 0) {
+    poll(&watch, 1, kEndMs);
+    close(watch.fd);
+  }
   kill(pid_, SIGKILL);
   int status = 0;
   while (waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
@@ -166,7 +176,7 @@ MediaProcess::MediaProcess(std::unique_ptr<MediaChild> child, std::string_view b
 MediaProcess::~MediaProcess() = default;
 
 StatusOr<std::unique_ptr<MediaProcess>> MediaProcess::Start(std::string_view bytes, const MediaLimits& limits) {
-  ASSIGN_OR_RETURN(std::unique_ptr<MediaChild> child, Fresh(limits.memory_bytes));
+  ASSIGN_OR_RETURN(std::unique_ptr<MediaChild> child, Fresh(limits));
   return std::unique_ptr<MediaProcess>(new MediaProcess(std::move(child), bytes, limits.seconds));
 }
 
@@ -180,7 +190,7 @@ Json MediaProcess::Request(std::string_view kind) const {
 }
 
 Status MediaProcess::Ask(const Json& request, uint64_t body_max, MediaMessage& answer, std::string_view body) {
-  const Status sent = Send(child_->socket(), request, body.data(), body.size(), until_);
+  const Status sent = Send(child_->socket(), request, body.data(), body.size(), kSilentMs, until_);
   // One that is gone may have said why.
   if (!sent.ok() && sent.code() != StatusCode::kUnavailable) return Failed(sent);
   const uint64_t part_max = file_ == nullptr ? 0 : kPartBytesMax;
@@ -209,7 +219,7 @@ Status MediaProcess::HandOut(const Json& head) {
     return InvalidArgument("the process that reads the file asks for bytes that the file does not have");
   const std::string_view part = bytes_.substr(
       static_cast<size_t>(offset), static_cast<size_t>(std::min(count, static_cast<int64_t>(kPartBytesMax))));
-  const Status sent = Send(child_->socket(), {{"kind", "bytes"}}, part.data(), part.size(), until_);
+  const Status sent = Send(child_->socket(), {{"kind", "bytes"}}, part.data(), part.size(), kSilentMs, until_);
   return sent.ok() || sent.code() == StatusCode::kUnavailable ? OkStatus() : Failed(sent);
 }
 

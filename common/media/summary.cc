@@ -6,7 +6,7 @@
 namespace atelier::media {
 namespace {
 
-constexpr int kSummarySecondsMax = 120;
+constexpr int kSummarySecondsMax = 10;  // somebody waits for it
 constexpr uint64_t kSummaryMemoryMax = uint64_t{2} << 30;
 constexpr int64_t kFramesMax = int64_t{1} << 52;
 

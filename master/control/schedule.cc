@@ -298,7 +298,7 @@ bool Control::MayTake(Job& job, const Task& task, int64_t rank, Worker& worker, 
 // other workers busy; null: this job alone.
 Task* Control::Pick(Job& job, Worker& worker, const std::vector<Job*>* others, double now) {
   if (Task* probe = worker.held.empty() ? PickProbe(job, worker, now) : nullptr) return probe;
-  int64_t rank = 0;
+  int64_t rank = 0, looked = 0;
   std::pair<int, int> refused{kNothingRefused, 0};  // kind and urgency: what comes with the same is refused as well
   const bool one_kind = job.open.size() == 1;
   auto fresh = job.ready.begin();
@@ -309,6 +309,7 @@ Task* Control::Pick(Job& job, Worker& worker, const std::vector<Job*>* others, d
         fresh == job.ready.end() || (doubted != job.doubted.end() && std::get<0>(*doubted) == std::get<0>(*fresh) &&
                                      std::get<1>(*doubted) < std::get<1>(*fresh));
     const auto& entry = again ? *doubted++ : *fresh++;
+    looked += again ? 0 : 1;
     if (one_kind && !again && refused.first != kNothingRefused && refused.second == std::get<1>(entry)) continue;
     Task& task = job.tasks.at(job.task_order[std::get<2>(entry)]);
     const std::pair<int, int> alike{task.kind, std::get<1>(entry)};
@@ -318,8 +319,11 @@ Task* Control::Pick(Job& job, Worker& worker, const std::vector<Job*>* others, d
     if (again) continue;
     refused = alike;
     const auto& last = *job.ready.rbegin();
-    if (one_kind && std::tie(std::get<0>(entry), std::get<1>(entry)) == std::tie(std::get<0>(last), std::get<1>(last)))
+    if (one_kind &&
+        std::tie(std::get<0>(entry), std::get<1>(entry)) == std::tie(std::get<0>(last), std::get<1>(last))) {
       fresh = job.ready.end();  // all that is left is alike
+      rank += static_cast<int64_t>(job.ready.size()) - looked;
+    }
   }
   return nullptr;
 }

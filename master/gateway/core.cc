@@ -165,7 +165,7 @@ void Core::SetFleet(Fleet* fleet) { fleet_ = fleet; }
 void Core::Start() {
   hub_->Start();
   last_tick_ms_ = NowMs();
-  control_->AssignWhenAsked();
+  queue_.Run([this] { control_->AssignWhenAsked(); });
   queue_.SetIdle([this] {
     Assign();
     Commit();
@@ -270,7 +270,7 @@ void Core::HandleMessage(const std::string& name, v1::FromWorker message) {
       std::vector<Held> held;
       for (const v1::HeldAttempt& one : attach.held())
         held.push_back({one.task_id(), one.attempt(), one.finished(), one.running()});
-      Apply(control_->WorkerAttached(std::move(info), held, now));
+      Apply(control_->WorkerAttached(std::move(info), held, NowMs()));
       KeepSettings(attach.name());
       break;
     }

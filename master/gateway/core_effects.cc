@@ -315,6 +315,7 @@ void Core::OutputsSaved(const std::string& id, StatusOr<std::vector<SavedOutput>
   auto it = open_.find(id);
   if (it == open_.end()) return;
   if (!saved.ok()) {
+    if (draining_) return;  // what it needs may have been ended as well; the next master saves it
     Apply(control_->JobBroke(id, Message(saved.status()), NowMs()));
     return;
   }

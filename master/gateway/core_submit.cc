@@ -25,6 +25,7 @@
 namespace atelier {
 namespace {
 
+constexpr int64_t kExplainFilesMs = 10'000;    // for the headers of all videos
 constexpr int64_t kInputBytesMax = 4LL << 30;  // of one input file
 constexpr size_t kInputListMax = 100'000;
 constexpr int kForecastWorkersMin = 8;  // speed-ups are told for so many workers even where there are fewer
@@ -370,9 +371,14 @@ StatusOr<v1::ExplainReply> Core::Explain(const v1::SubmitRequest& request) {
                      ConfinedOpen(folder == "output" ? options_.output_dir : options_.input_dir, file));
     return ReadFdBounded(fd.get(), file, kInputBytesMax);
   };
-  for (const StreamSpec& stream : prepared.plan.streams)
-    if (stream.extent && !stream.window.input_files.empty())
+  const int64_t until_ms = NowMs() + kExplainFilesMs;
+  for (const StreamSpec& stream : prepared.plan.streams) {
+    if (!stream.extent || stream.window.input_files.empty()) continue;
+    if (NowMs() >= until_ms)
+      text += Cat("  stream ", stream.id, ": its file is not looked at, the others took long\n");
+    else
       text += WindowsText(stream, read(*stream.window.input_files.begin()), workers);
+  }
   const FileSize file_size = [&read](const std::string& name) -> StatusOr<CanvasSize> {
     ASSIGN_OR_RETURN(const std::string bytes, read(name));
     ASSIGN_OR_RETURN(const auto size, ReadImageSize(bytes));

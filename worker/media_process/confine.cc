@@ -121,12 +121,13 @@ Status Refused(const char* what, int error) {
 
 }  // namespace
 
-Status Confine(uint64_t memory_bytes) {
+Status Confine(uint64_t memory_bytes, uint64_t cpu_seconds) {
   const auto bound = [](auto resource, uint64_t value) {
     const rlimit limit{value, value};
     return setrlimit(resource, &limit) == 0;
   };
-  if (!bound(RLIMIT_CORE, 0) || !bound(RLIMIT_FSIZE, 0) || (!kSanitized && !bound(RLIMIT_AS, memory_bytes)))
+  if (!bound(RLIMIT_CORE, 0) || !bound(RLIMIT_FSIZE, 0) || (!kSanitized && !bound(RLIMIT_AS, memory_bytes)) ||
+      (cpu_seconds != 0 && !bound(RLIMIT_CPU, cpu_seconds)))
     return Refused("setrlimit", errno);
   scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
   if (filter == nullptr) return Refused("seccomp_init", ENOMEM);

@@ -185,7 +185,7 @@ int Main(int argc, char** argv) {
   close_range(kSocket + 1, ~0U, 0);
   Asker asker;
   GoFirst();
-  Status status = Confine(MemoryOf(argc, argv));
+  Status status = Confine(MemoryOf(argc, argv), argc < 3 ? 0 : std::strtoull(argv[2], nullptr, 10));
   try {
     if (status.ok()) status = Serve(asker);
   } catch (const std::bad_alloc&) {
