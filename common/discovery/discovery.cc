@@ -161,7 +161,7 @@ std::string OffersText(const std::vector<Offer>& offers) {
   return text + "these are offers of whoever answered: a token (`atelier-master token`) tells which one is yours\n";
 }
 
-Publisher::Publisher(std::string name, uint16_t port, std::string fingerprint)
+Publisher::Publisher(std::string name, uint16_t port, const std::string& fingerprint)
     : command_{"avahi-publish-service",         "--no-fail", std::move(name), kType, std::to_string(port),
                Cat("fingerprint=", fingerprint)} {}
 
@@ -175,9 +175,9 @@ Status Publisher::Tick() {
   int status = 0;
   if (pid_ > 0 && waitpid(pid_, &status, WNOHANG) == pid_) {
     pid_ = -1;
-    const Status why = WIFEXITED(status) && WEXITSTATUS(status) == kNotInstalled
-                           ? NotInstalled(command_[0])
-                           : FailedPrecondition(command_[0], " ended; is avahi-daemon running?");
+    Status why = WIFEXITED(status) && WEXITSTATUS(status) == kNotInstalled
+                     ? NotInstalled(command_[0])
+                     : FailedPrecondition(command_[0], " ended; is avahi-daemon running?");
     if (Message(why) != std::exchange(told_, Message(why))) return why;
   }
   if (pid_ < 0 && NowMs() >= next_ms_) {

@@ -36,7 +36,7 @@ std::string OffersText(const std::vector<Offer>& offers);
 /// Offers a master for as long as this lives. Thread: one at a time.
 class Publisher {
  public:
-  Publisher(std::string name, uint16_t port, std::string fingerprint);
+  Publisher(std::string name, uint16_t port, const std::string& fingerprint);
   ~Publisher();
   Publisher(const Publisher&) = delete;
   Publisher& operator=(const Publisher&) = delete;

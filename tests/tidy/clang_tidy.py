@@ -63,7 +63,7 @@ def state_of(entry):
 def look(entry, work):
     together = [f"--header-filter={ROOT}/(common|master|worker|tests)/", "--checks=-bugprone-suspicious-include"]
     folder = ROOT / "tests" if entry["sources"][0].startswith(f"{ROOT}/tests/") else ROOT
-    words = [f"--config-file={folder}/.clang-tidy", *(together if len(entry["sources"]) > 1 else [])]
+    words = [f"--config-file={folder}/.clang-tidy", *(together if entry["file"] not in entry["sources"] else [])]
     done = subprocess.run(["clang-tidy", "-p", str(work), "--quiet", *words, entry["file"]], capture_output=True, text=True)
     faults = {f"{pathlib.Path(m[1]).relative_to(ROOT) if m[1].startswith(str(ROOT)) else m[1]}:{m[2]}: {m[3]}"
               for m in FAULT.finditer(done.stdout + done.stderr)}
