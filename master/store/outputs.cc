@@ -27,7 +27,6 @@
 namespace atelier {
 namespace {
 
-constexpr int kTagTriesMax = 3;
 constexpr size_t kBaseBytesMax = 200;  // leaves room for counter and extension in the 255 bytes of a file name
 constexpr size_t kSubfolderBytesMax = 1024;
 constexpr size_t kExtensionBytesMax = 16;
@@ -191,9 +190,6 @@ class PendingFile {
   bool named_ = false;
 };
 
-// Else this machine is short of something, which is no reason to lose what is done.
-bool FaultOfFile(const Status& status) { return status.code() == StatusCode::kInvalidArgument; }
-
 StatusOr<Content> MakeContent(BlobStore& blobs, const OutputFileMeta& file, const TextPairs& texts) {
   const bool embed = file.embed_workflow && !texts.empty();
   if (embed && file.extension == "png") {
@@ -209,12 +205,9 @@ StatusOr<Content> MakeContent(BlobStore& blobs, const OutputFileMeta& file, cons
   if (embed && media::CarriesTags(file.extension)) {
     ASSIGN_OR_RETURN(std::string bytes, blobs.ReadAll(file.blob.hash));
     StatusOr<std::string> with_tags = media::AddTags(bytes, file.extension, texts);
-    for (int tries = 1; !with_tags.ok() && !FaultOfFile(with_tags.status()) && tries < kTagTriesMax; ++tries)
-      with_tags = media::AddTags(bytes, file.extension, texts);
-    if (with_tags.ok() || FaultOfFile(with_tags.status())) {
-      RETURN_IF_ERROR(with_tags.status());
-      return Content(std::move(*with_tags));
-    }
+    if (with_tags.ok()) return Content(std::move(*with_tags));
+    if (with_tags.status().code() == StatusCode::kInvalidArgument) return with_tags.status();
+    // This machine is short of something, which is no reason to lose what is done.
     LogWarning("a ", file.extension, " file is saved without its workflow: ", Message(with_tags.status()));
     return Content(std::move(bytes));
   }

@@ -11,8 +11,8 @@
 #include "common/json/json.h"
 #include "common/media/process.h"
 #include "common/media/tags.h"
+#include "tests/harness/tiny_video.h"
 #include "tests/unit/cli/temp_folder.h"
-#include "worker/media/encoder.h"
 
 namespace atelier::cli {
 namespace {
@@ -79,16 +79,7 @@ TEST_CASE("a picture yields what it carries") {
 
 TEST_CASE("a video yields what it carries, in its tags or in an older file's comment") {
   TempFolder folder;
-  media::VideoSettings settings;
-  settings.muxer = "mp4";
-  settings.encoder = "libx264";
-  settings.pixel_format = "yuv420p";
-  settings.width = settings.height = 16;
-  const auto encoder = media::VideoEncoder::Open(settings);
-  REQUIRE(encoder.ok());
-  const std::vector<uint8_t> picture(16 * 16 * 3, 99);
-  REQUIRE((*encoder)->Add(picture.data(), picture.size()).ok());
-  const std::string bytes = (*encoder)->Finish().value();
+  const std::string bytes = test::TinyVideo();
   CHECK_FALSE(ReadWorkflowFile(folder.Write("bare.mp4", bytes)).ok());
   const std::string both = R"({"prompt":{"1":{}},"extra_data":{"extra_pnginfo":{"workflow":{"nodes":[]}}}})";
   const media::Tags tags = {{"prompt", R"({"1":{}})"}, {"workflow", R"({"nodes":[]})"}};

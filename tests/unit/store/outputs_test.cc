@@ -12,9 +12,9 @@
 #include "common/image/png_text.h"
 #include "common/media/process.h"
 #include "common/tensorio/safetensors.h"
+#include "tests/harness/tiny_video.h"
 #include "tests/unit/store/temp_folder.h"
 #include "worker/media/container_here.h"
-#include "worker/media/encoder.h"
 
 namespace atelier {
 namespace {
@@ -176,16 +176,7 @@ TEST_CASE("prompt and workflow go into pictures and latents in Python's form") {
 }
 
 TEST_CASE("prompt and workflow go into videos, by a process of its own") {
-  media::VideoSettings settings;
-  settings.muxer = "mp4";
-  settings.encoder = "libx264";
-  settings.pixel_format = "yuv420p";
-  settings.width = settings.height = 16;
-  const auto encoder = media::VideoEncoder::Open(settings);
-  REQUIRE(encoder.ok());
-  const std::vector<uint8_t> picture(16 * 16 * 3, 99);
-  REQUIRE((*encoder)->Add(picture.data(), picture.size()).ok());
-  const std::string video = (*encoder)->Finish().value();
+  const std::string video = test::TinyVideo();
 
   Site site;
   std::vector<OutputFileMeta> files = {site.File(video)};
