@@ -16,8 +16,8 @@ constexpr size_t kControlQueueMax = limits::kEventQueueMax;
 constexpr size_t kReasonBytesMax = 200;  // of a sentence that a worker tells
 constexpr size_t kCatalogsMax = 256;     // of workers of different versions
 constexpr size_t kTypesMax = 20'000;     // node types, those that workers brought along included
-constexpr size_t kPixelQueueMax = std::numeric_limits<size_t>::max();  // bounded by the tiles of open jobs; the control
-                                                                       // thread must never wait for pixels
+// Bounded by the tiles, and by the number, of open jobs; the control thread must never wait for pixels or files.
+constexpr size_t kPixelQueueMax = std::numeric_limits<size_t>::max(), kOutputsQueueMax = kPixelQueueMax;
 
 Blob FromProto(const v1::Blob& blob) { return {blob.hash(), blob.size()}; }
 
@@ -37,6 +37,7 @@ Core::Core(CoreOptions options)
     : options_(std::move(options)),
       config_(std::make_shared<const ClusterConfig>(options_.config)),
       pixels_("pixels", kPixelQueueMax),
+      outputs_queue_("outputs", kOutputsQueueMax),
       queue_("control", kControlQueueMax) {}
 
 Core::~Core() { Stop(); }
@@ -58,6 +59,7 @@ void Core::Stop() {
   });
   queue_.Stop();
   pixels_.Stop();
+  outputs_queue_.Stop();
 }
 
 int64_t Core::NowMs() const {

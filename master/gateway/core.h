@@ -1,6 +1,6 @@
 // The master's shell around the reducer: carries its effects out (store, blobs, canvases, sessions), turns messages
 // into its events, and answers the gateway. One control thread owns the reducer and the database; one canvas thread
-// does pixels and output files.
+// does pixels, and one writes and deletes output files, so that a slow disk or a damaged video holds up no tile.
 #pragma once
 
 #include <atomic>
@@ -243,7 +243,7 @@ class Core {
   std::vector<std::weak_ptr<Watcher>> watchers_;
   std::map<std::string, std::deque<std::string>> logs_;
 
-  SerialQueue pixels_;  // before control_queue_: stopped after it
+  SerialQueue pixels_, outputs_queue_;  // before queue_: stopped after it
   SerialQueue queue_;
 };
 

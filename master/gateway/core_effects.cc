@@ -304,7 +304,7 @@ void Core::Carry(const effect::SaveOutputs& save) {
     }
   }
   const JobRecord& record = info.record;
-  pixels_.Post(
+  outputs_queue_.Post(
       [this, id, files = save.files, intents = *intents, prompt = record.prompt_json, workflow = record.workflow_json] {
         auto saved = outputs_->WriteAll(*blobs_, id, files, intents, prompt, workflow);
         queue_.Post([this, id, saved = std::move(saved)]() mutable { OutputsSaved(id, std::move(saved)); });

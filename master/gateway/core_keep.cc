@@ -106,7 +106,7 @@ void Core::DeleteOldOutputs(const ClusterConfig::Retention& retention) {
     for (const SavedOutput& output : *outputs) files.back().paths.push_back(output.path);
   }
   if (files.empty()) return;
-  pixels_.Post([this, too_old, bytes_max = retention.outputs_bytes, files = std::move(files)] {
+  outputs_queue_.Post([this, too_old, bytes_max = retention.outputs_bytes, files = std::move(files)] {
     std::error_code ignored;
     std::vector<uint64_t> sizes;
     uint64_t total = 0;

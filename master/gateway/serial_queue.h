@@ -1,4 +1,4 @@
-// A thread that runs closures one after the other: the control thread and the canvas thread.
+// A thread that runs closures one after the other: the control thread, the canvas thread, the one of output files.
 #pragma once
 
 #include <condition_variable>

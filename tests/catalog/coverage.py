@@ -26,7 +26,6 @@ OTHER_FAMILY = ("HiDream", "Quadruple", "Qwen", "Chroma", "UltraCascade", "Casca
 WITHOUT_RULES = {"RES4LYF": "RES4LYF"}
 # Types that the specification names without a rule to make them by, and what is missing.
 NO_RULE = {
-    "EasyCache": "which predictions are reused, and when (below)",
     "ModelPatchLoader": "names and layout of the tensors in a model patch",
     "USOStyleReference": "which layers of the vision encoder are looked at, and how they become tokens",
     "ColorMatch": "not described (KJNodes)",
@@ -66,41 +65,6 @@ NO_RULE = {
     **{f"UltraCascade_{name}": "not described (UltraCascade)" for name in
        ("Loader", "PerturbedAttentionGuidance", "StageB_Patcher", "StageC_VAEEncode_Exact")},
 }
-# What was found out about a type without a rule, so that nobody tries it again.
-EXCLUDED = """
-## EasyCache: what it is not
-
-The recorded case (model_patches/easycache: 12 Euler steps, tolerance 0.0045) was searched with a network written anew in
-Python, which gives samplers/euler__normal within 0.0001. Without any reuse the case is missed by 29. Step 0, and in most
-searches steps 1 and 11 too, were taken as computed (before start_percent, after end_percent); each of the others as
-computed or reused, in all 512 to 2048 patterns. x is the noisy latent, i the network's input, o its output, D the
-denoised prediction, a ' marks the last computed step. None of these comes near. The figure is the smallest difference over
-all patterns; those below 9 come from patterns that have nothing in common.
-
-| a reused step gives | smallest difference |
-|---|---|
-| i + o' - i' (the paper's), for both predictions | 28.9 |
-| o' | 22.4 (24.3 with steps 1 and 11 computed) |
-| x + o' - x' | 17.7 |
-| x + D' - x' | 29.0 |
-| D' | 22.4 |
-| o' - i'; o' - x' | 7.9; 8.7 |
-| i + o' (computed: o + i) | 29.0 |
-| o' + i' - i | 11.8 |
-| positive and negative exchanged: i + o' - i', o', x + o' - x', o' - i', o' + i' - i, D by x + D' - x' | 28.9, 27.1, 17.4, 6.7, 7.8, 29.0 |
-| only the negative one reused: o'; i + o' - i'; i + o' - i' with the positive one's o' | 28.9; 7.4; 4.8 |
-| only the positive one reused: o'; i + o' - i' | 19.5; 29.0 |
-| both by the positive one's, or by the negative one's: o' | 25.0, 25.9 |
-| ... i + o' - i' | 29.0, 29.0 |
-| ... o' - i' | 7.2, 7.1 |
-| ... x + D' - x' | 29.0, 29.0 |
-| o - i of the step itself; 0; i; -i | 7.9; 18.9; 29.0; 11.8 |
-
-Nor is the level before the last step (which follows from the recorded result if the last step is computed), or any level
-before it that follows if all later steps are computed, a linear combination of the noise and of the outputs of the first
-1 to 5 steps: so it is no linear reuse, with whatever factors, of which all steps follow one another. The recorded latent
-has 1.5 times the deviation of the one without reuse: what is reused takes away less noise than the network would.
-"""
 SOURCES = {"templates": "official templates", "distributed": "ComfyUI-Distributed", "usdu": "Ultimate SD Upscale",
            "vhs": "VideoHelperSuite", "res4": "RES4LYF", "hand": "made by hand for conversion tests"}
 
@@ -191,7 +155,7 @@ def document(golden, declared):
         for name, count in sorted(missing.items(), key=lambda item: (-item[1], item[0].lower())):
             reason = f"pack {packs[name]}" if name in packs else NO_RULE.get(name, "")
             lines.append(f"| {name} | {count} | {last[name] or ''} | {reason} |")
-    return "\n".join(lines) + "\n" + (EXCLUDED if "EasyCache" not in declared else "")
+    return "\n".join(lines) + "\n"
 
 
 def main():

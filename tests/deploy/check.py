@@ -1,18 +1,23 @@
 #!/usr/bin/env python3
-"""Checks what deploy/ hands to administrators. usage: check.py units|containers|kubernetes|package_files
+"""Checks what deploy/ hands to administrators. usage: check.py units|containers|kubernetes|package_files|bundle BUILD
 
 units          systemd-analyze security: exposure of each unit at most 2.5; atelier-media can be run and confine itself
 containers     hadolint accepts each Dockerfile, and no image runs as root
 kubernetes     yamllint and kubernetes-validate accept each manifest, and each container is confined
 package_files  maintainer scripts parse, and name the same users and folders as the units
+bundle BUILD   deploy/gpu-bundle packs BUILD in at most its 60 MiB, and what it packs runs: the commands, and the tests of
+               every container, codec and filter that worker/media opens (none of them calls a stand-in)
 Status 77: the tool is not there (pip install -r tests/deploy/requirements.txt; apt-get install systemd yamllint).
 """
 
+import os
 import pathlib
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
+import tempfile
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
 EXPOSURE_MAX = 2.5
@@ -178,11 +183,38 @@ def package_files():
     return faults
 
 
+def bundle(build):
+    tests = ["media_test", "frames_test"]
+    faults = []
+    with tempfile.TemporaryDirectory() as folder:
+        archive = f"{folder}/atelier-bundle.tar.gz"
+        adds = [word for test in tests for word in ("--add", f"{build}/bin/{test}")]
+        for what in ([], adds):  # the size is of the bundle without tests
+            done = run(str(REPO / "deploy/gpu-bundle"), "--build", build, "--output", archive, *what)
+            print(done.stdout, end="")
+            if done.returncode != 0 and not what:
+                return [done.stdout]
+        with tarfile.open(archive) as tar:
+            tar.extractall(folder)
+        programs = pathlib.Path(folder) / "atelier-bundle/bin"
+        torch = run("bash", "-c", f". {REPO}/deploy/lib.sh; torch_root").stdout.strip()
+        environment = {**os.environ, "TORCH_LIB": f"{torch}/torch/lib", "ATELIER_BIN": str(programs)}
+        for command in (["atelier", "--version"], ["atelier-master", "--version"], ["atelier-worker", "--version"],
+                        *([test] for test in tests)):
+            done = subprocess.run([programs / command[0], *command[1:]], text=True, cwd=REPO, env=environment,
+                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            print(f"{command[0]}: {done.stdout.strip().splitlines()[-1:]}")
+            if done.returncode != 0 or "gpu-bundle leaves out" in done.stdout:
+                faults.append(f"{' '.join(command)} in the bundle: {done.stdout[-2000:]}")
+    return faults
+
+
 def main():
-    if len(sys.argv) != 2 or sys.argv[1] not in ("units", "containers", "kubernetes", "package_files"):
+    checks = {"units": 0, "containers": 0, "kubernetes": 0, "package_files": 0, "bundle": 1}
+    if len(sys.argv) < 2 or checks.get(sys.argv[1]) != len(sys.argv) - 2:
         print(__doc__)
         return 2
-    faults = globals()[sys.argv[1]]()
+    faults = globals()[sys.argv[1]](*sys.argv[2:])
     for fault in faults:
         print(fault)
     return 1 if faults else 0

@@ -88,7 +88,9 @@ TEST_CASE("real workers: random schedules of kills and joins make one worker's p
     return all[static_cast<size_t>(disturber.Pick(0, static_cast<int>(all.size()) - 1))];
   };
 
-  const auto begin = std::chrono::steady_clock::now();
+  const auto seconds = [begin = std::chrono::steady_clock::now()] {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  };
   UndisturbedRuns undisturbed;
   ClusterOptions options = Real(DemoModels());
   // Who is killed at random looks like a task that kills, which is not what this is about.
@@ -114,11 +116,13 @@ TEST_CASE("real workers: random schedules of kills and joins make one worker's p
     const bool same = cluster.PixelHash(ended) == undisturbed.Hash(drawn);
     CHECK(same);
     differing += same ? 0 : 1;
+    // One line each: a run that is cut off has told what it found.
+    std::cout << "  " << n + 1 << "/" << schedules << " after " << static_cast<int>(seconds()) << " s: " << drawn.Text()
+              << ", " << workers << " workers: " << (same ? "same" : "DIFFERS") << std::endl;
   }
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   std::cout << "schedules of real workers: " << schedules << " of " << undisturbed.size() << " kinds ("
             << disturber.kills << " kills, " << disturber.joins << " joins, " << tasks << " tasks) in "
-            << static_cast<int>(seconds) << " s: " << failed << " failed, " << differing << " differing" << std::endl;
+            << static_cast<int>(seconds()) << " s: " << failed << " failed, " << differing << " differing" << std::endl;
 }
 
 }  // namespace

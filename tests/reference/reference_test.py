@@ -22,7 +22,6 @@ LEFT_OUT = {
     "image_composite/composite": "the check takes the names' last three digits for a counter; golden_nodes_test compares it",
     "sd3/te_0": "it has no output node; golden_nodes_test compares its conditionings",
     "sd3/te_1": "it has no output node; golden_nodes_test compares its conditionings",
-    "model_patches/easycache": "EasyCache is not built: the specification has no rule for which predictions are reused",
 }
 
 

@@ -1,11 +1,9 @@
 #include <catch2/catch.hpp>
 #include <cmath>
-#include <set>
 
 #include "common/image/codec.h"
 #include "tests/golden/nodes/run_prompt.h"
 #include "worker/engine/tensor_blob.h"
-#include "worker/sampling/sampler.h"
 
 namespace atelier {
 namespace {
@@ -90,32 +88,17 @@ void CheckFloats(const Json& c, const std::string& blob, const std::string& path
   CHECK(difference <= tolerance);
 }
 
-bool NamesKnown(const Json& prompt) {
-  for (const auto& [id, node] : prompt.items()) {
-    const Json& inputs = node.at("inputs");
-    if (inputs.contains("sampler_name") && node.at("class_type") != "ClownsharKSampler_Beta" &&
-        Registry<engine::SamplerType>::Get().Find(inputs.at("sampler_name").get<std::string>()) == nullptr)
-      return false;
-  }
-  return true;
-}
-
-// `open`: cases that the engine does not agree with yet.
-void RunGroup(const std::string& group, const std::set<std::string>& open = {}) {
+void RunGroup(const std::string& group) {
   golden::UseGoldenModels();
   golden::Host host;
   Executor executor;
-  int run = 0, files = 0, unknown = 0;
+  int run = 0, files = 0;
   for (const Json& c : golden::Cases(group)) {
-    if (c.at("kind") != "workflow" || open.contains(c.at("id").get<std::string>())) continue;
+    if (c.at("kind") != "workflow") continue;
     const std::string workflow = golden::Root() + "/" + c.at("workflow").get<std::string>();
     const std::string folder = workflow.substr(0, workflow.rfind('/') + 1);
     const Json prompt = golden::ReadJson(workflow);
     INFO(group << "/" << c.at("id").get<std::string>());
-    if (!NamesKnown(prompt)) {
-      ++unknown;
-      continue;
-    }
     bool models_here = true;
     for (const Json& model : c.at("models"))
       models_here =
@@ -133,8 +116,7 @@ void RunGroup(const std::string& group, const std::set<std::string>& open = {}) 
     for (const OutputFile& file : result->files) files += CheckFile(c, file, folder) ? 1 : 0;
     for (size_t i = 0; i < floats.size(); ++i) CheckFloats(c, result->blobs[i], floats[i]);
   }
-  std::fprintf(stderr, "%s: %d cases, %d files compared, %d cases with samplers not built in\n", group.c_str(), run,
-               files, unknown);
+  std::fprintf(stderr, "%s: %d cases, %d files compared\n", group.c_str(), run, files);
   CHECK(files > 0);
 }
 
@@ -145,7 +127,7 @@ TEST_CASE("group mask_ops") { RunGroup("mask_ops"); }
 TEST_CASE("group latent_ops") { RunGroup("latent_ops"); }
 TEST_CASE("group conditioning") { RunGroup("conditioning"); }
 TEST_CASE("group inpaint") { RunGroup("inpaint"); }
-TEST_CASE("group model_patches") { RunGroup("model_patches", {"easycache"}); }
+TEST_CASE("group model_patches") { RunGroup("model_patches"); }
 TEST_CASE("group lora") { RunGroup("lora"); }
 TEST_CASE("group flux") { RunGroup("flux"); }
 TEST_CASE("group sd3") { RunGroup("sd3"); }
