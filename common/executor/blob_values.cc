@@ -56,7 +56,7 @@ StatusOr<std::string> EncodeBlob(const Value& value, std::string_view encoding) 
     return InvalidArgument("a value of type ", value.type(), " cannot cross between tasks: it has no blob form");
   if (encoding == "u8" || encoding == "plain") return codec->encode(value, encoding);  // which the master cuts
   ASSIGN_OR_RETURN(std::string blob, codec->encode(value, encoding == "packed" ? "u8" : encoding));
-  return value.type() == "IMAGE" ? PackBlob(std::move(blob)) : PackWholeBlob(std::move(blob));
+  return PackBlob(std::move(blob));
 }
 
 StatusOr<Value> DecodeBlob(std::string_view bytes) {

@@ -1,5 +1,5 @@
-// Blobs compressed without loss: how crops, redrawn tiles and prompts with masks travel. Source: docs/architecture.md
-// "Values and blobs".
+// Pictures in blobs, compressed without loss: how crops and redrawn tiles travel. Source: docs/architecture.md "Values
+// and blobs".
 #pragma once
 
 #include <string>
@@ -15,13 +15,8 @@ namespace atelier {
 /// Equal inputs give equal bytes. Errors: those of ParseSafetensors. Thread: any.
 StatusOr<std::string> PackBlob(std::string blob);
 
-/// A blob whose tensor "packed" is `blob` by Zstandard: for values of which some tensors, such as masks, are mostly
-/// even. Those below 64 KiB or above 256 MiB, and those that would not shrink by a quarter, come back unchanged. Equal
-/// inputs give equal bytes. Thread: any.
-std::string PackWholeBlob(std::string blob);
-
-/// The blob that was packed by either; others unchanged. Errors: DATA_LOSS when `blob` is no whole packed blob,
-/// RESOURCE_EXHAUSTED for more than `bytes_max` bytes of pixels or of blob, before memory is taken. Thread: any.
+/// The blob that was packed; others unchanged. Errors: DATA_LOSS when `blob` is no whole packed blob,
+/// RESOURCE_EXHAUSTED for more than `bytes_max` bytes of pixels, before memory is taken. Thread: any.
 StatusOr<std::string> UnpackBlob(std::string blob, int64_t bytes_max = limits::kTensorBytesMax);
 
 /// Whether UnpackBlob would change it. Reads the header alone. Thread: any.

@@ -5,11 +5,12 @@ units          systemd-analyze security: exposure of each unit at most 2.5; atel
 containers     hadolint accepts each Dockerfile, and no image runs as root
 kubernetes     yamllint and kubernetes-validate accept each manifest, and each container is confined
 package_files  maintainer scripts parse, and name the same users and folders as the units
-bundle BUILD   deploy/gpu-bundle packs BUILD in at most its 60 MiB, and what it packs runs: the commands, and the tests of
-               every container, codec and filter that worker/media opens (none of them calls a stand-in)
+bundle BUILD   deploy/gpu-bundle packs BUILD in at most its 60 MiB, and what it packs runs with the bundle's libraries and
+               torch's alone: the commands, and the tests of worker/media and of frames (none of them calls a stand-in)
 Status 77: the tool is not there (pip install -r tests/deploy/requirements.txt; apt-get install systemd yamllint).
 """
 
+import glob
 import os
 import pathlib
 import re
@@ -21,6 +22,7 @@ import tempfile
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
 EXPOSURE_MAX = 2.5
+OF_GLIBC = r"(ld-linux.*|lib(c|m|dl|rt|pthread|resolv|util|anl))\.so"
 # What common/media/process.cc and worker/media_process/confine.cc call that a filter may refuse.
 MEDIA_CALLS = {"vfork", "clone", "execve", "socketpair", "waitid", "wait4", "kill", "pidfd_open", "close_range", "prctl", "prlimit64", "seccomp"}
 
@@ -199,6 +201,14 @@ def bundle(build):
         programs = pathlib.Path(folder) / "atelier-bundle/bin"
         torch = run("bash", "-c", f". {REPO}/deploy/lib.sh; torch_root").stdout.strip()
         environment = {**os.environ, "TORCH_LIB": f"{torch}/torch/lib", "ATELIER_BIN": str(programs)}
+        # Whatever else is found lies on the building machine only.
+        path = ":".join([f"{folder}/atelier-bundle/lib", f"{torch}/torch/lib", *glob.glob(f"{torch}/nvidia/*/lib")])
+        for program in sorted((programs.parent / "libexec").iterdir()):
+            listed = subprocess.run(["ldd", program], text=True, env={**os.environ, "LD_LIBRARY_PATH": path},
+                                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT).stdout
+            for name, found in re.findall(r"^\t(\S+) => (\S+)", listed, re.M):
+                if not found.startswith((folder, torch)) and not re.match(OF_GLIBC, name):
+                    faults.append(f"{program.name} takes {name} from {found}, not from the bundle")
         for command in (["atelier", "--version"], ["atelier-master", "--version"], ["atelier-worker", "--version"],
                         *([test] for test in tests)):
             done = subprocess.run([programs / command[0], *command[1:]], text=True, cwd=REPO, env=environment,

@@ -8,6 +8,7 @@
 #include <charconv>
 
 #include "common/base/log.h"
+#include "worker/engine/guard.h"
 
 namespace atelier::engine {
 namespace {
@@ -77,6 +78,9 @@ Precision PrecisionFor(const at::Device& device, Part part, int64_t bytes) {
     case Part::kDiffusion:
       p.storage = p.compute = at::kHalf;
       break;
+    case Part::kDiffusionBfloat16:
+      p.storage = p.compute = ComputeCapabilityMajor(device.index()) >= 8 ? at::kBFloat16 : at::kHalf;
+      break;
     case Part::kTextEncoder:
       p.keep_stored = true;
       break;
@@ -92,16 +96,13 @@ Precision PrecisionFor(const at::Device& device, Part part, int64_t bytes) {
 DeviceMemory MemoryOf(const at::Device& device) {
   DeviceMemory memory;
   if (!device.is_cuda()) return memory;
-  static void* driver = ::dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL);
-  if (driver == nullptr) return memory;
-  // The call reports on the calling thread's context, which torch makes with the first tensor on the device.
-  at::empty({1}, at::TensorOptions(device));
-  using Info = int (*)(size_t*, size_t*);
-  const auto info = reinterpret_cast<Info>(::dlsym(driver, "cuMemGetInfo_v2"));
-  size_t free = 0, total = 0;
-  if (info != nullptr && info(&free, &total) == 0) {
+  try {  // also from threads that have done nothing on the device, and after it has failed
+    at::globalContext().lazyInitDevice(at::kCUDA);
+    const auto [free, total] = c10::getDeviceAllocator(at::kCUDA)->getMemoryInfo(device.index());
     memory.total = static_cast<int64_t>(total);
     memory.free = static_cast<int64_t>(free);
+  } catch (const std::exception& e) {
+    LogWarning("the GPU does not tell how much memory it has: ", StatusOfCurrentException().message());
   }
   return memory;
 }

@@ -17,7 +17,13 @@ namespace atelier::engine {
 StatusOr<at::Device> DeviceFor(std::string_view setting);
 
 /// A kind of network, for the choice of types.
-enum class Part { kDiffusion, kTextEncoder, kAutoencoder, kUpscaler };
+enum class Part {
+  kDiffusion,
+  kDiffusionBfloat16,  // of families that the reference computes in bfloat16 where the GPU has it
+  kTextEncoder,
+  kAutoencoder,
+  kUpscaler
+};
 
 /// How a part's weights are kept and what it computes in.
 struct Precision {

@@ -20,8 +20,9 @@ struct Blocks {
   at::Tensor Half(int64_t at) const { return Take(at, 2).contiguous().view(at::kHalf).to(type); }
   at::Tensor Signed(int64_t at, int64_t size) const { return Take(at, size).contiguous().view(at::kChar).to(type); }
   at::Tensor Value(const at::Tensor& integer) const { return integer.to(type); }
-  at::Tensor Shifts(const std::vector<int64_t>& by, const std::vector<int64_t>& shape) const {
-    return at::tensor(by, bytes.options()).view(shape);
+  // 0, step, 2 step, ...; made on the device, since a list would be copied there and waited for.
+  at::Tensor Shifts(int64_t count, int64_t step, const std::vector<int64_t>& shape) const {
+    return at::arange(0, count * step, step, bytes.options()).view(shape);
   }
 };
 
@@ -34,8 +35,7 @@ at::Tensor Nibbles(const at::Tensor& qs) { return at::cat({And(qs, 15), Right(qs
 
 // The fifth bits of 32 values, [n,32].
 at::Tensor FifthBits(const Blocks& b, int64_t at) {
-  const at::Tensor bits =
-      at::bitwise_right_shift(b.Take(at, 4).unsqueeze(2), b.Shifts({0, 1, 2, 3, 4, 5, 6, 7}, {1, 1, 8}));
+  const at::Tensor bits = at::bitwise_right_shift(b.Take(at, 4).unsqueeze(2), b.Shifts(8, 1, {1, 1, 8}));
   return Left(And(bits, 1).reshape({b.count(), 32}), 4);
 }
 
@@ -52,7 +52,7 @@ at::Tensor Q8_0(const Blocks& b) { return b.Half(0) * b.Signed(2, 32); }
 // Pairs of bits, [n,2,4,32] in the order of the elements.
 at::Tensor Pairs(const Blocks& b, int64_t at) {
   const at::Tensor qs = b.Take(at, 64).reshape({b.count(), 2, 1, 32});
-  return And(at::bitwise_right_shift(qs, b.Shifts({0, 2, 4, 6}, {1, 1, 4, 1})), 3);
+  return And(at::bitwise_right_shift(qs, b.Shifts(4, 2, {1, 1, 4, 1})), 3);
 }
 at::Tensor Q2_K(const Blocks& b) {
   const at::Tensor scales = b.Take(0, 16);
@@ -61,10 +61,9 @@ at::Tensor Q2_K(const Blocks& b) {
 }
 at::Tensor Q3_K(const Blocks& b) {
   const int64_t n = b.count();
-  const at::Tensor high =
-      And(at::bitwise_right_shift(b.Take(0, 32).unsqueeze(1), b.Shifts({0, 1, 2, 3, 4, 5, 6, 7}, {1, 8, 1})), 1);
+  const at::Tensor high = And(at::bitwise_right_shift(b.Take(0, 32).unsqueeze(1), b.Shifts(8, 1, {1, 8, 1})), 1);
   const at::Tensor q = b.Value(Pairs(b, 32)).view({n, 16, 16}) - (1 - b.Value(high)).view({n, 16, 16}) * 4;
-  const at::Tensor tops = at::bitwise_right_shift(b.Take(104, 4).unsqueeze(1), b.Shifts({0, 2, 4, 6}, {1, 4, 1}));
+  const at::Tensor tops = at::bitwise_right_shift(b.Take(104, 4).unsqueeze(1), b.Shifts(4, 2, {1, 4, 1}));
   const at::Tensor scales = Nibbles(b.Take(96, 8)).bitwise_or(Left(And(tops, 3).reshape({n, 16}), 4));
   return (b.Half(108) * (b.Value(scales) - 32)).unsqueeze(2) * q;
 }
@@ -72,7 +71,7 @@ at::Tensor Q3_K(const Blocks& b) {
 // Nibbles of 128 bytes in the order of Q4_K: [n,8,32].
 at::Tensor NibblesK(const Blocks& b, int64_t at) {
   const at::Tensor qs = b.Take(at, 128).reshape({b.count(), 4, 1, 32});
-  return And(at::bitwise_right_shift(qs, b.Shifts({0, 4}, {1, 1, 2, 1})), 15).reshape({b.count(), 8, 32});
+  return And(at::bitwise_right_shift(qs, b.Shifts(2, 4, {1, 1, 2, 1})), 15).reshape({b.count(), 8, 32});
 }
 // d S q - dmin M with the 12 bytes that hold S and M; q [n,8,32].
 at::Tensor ScaledK(const Blocks& b, const at::Tensor& q) {
@@ -83,15 +82,14 @@ at::Tensor ScaledK(const Blocks& b, const at::Tensor& q) {
 }
 at::Tensor Q4_K(const Blocks& b) { return ScaledK(b, NibblesK(b, 16)); }
 at::Tensor Q5_K(const Blocks& b) {
-  const at::Tensor bits =
-      at::bitwise_right_shift(b.Take(16, 32).unsqueeze(1), b.Shifts({0, 1, 2, 3, 4, 5, 6, 7}, {1, 8, 1}));
+  const at::Tensor bits = at::bitwise_right_shift(b.Take(16, 32).unsqueeze(1), b.Shifts(8, 1, {1, 8, 1}));
   return ScaledK(b, NibblesK(b, 48).bitwise_or(Left(And(bits, 1), 4)));
 }
 at::Tensor Q6_K(const Blocks& b) {
   const int64_t n = b.count();
   const at::Tensor ql = b.Take(0, 128).reshape({n, 2, 1, 64}), qh = b.Take(128, 64).reshape({n, 2, 1, 32});
-  const at::Tensor low = And(at::bitwise_right_shift(ql, b.Shifts({0, 4}, {1, 1, 2, 1})), 15).reshape({n, 2, 4, 32});
-  const at::Tensor high = And(at::bitwise_right_shift(qh, b.Shifts({0, 2, 4, 6}, {1, 1, 4, 1})), 3);
+  const at::Tensor low = And(at::bitwise_right_shift(ql, b.Shifts(2, 4, {1, 1, 2, 1})), 15).reshape({n, 2, 4, 32});
+  const at::Tensor high = And(at::bitwise_right_shift(qh, b.Shifts(4, 2, {1, 1, 4, 1})), 3);
   const at::Tensor q = b.Value(low.bitwise_or(Left(high, 4))).view({n, 16, 16}) - 32;
   return (b.Half(208) * b.Signed(192, 16)).unsqueeze(2) * q;
 }
@@ -106,12 +104,11 @@ at::Tensor Iq4Nl(const Blocks& b) { return b.Half(0) * NonLinear(b, Nibbles(b.Ta
 at::Tensor Iq4Xs(const Blocks& b) {
   const int64_t n = b.count();
   const at::Tensor word = b.Take(2, 1).to(at::kInt).bitwise_or(Left(b.Take(3, 1).to(at::kInt), 8));
-  const at::Tensor tops =
-      And(at::bitwise_right_shift(word, b.Shifts({0, 2, 4, 6, 8, 10, 12, 14}, {1, 8}).to(at::kInt)), 3);
-  const at::Tensor lows = And(at::bitwise_right_shift(b.Take(4, 4).unsqueeze(2), b.Shifts({0, 4}, {1, 1, 2})), 15);
+  const at::Tensor tops = And(at::bitwise_right_shift(word, b.Shifts(8, 2, {1, 8}).to(at::kInt)), 3);
+  const at::Tensor lows = And(at::bitwise_right_shift(b.Take(4, 4).unsqueeze(2), b.Shifts(2, 4, {1, 1, 2})), 15);
   const at::Tensor s = lows.reshape({n, 8}).to(at::kInt).bitwise_or(Left(tops, 4)) - 32;
   const at::Tensor qs = b.Take(8, 128).reshape({n, 8, 1, 16});
-  const at::Tensor q = And(at::bitwise_right_shift(qs, b.Shifts({0, 4}, {1, 1, 2, 1})), 15).reshape({n, 8, 32});
+  const at::Tensor q = And(at::bitwise_right_shift(qs, b.Shifts(2, 4, {1, 1, 2, 1})), 15).reshape({n, 8, 32});
   return (b.Half(0) * b.Value(s)).unsqueeze(2) * NonLinear(b, q);
 }
 

@@ -13,11 +13,9 @@ Status StatusOfCurrentException() {
     return ResourceExhausted("out of device memory: ", first_line(e.what_without_backtrace()));
   } catch (const c10::Error& e) {
     const std::string line = first_line(e.what_without_backtrace());
-    // The CPU allocator reports this way.
-    if (line.find("not enough memory") != std::string::npos ||
-        line.find("can't allocate memory") != std::string::npos) {
-      return ResourceExhausted("out of memory: ", line);
-    }
+    // How the CPU's allocator, CUDA (page-locked memory, kernels loaded late), and cuBLAS and cuDNN report.
+    for (const char* words : {"not enough memory", "can't allocate memory", "out of memory", "ALLOC_FAILED"})
+      if (line.find(words) != std::string::npos) return ResourceExhausted("out of memory: ", line);
     return Internal(line);
   } catch (const std::bad_alloc&) {
     return ResourceExhausted("out of memory");

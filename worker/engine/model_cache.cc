@@ -3,6 +3,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <limits>
+
 #include "common/base/check.h"
 
 namespace atelier::engine {
@@ -45,7 +47,8 @@ Engine::Engine(EngineOptions options) : options_(std::move(options)) {
     const int64_t total = options_.device.is_cuda() ? MemoryOf(options_.device).total
                                                     : static_cast<int64_t>(::sysconf(_SC_PHYS_PAGES)) *
                                                           static_cast<int64_t>(::sysconf(_SC_PAGESIZE));
-    options_.resident_bytes_max = total / 4 * 3;
+    // Unknown: no bound but that of the device, whose refusals are answered by unloading.
+    options_.resident_bytes_max = total > 0 ? total / 4 * 3 : std::numeric_limits<int64_t>::max();
   }
   residency_ = std::make_shared<Residency>(options_.resident_bytes_max);
 }

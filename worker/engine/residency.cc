@@ -55,13 +55,24 @@ Param ParamSet::Add(at::Tensor stored, const WeightExtras* extras) {
   return slot;
 }
 
+// What a parameter that nobody patches is kept in. On a GPU diffusion networks keep 8-bit weights, and text encoders
+// round full floats to halves. Source: spec engine.md 10.2.
+at::ScalarType ParamSet::KeptType(const ParamSlot& slot) const {
+  const Precision p = precision();
+  const at::ScalarType stored = slot.stored.scalar_type();
+  if (!slot.stored.is_floating_point()) return stored;
+  if (!device_.is_cpu()) {
+    if (part_ == Part::kTextEncoder && stored == at::kFloat) return at::kHalf;
+    if (c10::isFloat8Type(stored) && slot.patches.empty()) return stored;
+  }
+  return p.keep_stored ? stored : p.storage;
+}
+
 // As Prepared() makes it.
 int64_t ParamSet::LiveBytes(const ParamSlot& slot) const {
   const auto stored = static_cast<int64_t>(slot.stored.nbytes());
   if (slot.decoder) return device_.is_cpu() ? 0 : stored;
-  const Precision p = precision();
-  const bool floating = slot.stored.is_floating_point();
-  const at::ScalarType type = p.keep_stored || !floating ? slot.stored.scalar_type() : p.storage;
+  const at::ScalarType type = KeptType(slot);
   const int64_t elements = slot.stored.numel();
   if (!device_.is_cpu()) return elements * static_cast<int64_t>(c10::elementSize(type));
   if (!slot.patches.empty() || (slot.packing && type == at::kFloat))
@@ -91,14 +102,13 @@ int64_t ParamSet::live_bytes() const {
 // The parameter as layers use it. A streamed one comes to a GPU through page-locked memory, so that the copy runs
 // beside the network.
 at::Tensor ParamSet::Prepared(const ParamSlot& slot, bool streamed) const {
-  const Precision p = precision();
   at::Tensor stored = slot.stored;
   if (streamed && device_.is_cuda()) stored = stored.pin_memory();
   const auto moved = [&](at::ScalarType type) {
     return stored.to(at::TensorOptions(device_), /*non_blocking=*/streamed).to(type);
   };
   if (slot.decoder) return moved(stored.scalar_type());
-  const at::ScalarType type = p.keep_stored || !stored.is_floating_point() ? stored.scalar_type() : p.storage;
+  const at::ScalarType type = KeptType(slot);
   at::Tensor weight;
   if (slot.patches.empty()) {
     weight = moved(type);
@@ -110,6 +120,9 @@ at::Tensor ParamSet::Prepared(const ParamSlot& slot, bool streamed) const {
     if (part_ == Part::kTextEncoder) weight = weight.to(stored.scalar_type());
     weight = weight.to(device_.is_cpu() ? at::kFloat : type);
   }
+  // cuDNN would bring the weights of each call into the order of the pictures.
+  if (slot.packing && !device_.is_cpu() && weight.dim() == 4)
+    weight = weight.contiguous(at::MemoryFormat::ChannelsLast);
   // Others are packed by their first picture (Conv2d).
   if (streamed && slot.packing && device_.is_cpu() && weight.scalar_type() == at::kFloat)
     weight = Packed(weight, slot.packing->stride, slot.packing->padding, std::nullopt);
@@ -193,16 +206,19 @@ void Residency::Forget(ParamSet& set) {
   sets_.remove(&set);
 }
 
-void Residency::UnloadAll(const ParamSet* keep) {
+int Residency::UnloadAll(const ParamSet* keep) {
   const std::lock_guard lock(mutex_);
+  int unloaded = 0;
   for (auto it = sets_.begin(); it != sets_.end();) {
     if (*it == keep) {
       ++it;
     } else {
       (*it)->Unload();
       it = sets_.erase(it);
+      ++unloaded;
     }
   }
+  return unloaded;
 }
 
 int64_t Residency::bytes() const {

@@ -78,6 +78,7 @@ class ParamSet {
   const WeightStream* stream() const { return stream_.get(); }
 
  private:
+  at::ScalarType KeptType(const ParamSlot& slot) const;
   int64_t LiveBytes(const ParamSlot& slot) const;
   // Bytes of each parameter, and of all.
   const std::vector<int64_t>& Sizes() const;
@@ -106,8 +107,8 @@ class Residency {
   /// pictures (autoencoders, up-scalers) others give back their pages of files as well.
   void Use(ParamSet& set);
   void Forget(ParamSet& set);
-  /// Unloads all but `keep` (which may be null); for a second try after memory ran out.
-  void UnloadAll(const ParamSet* keep = nullptr);
+  /// Unloads all but `keep` (which may be null); for a second try after memory ran out. Returns how many there were.
+  int UnloadAll(const ParamSet* keep = nullptr);
   /// Bytes of the sets that are loaded.
   int64_t bytes() const;
 

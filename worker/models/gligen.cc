@@ -28,6 +28,13 @@ struct Fuser {
   engine::Param gate_attention, gate_feed;
   int64_t heads = 8;
 
+  // A parameter that stays, also one that was streamed.
+  static engine::Param Kept(const engine::ParamSlot& slot) {
+    auto kept = std::make_shared<engine::ParamSlot>(slot);
+    kept->live = slot.Live();
+    kept->stream = nullptr;
+    return kept;
+  }
   // The same layers, whose weights stay when the set that they belong to is unloaded.
   Fuser Pinned() const {
     Fuser copy = *this;
@@ -35,7 +42,7 @@ struct Fuser {
                                  &copy.out.weight, &copy.out.bias, &copy.ff_in.weight, &copy.ff_in.bias,
                                  &copy.ff_out.weight, &copy.ff_out.bias, &copy.norm1.weight, &copy.norm1.bias,
                                  &copy.norm2.weight, &copy.norm2.bias, &copy.gate_attention, &copy.gate_feed})
-      *param = std::make_shared<engine::ParamSlot>(**param);
+      *param = Kept(**param);
     return copy;
   }
 

@@ -27,10 +27,14 @@ at::Tensor VaeColours(const at::Tensor& y) { return ((y + 1.0) / 2.0).clamp(0.0,
 StatusOr<at::Tensor> WholeOrTiled(std::string_view doing, std::string_view done, engine::Residency& residency,
                                   const engine::ParamSet& params, const std::function<at::Tensor()>& whole,
                                   const std::function<StatusOr<at::Tensor>()>& tiled) {
+  const auto ran_out = [](const StatusOr<at::Tensor>& result) {
+    return !result.ok() && result.status().code() == StatusCode::kResourceExhausted;
+  };
   StatusOr<at::Tensor> result = engine::Guard([&] { return whole(); });
-  if (result.ok() || result.status().code() != StatusCode::kResourceExhausted) return result;
+  // Which other models a worker happens to hold must not decide about the picture.
+  if (ran_out(result) && residency.UnloadAll(&params) > 0) result = engine::Guard([&] { return whole(); });
+  if (!ran_out(result)) return result;
   LogWarning("memory ran out while ", doing, " at once, it is ", done, " in tiles: ", Message(result.status()));
-  residency.UnloadAll(&params);
   return tiled();
 }
 

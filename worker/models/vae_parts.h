@@ -18,8 +18,9 @@ StatusOr<at::Tensor> VaePixels(const at::Tensor& pixels, int64_t ratio);
 /// f32 of any shape in -1..1 as 0..1. Thread: any.
 at::Tensor VaeColours(const at::Tensor& y);
 
-/// What `whole` makes, or `tiled` when memory runs out in it: then all but `params` is unloaded and a warning says so,
-/// with `doing` ("encoding an image") and `done` ("encoded"). Thread: as those two.
+/// What `whole` makes. When memory runs out in it all but `params` is unloaded and it is tried again; when it still
+/// runs out, or there was nothing to unload, what `tiled` makes, and a warning says so, with `doing` ("encoding an
+/// image") and `done` ("encoded"). Thread: as those two.
 StatusOr<at::Tensor> WholeOrTiled(std::string_view doing, std::string_view done, engine::Residency& residency,
                                   const engine::ParamSet& params, const std::function<at::Tensor()>& whole,
                                   const std::function<StatusOr<at::Tensor>()>& tiled);

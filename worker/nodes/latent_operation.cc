@@ -21,7 +21,8 @@ at::Tensor Tonemap(const at::Tensor& latent, double multiplier) {
 at::Tensor Sharpen(const at::Tensor& latent, int64_t radius, double sigma, double alpha) {
   const at::Tensor length = latent.norm(2, {1}, true) + 1e-6;
   const int64_t channels = latent.size(1);
-  const at::Tensor kernel = SharpenKernel(2 * radius + 1, sigma, alpha * 10).repeat({channels, 1, 1}).unsqueeze(1);
+  const at::Tensor kernel =
+      SharpenKernel(2 * radius + 1, sigma, alpha * 10).to(latent.options()).repeat({channels, 1, 1}).unsqueeze(1);
   const at::Tensor padded = at::reflection_pad2d(latent / length, {radius, radius, radius, radius});
   const at::Tensor sharpened = at::conv2d(padded, kernel, at::Tensor(), at::IntArrayRef({1, 1}),
                                           at::IntArrayRef({0, 0}), at::IntArrayRef({1, 1}), channels);

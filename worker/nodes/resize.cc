@@ -51,11 +51,11 @@ at::Tensor BislerpWidth(const at::Tensor& samples, int64_t size) {
   const at::Tensor next = (ramp + 1).clamp_max(static_cast<double>(width - 1));
   const at::Tensor at1 = at::upsample_bilinear2d(ramp, {1, size}, false).view({-1});
   const at::Tensor at2 = at::upsample_bilinear2d(next, {1, size}, false).view({-1});
-  const at::Tensor ratio = at1 - at1.floor();
+  const at::Tensor ratio = (at1 - at1.floor()).to(samples.device());
   const at::Tensor columns = samples.permute({0, 2, 3, 1});  // [B,H,W,C]
   const int64_t channels = samples.size(1);
   auto gather = [&](const at::Tensor& index) {
-    return columns.index_select(2, index.to(at::kLong)).reshape({-1, channels});
+    return columns.index_select(2, index.to(samples.device(), at::kLong)).reshape({-1, channels});
   };
   const at::Tensor r = ratio.repeat({samples.size(0) * samples.size(2)}).view({-1, 1});
   return Slerp(gather(at1), gather(at2), r)

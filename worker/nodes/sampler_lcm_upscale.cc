@@ -19,8 +19,8 @@ struct LcmUpscale {
     const auto levels = static_cast<int64_t>(run.sigmas.size());
     const int64_t points =
         scale_steps < 0 ? std::max<int64_t>(levels / 2 + 1, 2) : std::min(scale_steps + 1, levels + 1);
-    // The reference goes on with the generator that drew the initial noise.
-    static_cast<void>(run.Noise());
+    // The reference goes on with the generator that drew the initial noise, which is the CPU's.
+    if (run.x.is_cpu()) static_cast<void>(run.Noise());
     const int64_t height = run.x.size(-2), width = run.x.size(-1);
     for (size_t i = 0; i < run.steps(); ++i) {
       const float sigma = run.sigmas[i], next = run.sigmas[i + 1];

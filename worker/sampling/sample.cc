@@ -2,7 +2,9 @@
 
 #include <cmath>
 
+#include "common/base/log.h"
 #include "worker/engine/guard.h"
+#include "worker/engine/model_cache.h"
 #include "worker/sampling/conditioning.h"
 #include "worker/sampling/hooks.h"
 #include "worker/sampling/model_sampling.h"
@@ -154,7 +156,14 @@ StatusOr<at::Tensor> SampleLatent(const SampleRequest& request, NodeContext& ctx
     if (denoised != nullptr) *denoised = request.latent;
     return request.latent;
   }
-  return Guard([&] { return Run(request, ctx, denoised); });
+  StatusOr<at::Tensor> result = Guard([&] { return Run(request, ctx, denoised); });
+  // Models of earlier nodes may have taken what it needs; all noise is drawn anew from the seed.
+  if (!result.ok() && result.status().code() == StatusCode::kResourceExhausted &&
+      TheEngine().residency()->UnloadAll() > 1) {
+    LogWarning("memory ran out while sampling, it is begun again without the other models: ", Message(result.status()));
+    result = Guard([&] { return Run(request, ctx, denoised); });
+  }
+  return result;
 }
 
 at::Tensor FixEmptyLatent(const Model& model, const at::Tensor& latent) {

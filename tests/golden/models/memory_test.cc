@@ -8,6 +8,7 @@
 #include "worker/engine/guard.h"
 #include "worker/engine/tiler.h"
 #include "worker/models/loaders.h"
+#include "worker/models/vae_parts.h"
 #include "worker/models/wan_vae.h"
 
 namespace atelier {
@@ -127,6 +128,28 @@ TEST_CASE("memory that runs out in an autoencoder: the whole picture is done aga
   const auto again = (*vae)->Decode(latent);  // and nothing is left behind
   REQUIRE(again.ok());
   CHECK(at::equal(*again, *whole));
+}
+
+TEST_CASE("memory that runs out beside other models: the whole picture is tried once more without them") {
+  engine::Engine engine({});
+  const auto beside = models::LoadUpscaler(golden::Models() + "/upscale_models/tiny_compact.safetensors", engine);
+  REQUIRE(beside.ok());
+  const engine::ParamSet own(engine.device(), engine::Part::kAutoencoder, engine.residency());
+  int wholes = 0;
+  const auto whole = [&]() -> at::Tensor {
+    if (++wholes == 1) throw std::bad_alloc();
+    return at::ones({1});
+  };
+  const auto run = [&] {
+    wholes = 0;
+    return models::WholeOrTiled("decoding", "decoded", *engine.residency(), own, whole,
+                                [] { return StatusOr<at::Tensor>(at::zeros({1})); });
+  };
+  REQUIRE(models::UpscaleWithModel(**beside, at::rand({1, 8, 8, 3})).ok());
+  CHECK(run()->item<float>() == 1);
+  CHECK(wholes == 2);
+  CHECK(run()->item<float>() == 0);  // nothing is left to unload
+  CHECK(wholes == 1);
 }
 
 TEST_CASE("memory that runs out in a video autoencoder: the whole video is done again in tiles") {

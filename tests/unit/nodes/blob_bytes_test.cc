@@ -61,28 +61,6 @@ TEST_CASE("bytes sent for a tile of a 4K canvas with a control net") {
   CHECK(largest * 10 < hint_whole);  // no tile's worker gets the whole picture
 }
 
-TEST_CASE("a prompt with a mask of the whole canvas crosses in a fraction of the mask's bytes") {
-  constexpr int64_t kWidth = 1920, kHeight = 1080;
-  const at::Tensor x = at::arange(kWidth, at::kFloat).view({1, 1, kWidth}) - 700;
-  const at::Tensor y = at::arange(kHeight, at::kFloat).view({1, kHeight, 1}) - 500;
-  Conditioning prompt;
-  CondEntry& entry = prompt.entries.emplace_back();
-  entry.cond = at::sin(at::arange(77 * 768, at::kFloat) * 12.9898f).view({1, 77, 768});
-  entry.tensors["mask"] = ((400 - at::sqrt(x * x + y * y)) / 200).clamp(0, 1);  // a disc with a soft edge
-  const auto blob = EncodeBlob(Value::Of<Conditioning>("CONDITIONING", prompt), "");
-  REQUIRE(blob.ok());
-  const double mask = double{kWidth} * kHeight * 4;
-  std::printf("a prompt with a mask of %lld x %lld: %.2f MB, the mask alone %.2f MB as floats\n",
-              static_cast<long long>(kWidth), static_cast<long long>(kHeight), static_cast<double>(blob->size()) / 1e6,
-              mask / 1e6);
-  CHECK(static_cast<double>(blob->size()) * 4 < mask);
-  const auto back = DecodeBlob(*blob);
-  REQUIRE(back.ok());
-  const CondEntry& there = back->Get<Conditioning>()->entries.at(0);
-  CHECK(at::equal(there.cond, entry.cond));
-  CHECK(at::equal(there.tensors.at("mask"), entry.tensors.at("mask")));
-}
-
 TEST_CASE("pictures that are no bytes over 255 cross as floats, to the last bit") {
   Image image = Picture(16, 16);
   image.pixels[0][3][4][1] += 1e-7;

@@ -21,7 +21,7 @@ constexpr int64_t kPixelsPerLatent = 8;
 class FluxControl final : public engine::ControlNetwork {
  public:
   explicit FluxControl(engine::Engine& engine)
-      : params_(engine.device(), engine::Part::kDiffusion, engine.residency()) {}
+      : params_(engine.device(), engine::Part::kDiffusionBfloat16, engine.residency()) {}
 
   Status Build(const WeightSource& weights) {
     LayerBuilder b(weights, params_);
