@@ -63,7 +63,7 @@ class Core {
   void Start();
   /// Takes no more jobs; what runs goes on, its results are still accepted.
   void BeginDrain() { draining_ = true; }
-  /// Stops both threads; the state on disk is whole at any time anyway.
+  /// Stops its threads; the state on disk is whole at any time anyway.
   void Stop();
 
   /// Goes on with the live settings of another configuration (TakeLiveSettings).
@@ -243,6 +243,7 @@ class Core {
   std::vector<std::weak_ptr<Watcher>> watchers_;
   std::map<std::string, std::deque<std::string>> logs_;
 
+  std::atomic<bool> deleting_outputs_ = false;
   SerialQueue pixels_, outputs_queue_;  // before queue_: stopped after it
   SerialQueue queue_;
 };

@@ -171,7 +171,7 @@ struct LazyCache {
       hooks.around_step.push_back(
           [memory, window, tell](const at::Tensor& x, double sigma, const engine::RunHooks::Step& step) {
             if (!window.Holds(sigma)) return step(x, sigma);
-            if (memory->change.defined() && memory->estimate.Small(x)) {
+            if (memory->change.defined() && memory->change.sizes() == x.sizes() && memory->estimate.Small(x)) {
               if (tell) LogInfo("LazyCache: reused at sigma ", sigma);
               return x + memory->change;
             }

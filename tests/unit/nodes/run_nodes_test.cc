@@ -33,6 +33,69 @@ Conditioning Prompt(double mean) {
   return {{entry}};
 }
 
+// The same, counting its calls; of any number of dimensions.
+class Counting final : public DiffusionNetwork {
+ public:
+  at::Tensor Forward(const at::Tensor& x, const at::Tensor&, const ModelCallInputs& inputs) const override {
+    ++calls;
+    std::vector<int64_t> shape(static_cast<size_t>(x.dim()), 1);
+    shape[0] = -1;
+    return x * 0.3 + inputs.context.mean({1, 2}).view(shape);
+  }
+  at::Device device() const override { return at::kCPU; }
+  mutable int calls = 0;
+};
+
+TEST_CASE("caches of steps leave out the network where it changes little, and forget after the run") {
+  const c10::InferenceMode inference;
+  constexpr int kSteps = 12;
+  const char* type = GENERATE("EasyCache", "LazyCache");
+  const double cfg = GENERATE(1.0, 7.0);
+  const std::vector<int64_t> shape = GENERATE(std::vector<int64_t>{2, 4, 16, 16}, std::vector<int64_t>{1, 4, 3, 8, 8});
+  const auto network = std::make_shared<Counting>();
+  Model plain;
+  plain.network = network;
+  plain.sampling = ModelSampling::Discrete(Prediction::kEps);
+  plain.latent_format.dims = static_cast<int64_t>(shape.size()) - 2;
+  const auto sample = [&](const Model& model) {
+    network->calls = 0;
+    const auto made =
+        RunNode("KSampler", {{"model", {Value::Of<Model>("MODEL", model)}},
+                             {"positive", {Value::Of<Conditioning>("CONDITIONING", Prompt(0.5))}},
+                             {"negative", {Value::Of<Conditioning>("CONDITIONING", Prompt(-0.5))}},
+                             {"latent_image", {Value::Of<Latent>("LATENT", Latent{at::zeros(shape), {}, {}})}},
+                             {"steps", {Value::Literal(Json(kSteps))}},
+                             {"cfg", {Value::Literal(Json(cfg))}},
+                             {"sampler_name", {Value::Literal(Json("euler"))}},
+                             {"scheduler", {Value::Literal(Json("normal"))}}});
+    INFO(Message(made.status()));
+    REQUIRE(made.ok());
+    return made->at(0).Get<Latent>()->samples;
+  };
+  const auto with = [&](double threshold) {
+    const auto made = RunNode(type, {{"model", {Value::Of<Model>("MODEL", plain)}},
+                                     {"reuse_threshold", {Value::Literal(Json(threshold))}},
+                                     {"start_percent", {Value::Literal(Json(0.0))}}});
+    REQUIRE(made.ok());
+    return *made->at(0).Get<Model>();
+  };
+  INFO(type << ", cfg " << cfg << ", " << shape.size() << " dimensions");
+  const at::Tensor all = sample(plain);
+  CHECK(network->calls == kSteps);
+  CHECK(at::equal(sample(with(0.0)), all));
+  CHECK(network->calls == kSteps);
+
+  const Model cached = with(0.5);
+  const at::Tensor some = sample(cached);
+  const int calls = network->calls;
+  CHECK(calls < kSteps);
+  CHECK(calls > 2);
+  CHECK(at::isfinite(some).all().item<bool>());
+  CHECK_FALSE(at::equal(some, all));
+  CHECK(at::equal(sample(cached), some));
+  CHECK(network->calls == calls);
+}
+
 TEST_CASE("a default prompt fills what the others leave") {
   const c10::InferenceMode inference;
   // The left half has a prompt of its own.
