@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -26,6 +27,7 @@ class MediaChild {
  public:
   static StatusOr<std::unique_ptr<MediaChild>> Start(const std::string& path, const MediaLimits& limits);
   ~MediaChild() {
+    --living;
     close(socket_);
     if (pid_ < 0) return;
     kill(pid_, SIGKILL);
@@ -46,8 +48,9 @@ class MediaChild {
   int Reap();
 
  private:
-  MediaChild(int socket, std::string path) : socket_(socket), path_(std::move(path)) {}
+  MediaChild(int socket, std::string path) : socket_(socket), path_(std::move(path)) { ++living; }
 
+  static inline std::atomic<int> living = 0;
   const int socket_;
   const std::string path_;
   pid_t pid_ = -1;
@@ -105,6 +108,9 @@ MessageTime TimeIn(int seconds) {
 }  // namespace
 
 StatusOr<std::unique_ptr<MediaChild>> MediaChild::Start(const std::string& path, const MediaLimits& limits) {
+  if (living >= kMediaProcessesMax)
+    return ResourceExhausted(kMediaProcessesMax,
+                             " videos and sounds are being read at once, which is the most; read fewer in one prompt");
   int ends[2];
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
     return ResourceExhausted("no socket to ", path, ": ", std::strerror(errno));

@@ -23,6 +23,9 @@ Status CheckMediaProgram();
 /// many files. At first none is. Thread: any.
 void KeepMediaProcessWaiting(bool keep);
 
+/// Processes that live at once, for one command.
+inline constexpr int kMediaProcessesMax = 64;
+
 class MediaChild;
 
 /// What one process may take for all that is asked of it.
@@ -35,7 +38,7 @@ struct MediaLimits {
 class MediaProcess {
  public:
   /// `bytes` has to outlive the object. Errors: FAILED_PRECONDITION when the program cannot be started,
-  /// RESOURCE_EXHAUSTED.
+  /// RESOURCE_EXHAUSTED, also beyond kMediaProcessesMax.
   static StatusOr<std::unique_ptr<MediaProcess>> Start(std::string_view bytes, const MediaLimits& limits = {});
   ~MediaProcess();
   MediaProcess(const MediaProcess&) = delete;

@@ -34,14 +34,16 @@ struct Precision {
 
 /// Types for a part whose file holds `bytes` of weights. On the CPU all computes in float32; weights below 256 MiB are
 /// cast once, larger ones stay as stored (mapped, not copied) and are cast as they are used. On a GPU: diffusion
-/// float16, text encoders float32 over stored weights, autoencoders bfloat16 where the GPU has it, upscalers float32.
-/// Thread: any.
+/// float16, or bfloat16 for kDiffusionBfloat16; text encoders float32 over stored weights; autoencoders bfloat16 where
+/// the GPU has it; upscalers float32. What ParamSet makes of single parameters: 8-bit weights of diffusion stay, full
+/// floats of text encoders become halves. Source: spec engine.md 10.2. Thread: any.
 Precision PrecisionFor(const at::Device& device, Part part, int64_t bytes);
 
 /// Name, memory and driver of the device in one line for people, e.g. "NVIDIA H100, 80 GB". Thread: any.
 std::string DescribeDevice(const at::Device& device);
 
-/// Total and free bytes of a GPU's memory; zeros for the CPU. Thread: any.
+/// Total and free bytes of a GPU's memory; zeros for the CPU, and with a warning when the GPU does not tell. Thread:
+/// any.
 struct DeviceMemory {
   int64_t total = 0, free = 0;
 };

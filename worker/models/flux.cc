@@ -20,7 +20,8 @@ constexpr int64_t kPatch = kFluxPatch;
 
 class Flux final : public engine::DiffusionNetwork {
  public:
-  explicit Flux(engine::Engine& engine) : params_(engine.device(), engine::Part::kDiffusionBfloat16, engine.residency()) {}
+  explicit Flux(engine::Engine& engine)
+      : params_(engine.device(), engine::Part::kDiffusionBfloat16, engine.residency()) {}
 
   Status Build(const engine::WeightSource& weights) {
     LayerBuilder b(weights, params_);

@@ -5,6 +5,8 @@
 #include <catch2/catch.hpp>
 #include <filesystem>
 #include <fstream>
+#include <memory>
+#include <vector>
 
 #include "common/media/process.h"
 #include "common/media/summary.h"
@@ -87,6 +89,23 @@ TEST_CASE("a missing program is a sentence with the remedy") {
   UseMediaProgram("");
   const SaysInstead no_library("", "exit 127");
   CHECK(ReadTags("x").status().code() == StatusCode::kFailedPrecondition);
+}
+
+TEST_CASE("so many processes live at once and no more") {
+  UseMediaProgram("/bin/true");
+  std::vector<std::unique_ptr<MediaProcess>> living;
+  for (int i = 0; i < kMediaProcessesMax; ++i) {
+    auto process = MediaProcess::Start("file");
+    REQUIRE(process.ok());
+    living.push_back(std::move(*process));
+  }
+  const Status refused = MediaProcess::Start("file").status();
+  CHECK(refused.code() == StatusCode::kResourceExhausted);
+  CHECK(Message(refused).find("read fewer in one prompt") != std::string::npos);
+  living.pop_back();
+  CHECK(MediaProcess::Start("file").ok());
+  living.clear();
+  UseMediaProgram("");
 }
 
 TEST_CASE("a process that ends in the middle is a status") {
