@@ -17,7 +17,7 @@ constexpr size_t kReasonBytesMax = 200;  // of a sentence that a worker tells
 constexpr size_t kCatalogsMax = 256;     // of workers of different versions
 constexpr size_t kTypesMax = 20'000;     // node types, those that workers brought along included
 // Bounded by the tiles, and by the number, of open jobs; the control thread must never wait for pixels or files.
-constexpr size_t kPixelQueueMax = std::numeric_limits<size_t>::max(), kOutputsQueueMax = kPixelQueueMax;
+constexpr size_t kWorkQueueMax = std::numeric_limits<size_t>::max();
 
 Blob FromProto(const v1::Blob& blob) { return {blob.hash(), blob.size()}; }
 
@@ -36,8 +36,8 @@ std::shared_ptr<const Inventory> FromProto(const google::protobuf::RepeatedPtrFi
 Core::Core(CoreOptions options)
     : options_(std::move(options)),
       config_(std::make_shared<const ClusterConfig>(options_.config)),
-      pixels_("pixels", kPixelQueueMax),
-      outputs_queue_("outputs", kOutputsQueueMax),
+      pixels_("pixels", kWorkQueueMax),
+      outputs_queue_("outputs", kWorkQueueMax),
       queue_("control", kControlQueueMax) {}
 
 Core::~Core() { Stop(); }

@@ -233,6 +233,7 @@ class Core {
   int64_t batch_began_ms_ = 0;
   int64_t assign_after_ms_ = 0;
   std::map<std::pair<std::string, std::string>, CanvasWork> canvases_;  // canvas thread
+  bool deleting_outputs_ = false;
   Fleet* fleet_ = nullptr;
 
   std::mutex mutex_;  // guards what follows
@@ -243,7 +244,6 @@ class Core {
   std::vector<std::weak_ptr<Watcher>> watchers_;
   std::map<std::string, std::deque<std::string>> logs_;
 
-  std::atomic<bool> deleting_outputs_ = false;
   SerialQueue pixels_, outputs_queue_;  // before queue_: stopped after it
   SerialQueue queue_;
 };

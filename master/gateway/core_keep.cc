@@ -97,8 +97,7 @@ void Core::DeleteOldOutputs(const ClusterConfig::Retention& retention) {
   if (retention.outputs_days <= 0 && retention.outputs_bytes <= 0) return;
   const int64_t too_old = retention.outputs_days > 0 ? UnixMs() - static_cast<int64_t>(retention.outputs_days * kDayMs)
                                                      : std::numeric_limits<int64_t>::min();
-  if (deleting_outputs_.exchange(true)) return;  // the files that the last look found are not gone yet
-  const auto done = std::shared_ptr<void>(nullptr, [this](void*) { deleting_outputs_ = false; });
+  if (deleting_outputs_) return;  // the files that the last look found are not gone yet
   auto ended = store_->EndedJobs(retention.outputs_bytes > 0 ? std::numeric_limits<int64_t>::max() : too_old, 0);
   std::vector<JobFiles> files;
   for (size_t i = 0; ended.ok() && i < ended->size(); ++i) {
@@ -108,7 +107,8 @@ void Core::DeleteOldOutputs(const ClusterConfig::Retention& retention) {
     for (const SavedOutput& output : *outputs) files.back().paths.push_back(output.path);
   }
   if (files.empty()) return;
-  outputs_queue_.Post([this, done, too_old, bytes_max = retention.outputs_bytes, files = std::move(files)] {
+  deleting_outputs_ = true;
+  outputs_queue_.Post([this, too_old, bytes_max = retention.outputs_bytes, files = std::move(files)] {
     std::error_code ignored;
     std::vector<uint64_t> sizes;
     uint64_t total = 0;
@@ -130,14 +130,14 @@ void Core::DeleteOldOutputs(const ClusterConfig::Retention& retention) {
       total -= sizes[i];
       deleted.push_back(files[i].job);
     }
-    if (deleted.empty()) return;
     queue_.Post([this, deleted] {
+      deleting_outputs_ = false;
       for (const std::string& job : deleted) {
         Commit();
         const Status forgotten = store_->DeleteOutputs(job);
         if (!forgotten.ok()) LogWarning(Message(forgotten));
       }
-      LogInfo("deleted the output files of ", deleted.size(), " old jobs");
+      if (!deleted.empty()) LogInfo("deleted the output files of ", deleted.size(), " old jobs");
     });
   });
 }

@@ -5,6 +5,7 @@
 #include <c10/core/CachingDeviceAllocator.h>
 #include <dlfcn.h>
 
+#include <atomic>
 #include <charconv>
 
 #include "common/base/log.h"
@@ -101,8 +102,10 @@ DeviceMemory MemoryOf(const at::Device& device) {
     const auto [free, total] = c10::getDeviceAllocator(at::kCUDA)->getMemoryInfo(device.index());
     memory.total = static_cast<int64_t>(total);
     memory.free = static_cast<int64_t>(free);
-  } catch (const std::exception& e) {
-    LogWarning("the GPU does not tell how much memory it has: ", StatusOfCurrentException().message());
+  } catch (const std::exception&) {
+    static std::atomic<bool> told = false;  // each heartbeat asks
+    if (!told.exchange(true))
+      LogWarning("the GPU does not tell how much memory it has: ", Message(StatusOfCurrentException()));
   }
   return memory;
 }

@@ -35,7 +35,7 @@ struct Precision {
 /// Types for a part whose file holds `bytes` of weights. On the CPU all computes in float32; weights below 256 MiB are
 /// cast once, larger ones stay as stored (mapped, not copied) and are cast as they are used. On a GPU: diffusion
 /// float16, or bfloat16 for kDiffusionBfloat16; text encoders float32 over stored weights; autoencoders bfloat16 where
-/// the GPU has it; upscalers float32. What ParamSet makes of single parameters: 8-bit weights of diffusion stay, full
+/// the GPU has it; upscalers float32. What ParamSet makes of single parameters: 8-bit weights stay, full
 /// floats of text encoders become halves. Source: spec engine.md 10.2. Thread: any.
 Precision PrecisionFor(const at::Device& device, Part part, int64_t bytes);
 

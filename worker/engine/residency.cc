@@ -55,8 +55,8 @@ Param ParamSet::Add(at::Tensor stored, const WeightExtras* extras) {
   return slot;
 }
 
-// What a parameter that nobody patches is kept in. On a GPU diffusion networks keep 8-bit weights, and text encoders
-// round full floats to halves. Source: spec engine.md 10.2.
+// What a parameter is kept in. On a GPU 8-bit weights that nobody patches stay, and text encoders round full floats to
+// halves. Source: spec engine.md 10.2.
 at::ScalarType ParamSet::KeptType(const ParamSlot& slot) const {
   const Precision p = precision();
   const at::ScalarType stored = slot.stored.scalar_type();

@@ -51,11 +51,6 @@ class ChangeEstimate {
   at::Tensor input_, output_;
 };
 
-struct Window {
-  double start = 0, end = 0;
-  bool Holds(double sigma) const { return sigma <= start && sigma > end; }
-};
-
 template <typename Node>
 void DescribeCache(NodeSchema<Node>& s, const std::string& name, const std::string& description) {
   s.Category("advanced/debug/model").Cheap().Description(description);
@@ -77,12 +72,6 @@ void DescribeCache(NodeSchema<Node>& s, const std::string& name, const std::stri
       .Tooltip("Nothing is reused after this part of the run.");
   s.template Input<&Node::verbose>("verbose").Default(false).Tooltip("Whether to log which evaluations were replaced.");
   s.template Output<Model>("MODEL");
-}
-
-template <typename Node>
-Window WindowOf(const Node& node) {
-  return {node.model.sampling->PercentToSigma(node.start_percent),
-          node.model.sampling->PercentToSigma(node.end_percent)};
 }
 
 // What a run remembers of the network's calls. An evaluation makes one call or several (areas, texts of other lengths);
@@ -117,34 +106,35 @@ struct EasyCache {
     DescribeCache(s, "EasyCache", "Leaves out the network where its output is thought to change little, for speed.");
   }
   StatusOr<Model> Run(NodeContext&) const {
-    return engine::WithHook(model, [threshold = reuse_threshold, window = WindowOf(*this), tell = verbose](
-                                       const engine::HookRun&, engine::RunHooks& hooks) {
-      const auto memory = std::make_shared<NetworkMemory>(NetworkMemory{ChangeEstimate(threshold), {}, 0, false});
-      hooks.around_step.push_back([memory](const at::Tensor& x, double sigma, const engine::RunHooks::Step& step) {
-        memory->next = 0;
-        memory->reuse = false;
-        return step(x, sigma);
-      });
-      hooks.network.around.push_back([memory, window, tell](const at::Tensor& x, const at::Tensor& t,
-                                                            const engine::ModelCallInputs& inputs,
-                                                            const engine::NetworkHooks::Network& network) {
-        if (!window.Holds(inputs.sigma)) return network(x, t, inputs);
-        const bool first = memory->next == 0;
-        NetworkMemory::Call& call = memory->calls[memory->next++];
-        const size_t parts = std::max<size_t>(inputs.kinds.size(), 1);
-        const bool known = call.parts == parts && call.change.sizes() == x.sizes();
-        const at::Tensor x0 = x.chunk(static_cast<int64_t>(parts), 0)[0];
-        if (first) memory->reuse = known && memory->estimate.Small(x0);
-        if (first && memory->reuse && tell) LogInfo("EasyCache: reused at sigma ", inputs.sigma);
-        if (memory->reuse && known) return NetworkMemory::Reused(x, call);
-        at::Tensor output = network(x, t, inputs);
-        if (output.sizes() != x.sizes()) return output;  // what it takes beside x has no place in what it gives
-        if (first) memory->estimate.Computed(x0, output.chunk(static_cast<int64_t>(parts), 0)[0], MeanSize(output));
-        call = {parts, output - x};
-        return output;
-      });
-      return OkStatus();
-    });
+    return engine::WithHook(
+        model, [threshold = reuse_threshold, window = engine::SigmaWindow(*model.sampling, start_percent, end_percent),
+                tell = verbose](const engine::HookRun&, engine::RunHooks& hooks) {
+          const auto memory = std::make_shared<NetworkMemory>(NetworkMemory{ChangeEstimate(threshold), {}, 0, false});
+          hooks.around_step.push_back([memory](const at::Tensor& x, double sigma, const engine::RunHooks::Step& step) {
+            memory->next = 0;
+            memory->reuse = false;
+            return step(x, sigma);
+          });
+          hooks.network.around.push_back([memory, window, tell](const at::Tensor& x, const at::Tensor& t,
+                                                                const engine::ModelCallInputs& inputs,
+                                                                const engine::NetworkHooks::Network& network) {
+            if (!window.Holds(inputs.sigma)) return network(x, t, inputs);
+            const bool first = memory->next == 0;
+            NetworkMemory::Call& call = memory->calls[memory->next++];
+            const size_t parts = std::max<size_t>(inputs.kinds.size(), 1);
+            const bool known = call.parts == parts && call.change.sizes() == x.sizes();
+            const at::Tensor x0 = x.chunk(static_cast<int64_t>(parts), 0)[0];
+            if (first) memory->reuse = known && memory->estimate.Small(x0);
+            if (first && memory->reuse && tell) LogInfo("EasyCache: reused at sigma ", inputs.sigma);
+            if (memory->reuse && known) return NetworkMemory::Reused(x, call);
+            at::Tensor output = network(x, t, inputs);
+            if (output.sizes() != x.sizes()) return output;  // what it takes beside x has no place in what it gives
+            if (first) memory->estimate.Computed(x0, output.chunk(static_cast<int64_t>(parts), 0)[0], MeanSize(output));
+            call = {parts, output - x};
+            return output;
+          });
+          return OkStatus();
+        });
   }
 };
 ATELIER_REGISTER_NODE(EasyCache);
@@ -165,23 +155,24 @@ struct LazyCache {
       ChangeEstimate estimate;
       at::Tensor change;
     };
-    return engine::WithHook(model, [threshold = reuse_threshold, window = WindowOf(*this), tell = verbose](
-                                       const engine::HookRun&, engine::RunHooks& hooks) {
-      const auto memory = std::make_shared<Memory>(Memory{ChangeEstimate(threshold), {}});
-      hooks.around_step.push_back(
-          [memory, window, tell](const at::Tensor& x, double sigma, const engine::RunHooks::Step& step) {
-            if (!window.Holds(sigma)) return step(x, sigma);
-            if (memory->change.defined() && memory->change.sizes() == x.sizes() && memory->estimate.Small(x)) {
-              if (tell) LogInfo("LazyCache: reused at sigma ", sigma);
-              return x + memory->change;
-            }
-            at::Tensor denoised = step(x, sigma);
-            memory->estimate.Computed(x, denoised, MeanSize(denoised));
-            memory->change = denoised - x;
-            return denoised;
-          });
-      return OkStatus();
-    });
+    return engine::WithHook(
+        model, [threshold = reuse_threshold, window = engine::SigmaWindow(*model.sampling, start_percent, end_percent),
+                tell = verbose](const engine::HookRun&, engine::RunHooks& hooks) {
+          const auto memory = std::make_shared<Memory>(Memory{ChangeEstimate(threshold), {}});
+          hooks.around_step.push_back(
+              [memory, window, tell](const at::Tensor& x, double sigma, const engine::RunHooks::Step& step) {
+                if (!window.Holds(sigma)) return step(x, sigma);
+                if (memory->change.defined() && memory->change.sizes() == x.sizes() && memory->estimate.Small(x)) {
+                  if (tell) LogInfo("LazyCache: reused at sigma ", sigma);
+                  return x + memory->change;
+                }
+                at::Tensor denoised = step(x, sigma);
+                memory->estimate.Computed(x, denoised, MeanSize(denoised));
+                memory->change = denoised - x;
+                return denoised;
+              });
+          return OkStatus();
+        });
   }
 };
 ATELIER_REGISTER_NODE(LazyCache);

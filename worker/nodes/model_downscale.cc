@@ -63,13 +63,12 @@ struct PatchModelAddDownscale {
     s.Output<Model>("MODEL");
   }
   StatusOr<Model> Run(NodeContext&) const {
-    const double start = model.sampling->PercentToSigma(start_percent),
-                 end = model.sampling->PercentToSigma(end_percent);
+    const engine::SigmaWindow window(*model.sampling, start_percent, end_percent);
     return engine::WithNetworkHook(model, [=, *this](engine::NetworkHooks& hooks) {
       auto& list = downscale_after_skip ? hooks.input_blocks_after_skip : hooks.input_blocks;
       list.push_back([=, block = block_number, factor = downscale_factor, method = downscale_method](
                          const at::Tensor& h, const engine::BlockCall& at) {
-        if (at.number != block || at.sigma > start || at.sigma < end) return h;
+        if (at.number != block || !window.Holds(at.sigma)) return h;
         const auto scaled = [factor](int64_t size) {
           return std::max<int64_t>(1, RoundHalfEven(static_cast<double>(size) * (1.0 / factor)));
         };

@@ -36,13 +36,6 @@ engine::NetworkHooks Without(const GuidanceCall& call, const std::set<int64_t>& 
   return hooks;
 }
 
-// The levels between two parts of a run.
-struct Window {
-  double start = 0, end = 0;
-  Window(const Model& model, double from, double to)
-      : start(model.sampling->PercentToSigma(from)), end(model.sampling->PercentToSigma(to)) {}
-};
-
 template <typename N>
 void DescribeSkipWindow(NodeSchema<N>& s, double from, double to) {
   s.template Input<&N::start_percent>("start_percent")
@@ -66,10 +59,10 @@ void DescribeSkippedLayers(NodeSchema<N>& s) {
 }
 
 Model Guided(const Model& model, const std::set<int64_t>& double_blocks, const std::set<int64_t>& single_blocks,
-             double scale, const Window& window, double rescale) {
+             double scale, const engine::SigmaWindow& window, double rescale) {
   if (double_blocks.empty() && single_blocks.empty()) return model;
   return engine::WithPostGuidance(model, [=](const GuidanceCall& call) {
-    if (scale <= 0 || call.sigma < window.end || call.sigma > window.start) return call.denoised;
+    if (scale <= 0 || !window.Holds(call.sigma)) return call.denoised;
     const at::Tensor skipped = call.Again(*call.positive_list, engine::CondKind::kPositive, call.x,
                                           Without(call, double_blocks, single_blocks));
     at::Tensor result = call.denoised + (call.positive - skipped) * scale;
@@ -102,7 +95,7 @@ struct SkipLayerGuidanceDiT {
   }
   StatusOr<Model> Run(NodeContext&) const {
     return Guided(model, Numbers(double_layers), Numbers(single_layers), scale,
-                  Window(model, start_percent, end_percent), rescaling_scale);
+                  engine::SigmaWindow(*model.sampling, start_percent, end_percent), rescaling_scale);
   }
 };
 ATELIER_REGISTER_NODE(SkipLayerGuidanceDiT);
@@ -122,7 +115,8 @@ struct SkipLayerGuidanceSD3 {
     s.Output<Model>("MODEL");
   }
   StatusOr<Model> Run(NodeContext&) const {
-    return Guided(model, Numbers(layers), {}, scale, Window(model, start_percent, end_percent), 0);
+    return Guided(model, Numbers(layers), {}, scale, engine::SigmaWindow(*model.sampling, start_percent, end_percent),
+                  0);
   }
 };
 ATELIER_REGISTER_NODE(SkipLayerGuidanceSD3);
@@ -143,9 +137,9 @@ struct SkipLayerGuidanceDiTSimple {
   StatusOr<Model> Run(NodeContext&) const {
     const std::set<int64_t> double_blocks = Numbers(double_layers), single_blocks = Numbers(single_layers);
     if (double_blocks.empty() && single_blocks.empty()) return model;
-    const Window window(model, start_percent, end_percent);
+    const engine::SigmaWindow window(*model.sampling, start_percent, end_percent);
     return engine::WithPreGuidance(model, [=](GuidanceCall& call) {
-      if (!call.has_negative || call.sigma < window.end || call.sigma > window.start) return;
+      if (!call.has_negative || !window.Holds(call.sigma)) return;
       call.negative = call.Again(*call.negative_list, engine::CondKind::kNegative, call.x,
                                  Without(call, double_blocks, single_blocks));
     });

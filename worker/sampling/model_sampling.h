@@ -88,4 +88,12 @@ class ModelSampling {
   at::Tensor sigmas_;
 };
 
+/// The noise levels between two fractions (0..1) of a full run.
+struct SigmaWindow {
+  double start = 0, end = 0;  // the higher level first
+  SigmaWindow(const ModelSampling& sampling, double from, double to)
+      : start(sampling.PercentToSigma(from)), end(sampling.PercentToSigma(to)) {}
+  bool Holds(double sigma) const { return sigma <= start && sigma >= end; }
+};
+
 }  // namespace atelier::engine

@@ -283,6 +283,8 @@ TEST_CASE("every node type runs on the inputs that it declares") {
     }
   }
   std::fprintf(stderr, "every node: %d runs, %d types have no inputs here\n", run, left_out);
+  CHECK(left_out <=
+        25);  // files of video and sound, GGUF, CLIP vision, style models and GLIGEN, which other tests have
 }
 
 }  // namespace
