@@ -158,6 +158,10 @@ NodeDeclaration& NodeDeclaration::KeepsHandles() {
   spec.keeps_handles = true;
   return *this;
 }
+NodeDeclaration& NodeDeclaration::CutForTiles() {
+  spec.cut_for_tiles = true;
+  return *this;
+}
 NodeDeclaration& NodeDeclaration::PerReplica() {
   spec.per_replica = true;
   return *this;
@@ -202,7 +206,7 @@ Status SetInputs(const NodeDeclaration& declaration, const InputValues& inputs, 
 
 bool RegisterNode(std::string_view type, const NodeSpec& (*spec)(),
                   StatusOr<std::vector<Value>> (*run)(const InputValues&, NodeContext&)) {
-  return Registry<NodeType>::Get().Add(std::string(type), 0, NodeType{spec, run});
+  return Registry<NodeType>::Get().Add(type, 0, NodeType{spec, run});
 }
 
 }  // namespace internal

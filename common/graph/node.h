@@ -258,6 +258,7 @@ class NodeDeclaration {
   NodeDeclaration& Internal();
   NodeDeclaration& Cheap();
   NodeDeclaration& KeepsHandles();
+  NodeDeclaration& CutForTiles();
   NodeDeclaration& PerReplica();
   NodeDeclaration& Gathers(std::string_view single_replica_if = "");
   NodeDeclaration& Tiles(TileSplit split);

@@ -141,6 +141,7 @@ Json ToJson(const NodeSpec& spec) {
   if (spec.internal) j["internal"] = true;
   if (spec.cheap) j["cheap"] = true;
   if (spec.keeps_handles) j["keeps_handles"] = true;
+  if (spec.cut_for_tiles) j["cut_for_tiles"] = true;
   if (spec.per_replica) j["per_replica"] = true;
   if (spec.gathers) j["gathers"] = true;
   if (!spec.single_replica_if.empty()) j["single_replica_if"] = spec.single_replica_if;
@@ -167,6 +168,7 @@ StatusOr<NodeSpec> NodeSpecFromJson(const Json& json) {
   r.Read("internal", spec.internal);
   r.Read("cheap", spec.cheap);
   r.Read("keeps_handles", spec.keeps_handles);
+  r.Read("cut_for_tiles", spec.cut_for_tiles);
   r.Read("per_replica", spec.per_replica);
   r.Read("gathers", spec.gathers);
   r.Read("single_replica_if", spec.single_replica_if);

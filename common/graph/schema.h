@@ -62,6 +62,7 @@ struct NodeSpec {
   // Directives that the planner reads:
   bool cheap = false;             // recomputed where it is needed rather than shipped as a blob
   bool keeps_handles = false;     // its outputs of data types hold handles that it takes: they cross as these do
+  bool cut_for_tiles = false;     // gives its prompts with its masks and latents, of which a tile gets its part
   bool per_replica = false;       // its value depends on the hidden input "replica_index"
   bool gathers = false;           // ends the replicated part: its gather inputs take one value a replica
   std::string single_replica_if;  // BOOLEAN input that, when true, asks for one replica

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <numbers>
+#include <optional>
+#include <utility>
 #include <vector>
 
 #include "common/base/limits.h"
@@ -174,14 +176,35 @@ void Unpremultiply(ImageU8* image) {
   }
 }
 
-}  // namespace
+// The weights of outputs first..last-1 alone, for an input whose first pixel is `origin`.
+Taps OnlyOutputs(Taps taps, int first, int last, int origin) {
+  const auto keep = [&](auto& list, int per_output) {
+    list.erase(list.begin() + std::ptrdiff_t{last} * per_output, list.end());
+    list.erase(list.begin(), list.begin() + std::ptrdiff_t{first} * per_output);
+  };
+  keep(taps.first, 1);
+  keep(taps.count, 1);
+  keep(taps.weights, taps.taps);
+  for (int& at : taps.first) at -= origin;
+  taps.out = last - first;
+  return taps;
+}
 
-StatusOr<ImageU8> Resize(const ImageU8& image, int64_t width, int64_t height, ResizeFilter filter) {
-  RETURN_IF_ERROR(CheckImage(image));
-  RETURN_IF_ERROR(CheckImageSize(width, height, image.channels));
-  if (width == image.width && height == image.height) return image;
-  RETURN_IF_ERROR(CheckTaps(image.width, width, filter));
-  RETURN_IF_ERROR(CheckTaps(image.height, height, filter));
+// None for a side that keeps its size.
+StatusOr<std::optional<Taps>> TapsFor(int in, int64_t out, ResizeFilter filter) {
+  if (in == out) return std::nullopt;
+  RETURN_IF_ERROR(CheckTaps(in, out, filter));
+  return MakeTaps(in, static_cast<int>(out), filter);
+}
+
+// Pillow 13 takes y first where that throws more away; the 8 bits between the passes make the order visible.
+bool RowsFirst(int in_width, int in_height, int64_t width, int64_t height) {
+  return height < in_height && in_height - height > 2 * (in_width - width);
+}
+
+// Both passes along the sides that have weights. REQUIRES: at least one has.
+StatusOr<ImageU8> Weigh(const ImageU8& image, const std::optional<Taps>& x, const std::optional<Taps>& y,
+                        bool rows_first) {
   const bool has_alpha = image.channels == 2 || image.channels == 4;
   ImageU8 current;
   const ImageU8* from = &image;
@@ -191,27 +214,64 @@ StatusOr<ImageU8> Resize(const ImageU8& image, int64_t width, int64_t height, Re
     from = &current;
   }
   const auto along_x = [&]() -> Status {
-    if (width == from->width) return OkStatus();
-    ASSIGN_OR_RETURN(ImageU8 next, MakeImage(width, from->height, from->channels));
-    ResizeX(*from, MakeTaps(from->width, next.width, filter), &next);
+    if (!x) return OkStatus();
+    ASSIGN_OR_RETURN(ImageU8 next, MakeImage(x->out, from->height, from->channels));
+    ResizeX(*from, *x, &next);
     current = std::move(next);
     from = &current;
     return OkStatus();
   };
   const auto along_y = [&]() -> Status {
-    if (height == from->height) return OkStatus();
-    ASSIGN_OR_RETURN(ImageU8 next, MakeImage(from->width, height, from->channels));
-    WeighGroups(from->data.data(), from->stride(), MakeTaps(from->height, next.height, filter), next.data.data());
+    if (!y) return OkStatus();
+    ASSIGN_OR_RETURN(ImageU8 next, MakeImage(from->width, y->out, from->channels));
+    WeighGroups(from->data.data(), from->stride(), *y, next.data.data());
     current = std::move(next);
     from = &current;
     return OkStatus();
   };
-  // Pillow 13 takes y first where that throws more away; the 8 bits between the passes make the order visible.
-  const bool y_first = height < image.height && image.height - height > 2 * (image.width - width);
-  RETURN_IF_ERROR(y_first ? along_y() : along_x());
-  RETURN_IF_ERROR(y_first ? along_x() : along_y());
+  RETURN_IF_ERROR(rows_first ? along_y() : along_x());
+  RETURN_IF_ERROR(rows_first ? along_x() : along_y());
   if (has_alpha) Unpremultiply(&current);
   return current;
+}
+
+}  // namespace
+
+StatusOr<ImageU8> Resize(const ImageU8& image, int64_t width, int64_t height, ResizeFilter filter) {
+  RETURN_IF_ERROR(CheckImage(image));
+  RETURN_IF_ERROR(CheckImageSize(width, height, image.channels));
+  if (width == image.width && height == image.height) return image;
+  ASSIGN_OR_RETURN(const std::optional<Taps> x, TapsFor(image.width, width, filter));
+  ASSIGN_OR_RETURN(const std::optional<Taps> y, TapsFor(image.height, height, filter));
+  return Weigh(image, x, y, RowsFirst(image.width, image.height, width, height));
+}
+
+StatusOr<ImageU8> ResizeBox(int in_width, int in_height, int64_t width, int64_t height, ResizeFilter filter,
+                            const Box& box, const std::function<StatusOr<ImageU8>(const Box& source)>& read) {
+  RETURN_IF_ERROR(CheckImageSize(in_width, in_height, 1));
+  RETURN_IF_ERROR(CheckImageSize(width, height, 1));
+  if (box.empty() || box.x1 < 0 || box.y1 < 0 || box.x2 > width || box.y2 > height)
+    return InvalidArgument("the box [", box.x1, ",", box.x2, ") x [", box.y1, ",", box.y2, ") is not within ", width,
+                           "x", height);
+  ASSIGN_OR_RETURN(std::optional<Taps> x, TapsFor(in_width, width, filter));
+  ASSIGN_OR_RETURN(std::optional<Taps> y, TapsFor(in_height, height, filter));
+  Box source = box;
+  const auto narrow = [](std::optional<Taps>& taps, int& from, int& to) {
+    if (!taps) return;
+    const int first = from, last = to;
+    from = taps->first[static_cast<size_t>(first)];
+    to = taps->first[static_cast<size_t>(last) - 1] + taps->count[static_cast<size_t>(last) - 1];
+    taps = OnlyOutputs(*std::move(taps), first, last, from);
+  };
+  narrow(x, source.x1, source.x2);
+  narrow(y, source.y1, source.y2);
+  ASSIGN_OR_RETURN(ImageU8 part, read(source));
+  RETURN_IF_ERROR(CheckImage(part));
+  if (part.width != source.width() || part.height != source.height())
+    return InvalidArgument("a part of ", part.width, "x", part.height, " pixels, expected ", source.width(), "x",
+                           source.height());
+  if (!x && !y) return part;
+  return Weigh(part, x, y, RowsFirst(in_width, in_height, width, height));
 }
 
 }  // namespace atelier

@@ -67,6 +67,20 @@ Box BoxOnPicture(const Box& crop, int64_t canvas_width, int64_t canvas_height, i
   return {x1, y1, x2, y2};
 }
 
+Box LatentBox(const Box& crop, int canvas_width, int canvas_height) {
+  const auto round = [](int pixels) {
+    const int whole = pixels / kTileLatentUnit, rest = 2 * (pixels % kTileLatentUnit);
+    return whole + (rest > kTileLatentUnit || (rest == kTileLatentUnit && whole % 2 != 0) ? 1 : 0);
+  };
+  const auto range = [&round](int from, int to, int size) {
+    const int first = std::min(round(from), size - 1);
+    return std::pair(first, std::clamp(round(to), first + 1, size));
+  };
+  const auto [x1, x2] = range(crop.x1, crop.x2, LatentSide(canvas_width));
+  const auto [y1, y2] = range(crop.y1, crop.y2, LatentSide(canvas_height));
+  return {x1, y1, x2, y2};
+}
+
 Box CropBox(const Box& mark, int canvas_width, int canvas_height, int padding, bool uniform, int process_width,
             int process_height, int* width, int* height) {
   Box e{std::max(mark.x1 - padding, 0), std::max(mark.y1 - padding, 0), std::min(mark.x2 + padding, canvas_width),

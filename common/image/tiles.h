@@ -92,6 +92,14 @@ Box CropBox(const Box& mark, int canvas_width, int canvas_height, int padding, b
 /// outwards, at least one pixel. REQUIRES: positive sizes. Source: spec distributed.md 3.6. Thread: any.
 Box BoxOnPicture(const Box& crop, int64_t canvas_width, int64_t canvas_height, int64_t width, int64_t height);
 
+/// Pixels of a canvas beside one latent, as the reference counts them for tiles' reference latents.
+inline constexpr int kTileLatentUnit = 8;
+/// The canvas in latents, at least one along each side. Thread: any.
+inline int LatentSide(int canvas) { return canvas < kTileLatentUnit ? 1 : canvas / kTileLatentUnit; }
+/// The latents that `crop` of a canvas becomes: rounded, halves to even, at least one. REQUIRES: positive sizes.
+/// Source: spec distributed.md 3.6. Thread: any.
+Box LatentBox(const Box& crop, int canvas_width, int canvas_height);
+
 /// The picture of a seam mask at width x height, before its blur (L). REQUIRES: not kRectangle. Errors: Resize's.
 /// Source: spec distributed.md 3.16. Thread: any.
 StatusOr<ImageU8> SeamPicture(MaskShape shape, int width, int height);

@@ -1,4 +1,5 @@
-// The parts of a picture that tiles need. Source: docs/architecture.md "Values and blobs"; spec distributed.md 3.6.
+// The parts of a picture, mask or latent that tiles need. Source: docs/architecture.md "Values and blobs"; spec
+// distributed.md 3.6.
 #pragma once
 
 #include <string>
@@ -15,7 +16,15 @@ namespace atelier {
 /// `image`, U8 or F32 [B,H,W,C]), not packed; only the rows of the parts are read. Equal inputs give equal bytes. Takes
 /// memory for the parts. REQUIRES: at least one crop, a canvas of positive size. Errors: INVALID_ARGUMENT (no such
 /// blob). Thread: any.
+/// A mask (a MASK blob: tensor `mask`, F32 [...,H,W]): the blob MASK_PART of the first crop, in 8 bits as the reference
+/// has the mask of a canvas (brought to its size with Pillow's bicubic). Errors: ResizeBox's too.
+/// A latent (a LATENT blob: tensor `samples`, [B,C,h,w] or [B,C,T,h,w]): the blob LATENT_PART of the first crop
+/// (LatentBox), values unchanged. REQUIRES: IsCut.
 StatusOr<std::string> CutParts(const SafetensorsView& picture, const std::vector<Box>& crops, int canvas_width,
                                int canvas_height);
+
+/// Whether CutParts gives less than the whole: a latent can be cut at the size that the canvas has in latents only, as
+/// it would have to be resized first, which the workers do. Thread: any.
+bool IsCut(const SafetensorsView& picture, int canvas_width, int canvas_height);
 
 }  // namespace atelier

@@ -236,6 +236,10 @@ void Core::Carry(const effect::CutTile& cut) {
       }
       for (const Blob& picture : cut.pictures) {
         ASSIGN_OR_RETURN(const auto file, blobs_->Map(picture.hash));
+        if (!IsCut(file->view(), plan.canvas_width, plan.canvas_height)) {
+          made.parts.push_back(picture);
+          continue;
+        }
         ASSIGN_OR_RETURN(const std::string parts, CutParts(file->view(), boxes, plan.canvas_width, plan.canvas_height));
         ASSIGN_OR_RETURN(made.parts.emplace_back(), blobs_->Put(parts));
       }

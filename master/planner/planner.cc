@@ -37,6 +37,7 @@ struct Node {
   bool below_tiles = false;   // a tiled node stands upstream
   bool cheap_closed = false;  // cheap, as all above it
   std::set<size_t> holding;   // outputs of data types that hold handles
+  bool for_parts = false;     // its prompts hold masks or latents, put there by it or above it and nothing costly
   int gather_replicas = 1;
   int stream = -1;  // index of the stored stream that it is a member of
   int level = 0;    // cuts on the longest way from a source
@@ -50,6 +51,23 @@ struct Instance {
 };
 
 using GroupKey = std::pair<int, int>;  // level, replica
+
+/// The nodes of a prompt that run in each of a stage's tasks, before the tile.
+struct TileChain {
+  std::set<std::string> prompts;    // those that the tile sees as prompts and in no other way
+  std::set<std::string> for_parts;  // those that run there as they hold what is cut to the tile
+};
+
+/// What a tile gets its part of: inputs of `type` of nodes that say `holds`; `node` hands the part on from `input`.
+struct PartKind {
+  bool NodeSpec::*holds;
+  const char* type;
+  const char* node;
+  const char* input;
+};
+constexpr PartKind kPartKinds[] = {{&NodeSpec::keeps_handles, "IMAGE", kPicturePartType, "image"},
+                                   {&NodeSpec::cut_for_tiles, "MASK", kMaskPartType, "mask"},
+                                   {&NodeSpec::cut_for_tiles, "LATENT", kLatentPartType, "latent"}};
 
 struct Group {
   TaskSpec task;
@@ -223,6 +241,7 @@ class Planner {
       gathered |= node.gathers;
       if (!node.gathers) node.varies = varies;
       if (node.gathers || node.spec->tiles) node.level += 1;
+      node.for_parts = HoldsParts(node);
     }
     RaiseStreamed();
     if (gathered) return;
@@ -245,6 +264,17 @@ class Planner {
       if (stream.stored) continue;
       for (const std::string& id : stream.members) nodes_.at(id).level = level;
     }
+  }
+
+  // Whether a tile's task makes the node's prompts itself, so that it gets its part of what they hold (ChainOf).
+  bool HoldsParts(const Node& node) const {
+    if (node.spec->tiles || node.gathers || node.stream >= 0) return false;
+    const bool costs = !node.spec->cheap && !node.spec->cut_for_tiles && node.holding.empty();
+    return std::any_of(node.links.begin(), node.links.end(), [&](const Link& link) {
+      const std::string& type = node.spec->FindInput(link.input)->type;
+      return (node.spec->cut_for_tiles && (type == "MASK" || type == "LATENT")) ||
+             (!costs && type == "CONDITIONING" && nodes_.at(link.source).for_parts);
+    });
   }
 
   // A value that holds a handle (a prompt with a control net) stays one on its way through nodes of its type.
@@ -330,20 +360,21 @@ class Planner {
           group.task.needs.node_types.insert(kFrameWindowType);
           continue;
         }
+        const auto chain = chains_.find(key);
         const bool inside = !nodes_.at(source.node).spec->tiles &&
-                            (IsHandle(link, node) || nodes_.at(source.node).cheap_closed || Home(source) == key);
-        const auto cut = cut_.find(key);
+                            (IsHandle(link, node) || nodes_.at(source.node).cheap_closed || Home(source) == key ||
+                             (chain != chains_.end() && InChain(chain->second, link, node)));
         if (inside) {
           inputs[link.input] = Json::array({link.source, link.slot});
           Include(key, source);
-        } else if (cut != cut_.end() && cut->second.contains(instance.node) && node.spec->keeps_handles &&
-                   node.spec->FindInput(link.input)->type == "IMAGE") {
+        } else if (const PartKind* kind = chain == chains_.end() ? nullptr : PartOf(chain->second, link, instance.node);
+                   kind != nullptr) {
           std::string part = Cat(instance.node, ".", link.input);
           while (prompt_.contains(part)) part += "'";
           inputs[link.input] = Json::array({part, 0});
-          group.task.nodes[part] = {{"class_type", kPicturePartType}, {"inputs", Json::object()}};
-          group.task.needs.node_types.insert(kPicturePartType);
-          group.pictures.push_back({part, "image", {Want(source, link.slot, "plain")}, false});
+          group.task.nodes[part] = {{"class_type", kind->node}, {"inputs", Json::object()}};
+          group.task.needs.node_types.insert(kind->node);
+          group.pictures.push_back({part, kind->input, {Want(source, link.slot, "plain")}, false});
         } else {
           group.task.bindings.push_back({instance.node, link.input, {Want(source, link.slot, "")}, false});
         }
@@ -441,11 +472,11 @@ class Planner {
     }
     // The handle chain of a tile lies in a group of its own that no task is made of.
     const GroupKey key{-static_cast<int>(stage_ids_.size()), instance.replica};
-    if (catalog_.Find(kPicturePartType) != nullptr) cut_[key] = OnlyAsPrompts(node);
+    const TileChain& chain = chains_[key] = ChainOf(node);
     std::vector<Binding> image;
     for (const Link& link : node.links) {
       const Instance source = SourceOf(link, instance.replica);
-      if (!nodes_.at(source.node).spec->tiles && IsHandle(link, node)) {
+      if (!nodes_.at(source.node).spec->tiles && (IsHandle(link, node) || InChain(chain, link, node))) {
         inputs[link.input] = Json::array({link.source, link.slot});
         Include(key, source);
         continue;
@@ -464,23 +495,41 @@ class Planner {
     stages_.emplace_back(key, std::move(stage));
   }
 
-  // The nodes of a tile's handle chain that it sees as prompts and in no other way. A picture that such a node holds
-  // (keeps_handles) is cut to the tile; what a guider holds is not.
-  std::set<std::string> OnlyAsPrompts(const Node& tiled) const {
-    std::set<std::string> prompts, others;
+  // What runs in a tile's task before the tiled node. A node that the tile sees as a prompt and in no other way gets
+  // its part of a picture (keeps_handles), mask or latent (cut_for_tiles); what a guider holds is not cut.
+  TileChain ChainOf(const Node& tiled) const {
+    TileChain chain;
+    const bool parts = catalog_.Find(kMaskPartType) != nullptr;
+    std::set<std::string> others;
     std::vector<std::pair<const Node*, bool>> left{{&tiled, true}};
     while (!left.empty()) {
       const auto [node, cut] = left.back();
       left.pop_back();
       for (const Link& link : node->links) {
         const Node& source = nodes_.at(link.source);
-        if (source.spec->tiles || !IsHandle(link, *node)) continue;
-        const bool prompt = cut && node->spec->FindInput(link.input)->type == "CONDITIONING";
-        if ((prompt ? prompts : others).insert(link.source).second) left.emplace_back(&source, prompt);
+        if (source.spec->tiles) continue;
+        const bool conditioning = node->spec->FindInput(link.input)->type == "CONDITIONING";
+        const bool prompt = cut && conditioning, for_part = parts && conditioning && source.for_parts;
+        if (!for_part && !IsHandle(link, *node)) continue;
+        if (prompt && for_part) chain.for_parts.insert(link.source);
+        if ((prompt ? chain.prompts : others).insert(link.source).second) left.emplace_back(&source, prompt);
       }
     }
-    for (const std::string& id : others) prompts.erase(id);
-    return prompts;
+    for (const std::string& id : others) chain.prompts.erase(id);
+    return chain;
+  }
+
+  bool InChain(const TileChain& chain, const Link& link, const Node& consumer) const {
+    return chain.for_parts.contains(link.source) && consumer.spec->FindInput(link.input)->type == "CONDITIONING";
+  }
+
+  const PartKind* PartOf(const TileChain& chain, const Link& link, const std::string& consumer) const {
+    const NodeSpec& spec = *nodes_.at(consumer).spec;
+    if (!chain.prompts.contains(consumer)) return nullptr;
+    for (const PartKind& kind : kPartKinds)
+      if (spec.*kind.holds && spec.FindInput(link.input)->type == kind.type && catalog_.Find(kind.node) != nullptr)
+        return &kind;
+    return nullptr;
   }
 
   // Hash of the node types and of their literals but texts, files and seeds: tasks of one kind cost the same.
@@ -564,7 +613,7 @@ class Planner {
   std::set<std::string> by_picture_, lists_;
   std::map<std::string, NodeSpec> plain_;  // types of nodes that are run a picture at a time
   std::set<std::string> stage_ids_;
-  std::map<GroupKey, std::set<std::string>> cut_;  // nodes of each tile's chain whose pictures are cut to the tile
+  std::map<GroupKey, TileChain> chains_;  // of each stage
   std::deque<std::pair<GroupKey, Instance>> work_;
 };
 

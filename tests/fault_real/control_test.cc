@@ -1,5 +1,5 @@
-// Control nets of a redraw in tiles: their pictures are cut on the master, and the result is that of one task which has
-// them whole.
+// Control nets and masks of a redraw in tiles: their pictures are cut on the master, and the result is that of one task
+// which has them whole.
 #include <filesystem>
 #include <fstream>
 #include <iostream>
@@ -90,7 +90,8 @@ struct Work {
 };
 
 // Two control nets in a chain, one shown a file that is smaller than the canvas along one side, the other that file
-// scaled to floats between bytes. `whole`: a list goes in, so that one task has it all.
+// scaled to floats between bytes; below them a prompt with that file as its mask, beside the prompt without. `whole`: a
+// list goes in, so that one task has it all.
 Json ControlPrompt(const Work& work, bool whole) {
   Json prompt = RedrawPrompt();
   prompt["4"]["inputs"].update({{"width", 168}, {"height", 104}, {"batch_size", work.pictures}});
@@ -116,7 +117,18 @@ Json ControlPrompt(const Work& work, bool whole) {
                   {"start_percent", 0.0},
                   {"end_percent", 1.0}}}};
   };
-  prompt["13"] = apply("2", "3", 0, "11");
+  prompt["15"] =
+      Json{{"class_type", "ImageToMask"}, {"inputs", {{"image", Json::array({"11", 0})}, {"channel", "red"}}}};
+  prompt["16"] = Json{{"class_type", "ConditioningSetMask"},
+                      {"inputs",
+                       {{"conditioning", Json::array({"3", 0})},
+                        {"mask", Json::array({"15", 0})},
+                        {"strength", 1.5},
+                        {"set_cond_area", "default"}}}};
+  prompt["17"] =
+      Json{{"class_type", "ConditioningCombine"},
+           {"inputs", {{"conditioning_1", Json::array({"2", 0})}, {"conditioning_2", Json::array({"16", 0})}}}};
+  prompt["13"] = apply("17", "3", 0, "11");
   prompt["14"] = apply("13", "13", 1, "12");
   Json& inputs = prompt["5"]["inputs"];
   inputs.erase("padding");
@@ -139,20 +151,21 @@ Json ControlPrompt(const Work& work, bool whole) {
   return prompt;
 }
 
-// Sizes of the blobs that the master cut from control nets' pictures.
-std::vector<uint64_t> PartBlobs(const Cluster& cluster) {
-  std::vector<uint64_t> sizes;
+// How many blobs of this type the master has cut.
+size_t PartBlobs(const Cluster& cluster, const char* wanted) {
+  size_t count = 0;
   for (const auto& entry : fs::recursive_directory_iterator(cluster.state_dir())) {
     if (!entry.is_regular_file() || entry.path().filename().string().size() != 64) continue;
     const auto file = SafetensorsFile::Open(entry.path().string());
     if (!file.ok()) continue;
     const auto type = (*file)->view().metadata().find("atelier_type");
-    if (type != (*file)->view().metadata().end() && type->second == "IMAGE_PARTS") sizes.push_back(entry.file_size());
+    if (type != (*file)->view().metadata().end() && type->second == wanted) ++count;
   }
-  return sizes;
+  return count;
 }
 
-TEST_CASE("real worker: tiles that get parts of their control nets' pictures make what one task makes of the whole") {
+TEST_CASE(
+    "real worker: tiles that get parts of control nets' pictures and masks make what one task makes of the whole") {
   const TempDir models;
   MakeModels(models.path());
   const std::vector<Work> works{{"Linear", "None", 1, 1},
@@ -175,19 +188,22 @@ TEST_CASE("real worker: tiles that get parts of their control nets' pictures mak
         CHECK(whole.tasks_total() <= 3);  // the loop is one task
         expected.push_back(cluster.PixelHash(whole));
       }
-      const size_t before = PartBlobs(cluster).size();
+      const size_t pictures = PartBlobs(cluster, "IMAGE_PARTS");
       const v1::Job tiles = cluster.WaitJob(cluster.Submit(ControlPrompt(work, false)), 300);
       INFO(tiles.error());
       REQUIRE(tiles.state() == "done");
       CHECK(tiles.tasks_total() >= 6U / static_cast<unsigned>(work.group));
-      CHECK(PartBlobs(cluster).size() > before);
+      CHECK(PartBlobs(cluster, "IMAGE_PARTS") > pictures);
+      CHECK(PartBlobs(cluster, "MASK_PART") > 0);  // equal ones of two jobs are one
       CHECK(cluster.PixelHash(tiles) == expected[w]);
     }
     if (workers > 1) continue;
-    Json without = ControlPrompt(works[0], false);
-    without["5"]["inputs"]["positive"] = Json::array({"2", 0});
-    without["5"]["inputs"]["negative"] = Json::array({"3", 0});
-    CHECK(cluster.PixelHash(cluster.WaitJob(cluster.Submit(without), 300)) != expected[0]);  // they have an effect
+    Json bare = ControlPrompt(works[0], false), unmasked = bare;  // they have an effect
+    bare["5"]["inputs"]["positive"] = Json::array({"17", 0});
+    bare["5"]["inputs"]["negative"] = Json::array({"3", 0});
+    unmasked["13"]["inputs"]["positive"] = Json::array({"2", 0});
+    for (const Json& without : {bare, unmasked})
+      CHECK(cluster.PixelHash(cluster.WaitJob(cluster.Submit(without), 300)) != expected[0]);
   }
 }
 

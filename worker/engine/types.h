@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "common/graph/node.h"
+#include "common/image/image_u8.h"
 #include "worker/engine/weights.h"
 
 namespace atelier::engine {
@@ -22,17 +23,20 @@ struct Image {
   at::Tensor pixels;
 };
 
-/// values: f32 [B,H,W] (or [H,W]), 1 = to be changed.
+/// values: f32 [B,H,W] (or [H,W]), 1 = to be changed. part: in the task of a tile the mask of the whole canvas may be
+/// there in this box alone, in pixels of the canvas (docs/tiles.md "What is sent"); for nodes that say so only.
 struct Mask {
   at::Tensor values;
+  std::optional<Box> part = std::nullopt;
 };
 
 /// samples: f32 [B,C,h,w], or [B,C,T,h,w] of a video; unscaled VAE latents. noise_mask: f32 [B,1,H,W] of any resolution
-/// (of a video also [B,1,T,H,W]), or undefined.
+/// (of a video also [B,1,T,H,W]), or undefined. part: as of Mask.
 struct Latent {
   at::Tensor samples;
   at::Tensor noise_mask;
-  std::optional<std::vector<int64_t>> batch_index;  // noise index of each item
+  std::optional<std::vector<int64_t>> batch_index = std::nullopt;  // noise index of each item
+  std::optional<Box> part = std::nullopt;
 };
 
 struct AppliedControl;

@@ -102,6 +102,7 @@ struct ConditioningSetMask {
 
   static void Describe(NodeSchema<ConditioningSetMask>& s) {
     s.Name("Conditioning (Set Mask)").Category("conditioning").Description("Applies a prompt where the mask is set.");
+    s.CutForTiles();
     s.Input<&ConditioningSetMask::conditioning>("conditioning").Tooltip("The prompt.");
     s.Input<&ConditioningSetMask::mask>("mask").Tooltip("Where the prompt applies.");
     DescribePromptWeight(s);

@@ -36,6 +36,7 @@ struct Properties {
         .Step(0.01)
         .Tooltip(pair ? "How much they count where the mask is set." : "How much it counts where the mask is set.");
     DescribeCondArea(s);
+    s.CutForTiles();
     const std::string apply = pair ? "they apply." : "it applies.";
     s.template Input<&N::mask>("mask").Tooltip("Where " + apply);
     s.template Input<&N::hooks>("hooks").Type("HOOKS").Tooltip("Not supported.");

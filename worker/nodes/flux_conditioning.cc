@@ -1,4 +1,5 @@
 // What FLUX takes beside a prompt: guidance, a text for each encoder, reference latents. Source: spec engine.md 9.2.
+#include "worker/nodes/conditioning_area.h"
 #include "worker/nodes/support.h"
 
 namespace atelier::nodes {
@@ -77,7 +78,7 @@ struct ReferenceLatent {
   std::optional<Latent> latent;
 
   static void Describe(NodeSchema<ReferenceLatent>& s) {
-    s.Name("ReferenceLatent").Category("advanced/conditioning/edit_models").Cheap();
+    s.Name("ReferenceLatent").Category("advanced/conditioning/edit_models").Cheap().CutForTiles();
     s.Description("Shows an editing model a picture to go by; several in a chain show several.");
     s.Input<&ReferenceLatent::conditioning>("conditioning").Tooltip("What to change.");
     s.Input<&ReferenceLatent::latent>("latent").Optional().Tooltip("The encoded picture.");
@@ -92,6 +93,7 @@ struct ReferenceLatent {
       int64_t count = 0;
       while (entry.tensors.contains(Cat("reference_latents.", count))) ++count;
       entry.tensors[Cat("reference_latents.", count)] = latent->samples;
+      if (latent->part) entry.options[Cat(kLatentPart, count)] = BoxJson(*latent->part);
     }
     return result;
   }

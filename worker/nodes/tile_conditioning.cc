@@ -7,13 +7,14 @@
 #include <tuple>
 
 #include "common/image/resize.h"
+#include "common/image/tiles.h"
+#include "worker/nodes/conditioning_area.h"
 #include "worker/nodes/tile_control.h"
 
 namespace atelier::nodes {
 namespace {
 
-constexpr int64_t kAreaUnit = 8;    // pixels of one unit of an area
-constexpr int64_t kLatentUnit = 8;  // pixels of one latent, whatever the autoencoder
+constexpr int64_t kAreaUnit = 8;  // pixels of one unit of an area
 
 using Sides = std::array<double, 4>;  // height, width, y, x in pixels of the picture before it was enlarged
 
@@ -79,25 +80,33 @@ at::Tensor Bilinear(const at::Tensor& latent, int64_t height, int64_t width) {
   return at::upsample_bilinear2d(latent, {height, width}, false);
 }
 
-// latent: [B,C,h,w] or [B,C,1,h,w] of the whole canvas, of any size.
-StatusOr<at::Tensor> CropLatent(const at::Tensor& latent, const TileGeometry& tile) {
+// Whether the entry's option says that a tensor is the tile's part already; then the option is gone.
+StatusOr<bool> IsPart(CondEntry& entry, const std::string& option, const TileGeometry& tile) {
+  const auto box = entry.options.find(option);
+  if (box == entry.options.end()) return false;
+  const Json crop = BoxJson(tile.crops.front());
+  if (*box != crop)
+    return InvalidArgument("the task brought ", option, " ", box->dump(), " of a prompt, expected ", crop.dump());
+  entry.options.erase(option);
+  return true;
+}
+
+// latent: [B,C,h,w] or [B,C,1,h,w] of the whole canvas, of any size, or what LatentBox says of it at the canvas's.
+StatusOr<at::Tensor> CropLatent(const at::Tensor& latent, bool is_part, const TileGeometry& tile) {
   const bool video = latent.dim() == 5;
   if ((latent.dim() != 4 && !video) || (video && latent.size(2) != 1) || latent.numel() == 0)
     return InvalidArgument("a reference latent has the shape ", ShapeText(latent.sizes()),
                            ", expected [B,C,h,w] or [B,C,1,h,w]");
   const Box& crop = tile.crops.front();
-  const int64_t rows = std::max<int64_t>(1, tile.canvas_height / kLatentUnit);
-  const int64_t columns = std::max<int64_t>(1, tile.canvas_width / kLatentUnit);
-  const auto range = [](int from, int to, int64_t size) {
-    const int64_t first = std::min(RoundHalfEven(from / static_cast<double>(kLatentUnit)), size - 1);
-    return std::pair(first, std::clamp(RoundHalfEven(to / static_cast<double>(kLatentUnit)), first + 1, size));
-  };
-  const auto [y1, y2] = range(crop.y1, crop.y2, rows);
-  const auto [x1, x2] = range(crop.x1, crop.x2, columns);
-  const at::Tensor whole = Bilinear(video ? latent.squeeze(2) : latent, rows, columns);
-  const at::Tensor cut = Bilinear(whole.slice(2, y1, y2).slice(3, x1, x2).contiguous(),
-                                  std::max<int64_t>(1, tile.process_height / kLatentUnit),
-                                  std::max<int64_t>(1, tile.process_width / kLatentUnit));
+  const auto width = static_cast<int>(tile.canvas_width), height = static_cast<int>(tile.canvas_height);
+  const Box box = LatentBox(crop, width, height);
+  at::Tensor part = video ? latent.squeeze(2) : latent;
+  if (!is_part) {
+    part = Bilinear(part, LatentSide(height), LatentSide(width));
+    part = part.slice(2, box.y1, box.y2).slice(3, box.x1, box.x2);
+  }
+  const at::Tensor cut = Bilinear(part.contiguous(), LatentSide(static_cast<int>(tile.process_height)),
+                                  LatentSide(static_cast<int>(tile.process_width)));
   return video ? cut.unsqueeze(2) : cut;
 }
 
@@ -105,13 +114,18 @@ Status CropReferences(CondEntry& entry, const TileGeometry& tile) {
   for (int64_t i = 0;; ++i) {
     const auto it = entry.tensors.find(Cat("reference_latents.", i));
     if (it == entry.tensors.end()) return OkStatus();
-    ASSIGN_OR_RETURN(it->second, CropLatent(it->second, tile));
+    ASSIGN_OR_RETURN(const bool is_part, IsPart(entry, Cat(kLatentPart, i), tile));
+    ASSIGN_OR_RETURN(it->second, CropLatent(it->second, is_part, tile));
   }
 }
 
-StatusOr<ImageU8> CropToTile(const ImageU8& mask, const TileGeometry& tile) {
-  ASSIGN_OR_RETURN(const ImageU8 canvas, Resize(mask, tile.canvas_width, tile.canvas_height, ResizeFilter::kBicubic));
-  ASSIGN_OR_RETURN(const ImageU8 crop, Crop(canvas, tile.crops.front()));
+// What of the mask of a whole canvas lies in the tile.
+StatusOr<ImageU8> PartOf(const ImageU8& mask, const TileGeometry& tile) {
+  return ResizeBox(mask.width, mask.height, tile.canvas_width, tile.canvas_height, ResizeFilter::kBicubic,
+                   tile.crops.front(), [&mask](const Box& source) { return Crop(mask, source); });
+}
+
+StatusOr<ImageU8> FitToTile(const ImageU8& crop, const TileGeometry& tile) {
   const auto pw = static_cast<double>(tile.process_width), ph = static_cast<double>(tile.process_height);
   const double ratio = std::min(pw / crop.width, ph / crop.height);
   const int64_t width = std::max<int64_t>(1, RoundHalfEven(crop.width * ratio));
@@ -134,12 +148,15 @@ Status CropMasks(CondEntry& entry, const TileGeometry& tile) {
   const auto it = entry.tensors.find("mask");
   if (it == entry.tensors.end() || !it->second.defined()) return OkStatus();
   const at::Tensor& mask = it->second;
+  ASSIGN_OR_RETURN(const bool is_part, IsPart(entry, kMaskPart, tile));
   const at::Tensor masks = mask.reshape({-1, mask.size(-2), mask.size(-1), 1});
   std::vector<ImageU8> cut;
   for (int64_t i = 0; i < masks.size(0); ++i) {
-    ASSIGN_OR_RETURN(const ImageU8 whole, ToImageU8(masks, i));
-    ASSIGN_OR_RETURN(ImageU8 part, CropToTile(whole, tile));
-    cut.push_back(std::move(part));
+    ASSIGN_OR_RETURN(ImageU8 part, ToImageU8(masks, i));
+    if (!is_part) {
+      ASSIGN_OR_RETURN(part, PartOf(part, tile));
+    }
+    ASSIGN_OR_RETURN(cut.emplace_back(), FitToTile(part, tile));
   }
   if (!cut.empty()) it->second = ToPixels(cut).squeeze(3);
   return OkStatus();

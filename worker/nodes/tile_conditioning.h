@@ -18,8 +18,10 @@ struct TileGeometry {
 ///   option "area" ([h,w,y,x] in 8 pixels of the picture before it was enlarged, or ["percentage", shares of it...]):
 ///     the part of it in the crop. An entry whose area does not meet the tile is left out; if that would leave none,
 ///     all stay and apply everywhere, as each does in the reference.
-///   tensor "mask" [B,H,W]: cut, brought to the process size. Tensors "reference_latents.0", ... ([B,C,h,w] or
-///     [B,C,1,h,w]): resized to the canvas in 8 pixels, cut, resized to the process size in 8 pixels, bilinear.
+///   tensor "mask" [B,H,W], of the whole canvas, or with the option "mask_part" of the tile's crop: cut, brought to the
+///     process size. Tensors "reference_latents.0", ... ([B,C,h,w] or
+///     [B,C,1,h,w]): resized to the canvas in 8 pixels, cut (or cut
+///     already, "reference_latent_part.N"), resized to the process size in 8 pixels, bilinear.
 ///   control nets: their pictures cut and resized; boxes bound to prompts (GLIGEN): the part of each in the crop, as of
 ///     areas, those that do not meet it left out (tile_control.h).
 /// Errors: INVALID_ARGUMENT for malformed options. Thread: any.

@@ -48,6 +48,25 @@ TEST_CASE("parts hold the pixels below the crops, of every picture of the batch"
   }
 }
 
+TEST_CASE("of a mask the first crop is cut, in 8 bits") {
+  const std::vector<float> values{0, 0.5F, 1, 2, 0.25F, -1, 0.999F, 0, 1.0F / 255};
+  const std::string bytes(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float));
+  const std::string mask = WriteSafetensors({{"mask", DType::kF32, {3, 3}, bytes}}, {{"atelier_type", "MASK"}});
+  const auto part = CutParts(*ParseSafetensors(mask), {{1, 0, 3, 3}, {0, 0, 1, 1}}, 3, 3);
+  REQUIRE(part.ok());
+  const auto cut = ParseSafetensors(*part);
+  REQUIRE(cut.ok());
+  CHECK(cut->metadata().find("atelier_type")->second == "MASK_PART");
+  CHECK((*ParseJson(cut->metadata().find("json")->second))["boxes"] == Json::array({{1, 0, 3, 3}}));
+  CHECK(cut->tensors().size() == 1);
+  const auto blob = UnpackBlob(std::string(cut->Data(*cut->Find("0"))));
+  REQUIRE(blob.ok());
+  const auto pixels = ParseSafetensors(*blob);
+  REQUIRE(pixels.ok());
+  CHECK(pixels->Find("image")->shape == std::vector<int64_t>{1, 3, 2, 1});
+  CHECK(pixels->Data(*pixels->Find("image")) == std::string_view("\x7f\xff\x3f\0\0\1", 6));
+}
+
 TEST_CASE("what is no picture, or a packed one, is refused") {
   const std::string mask = WriteSafetensors({{"mask", DType::kF32, {1}, "abcd"}}, {{"atelier_type", "MASK"}});
   CHECK_FALSE(CutParts(*ParseSafetensors(mask), {{0, 0, 8, 8}}, 8, 8).ok());

@@ -1,8 +1,10 @@
 // Every primitive and decoder against what Pillow 13 gives (make_vectors.py).
+#include <array>
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <fstream>
 #include <map>
+#include <random>
 #include <sstream>
 
 #include "common/image/blur.h"
@@ -156,6 +158,37 @@ TEST_CASE("blend rounds to the nearest for all values") {
     }
     CHECK(equal);
   }
+}
+
+TEST_CASE("a box is what the whole picture has there, and no more of the picture is read than that needs") {
+  std::mt19937 random(11);
+  const auto pick = [&](int low, int high) { return std::uniform_int_distribution<int>(low, high)(random); };
+  for (int round = 0; round < 300; ++round) {
+    const int channels = pick(1, 4), in_width = pick(1, 90), in_height = pick(1, 90);
+    const int width = pick(0, 3) == 0 ? in_width : pick(1, 90), height = pick(0, 3) == 0 ? in_height : pick(1, 90);
+    const auto filter = std::array{ResizeFilter::kBilinear, ResizeFilter::kBicubic, ResizeFilter::kLanczos}[round % 3];
+    ImageU8 image = *MakeImage(in_width, in_height, channels);
+    for (uint8_t& v : image.data) v = static_cast<uint8_t>(random());
+    const int x = pick(0, width - 1), y = pick(0, height - 1);
+    const Box box{x, y, pick(x + 1, width), pick(y + 1, height)};
+    INFO(in_width << "x" << in_height << " to " << width << "x" << height << ", box at " << x << "," << y);
+    int reads = 0;
+    const auto got = ResizeBox(in_width, in_height, width, height, filter, box, [&](const Box& source) {
+      ++reads;
+      // Six times the pixels that one becomes, and six more, are the most that Lanczos looks at beyond the box.
+      const auto most = [](int side, int in, int out) { return side * in / out + 6 * std::max(in / out + 1, 1) + 2; };
+      CHECK(source.width() <= most(box.width(), in_width, width));
+      CHECK(source.height() <= most(box.height(), in_height, height));
+      return Crop(image, source);
+    });
+    REQUIRE(got.ok());
+    CHECK(reads == 1);
+    CHECK(*got == *Crop(*Resize(image, width, height, filter), box));
+  }
+  const auto none = [](const Box&) -> StatusOr<ImageU8> { return MakeImage(1, 1, 1); };
+  CHECK_FALSE(ResizeBox(8, 8, 16, 16, ResizeFilter::kBicubic, {0, 0, 17, 16}, none).ok());
+  CHECK_FALSE(ResizeBox(8, 8, 16, 16, ResizeFilter::kBicubic, {4, 4, 4, 8}, none).ok());
+  CHECK_FALSE(ResizeBox(8, 8, 16, 16, ResizeFilter::kBicubic, {0, 0, 8, 8}, none).ok());  // a part of another size
 }
 
 TEST_CASE("images refuse sizes beyond the limits before they take memory") {

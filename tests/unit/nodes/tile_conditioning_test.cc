@@ -6,10 +6,12 @@
 #include <random>
 
 #include "common/executor/executor.h"
+#include "common/image/tiles.h"
 #include "common/tensorio/safetensors.h"
 #include "master/collect/picture_parts.h"
 #include "worker/engine/picture_parts.h"
 #include "worker/models/gligen.h"
+#include "worker/nodes/conditioning_area.h"
 #include "worker/sampling/control.h"
 
 namespace atelier::nodes {
@@ -163,6 +165,85 @@ TEST_CASE("a mask is cut and brought to the process size") {
   CHECK(cut[0][10][10].item<float>() == 1);
   CHECK(cut[0][50][50].item<float>() == 0);
   CHECK(cut[1].sum().item<float>() == 0);
+}
+
+TEST_CASE("the part of a mask makes what the whole one does, to the last bit") {
+  std::mt19937 random(7);
+  const auto pick = [&](int low, int high) { return std::uniform_int_distribution<int>(low, high)(random); };
+  for (int round = 0; round < 80; ++round) {
+    at::Tensor values = at::rand({pick(1, 2), pick(1, 500), pick(1, 500)}) * 1.2 - 0.1;
+    if (pick(0, 3) == 0) values = at::rand({192, 256});  // as large as the canvas
+    TileGeometry tile = Geometry(kRight);
+    const int x = pick(0, 255), y = pick(0, 191);
+    tile.crops = {{x, y, pick(x + 1, 256), pick(y + 1, 192)}};
+    tile.process_width = 8 * pick(1, 12);
+    tile.process_height = 8 * pick(1, 12);
+    const auto blob = EncodeBlob(Value::Of<Mask>("MASK", Mask{values}), "plain");
+    REQUIRE(blob.ok());
+    const auto part = CutParts(*ParseSafetensors(*blob), tile.crops, 256, 192);
+    INFO(Message(part.status()));
+    REQUIRE(part.ok());
+    const auto value = DecodeBlob(*part);
+    INFO(Message(value.status()));
+    REQUIRE(value.ok());
+    CHECK(value->type() == "MASK");
+    CondEntry whole = Entry({}), cut = Entry({});
+    SetMask(whole, Mask{values}, 0.5, "default");
+    SetMask(cut, *value->Get<Mask>(), 0.5, "default");
+    const auto expected = CropConditioning({{whole}}, tile), got = CropConditioning({{cut}}, tile);
+    INFO(Message(got.status()));
+    REQUIRE(expected.ok());
+    REQUIRE(got.ok());
+    CHECK(at::equal(expected->entries[0].tensors.at("mask"), got->entries[0].tensors.at("mask")));
+    CHECK(expected->entries[0].options == got->entries[0].options);
+    TileGeometry other = tile;
+    other.crops[0] = {0, 0, 1, 1};
+    if (!(other.crops[0] == tile.crops[0])) CHECK_FALSE(CropConditioning({{cut}}, other).ok());
+  }
+}
+
+TEST_CASE("the part of a reference latent makes what the whole one does, to the last bit") {
+  std::mt19937 random(9);
+  const auto pick = [&](int low, int high) { return std::uniform_int_distribution<int>(low, high)(random); };
+  for (int round = 0; round < 60; ++round) {
+    TileGeometry tile = Geometry(kRight);
+    tile.canvas_width = pick(5, 300);
+    tile.canvas_height = pick(5, 300);
+    const int x = pick(0, static_cast<int>(tile.canvas_width) - 1),
+              y = pick(0, static_cast<int>(tile.canvas_height) - 1);
+    tile.crops = {
+        {x, y, pick(x + 1, static_cast<int>(tile.canvas_width)), pick(y + 1, static_cast<int>(tile.canvas_height))}};
+    tile.process_width = 8 * pick(1, 12);
+    tile.process_height = 8 * pick(1, 12);
+    const int cw = static_cast<int>(tile.canvas_width), ch = static_cast<int>(tile.canvas_height);
+    std::vector<int64_t> shape{pick(1, 2), 4, LatentSide(ch), LatentSide(cw)};
+    if (pick(0, 1) == 1) shape.insert(shape.begin() + 2, 1);
+    const at::Tensor samples = at::rand(shape);
+    const auto blob = EncodeBlob(Value::Of<Latent>("LATENT", Latent{samples, {}}), "plain");
+    REQUIRE(blob.ok());
+    const auto view = ParseSafetensors(*blob);
+    REQUIRE(IsCut(*view, cw, ch));
+    CHECK_FALSE(IsCut(*view, cw + 8, ch));
+    const auto part = CutParts(*view, tile.crops, cw, ch);
+    REQUIRE(part.ok());
+    const auto value = DecodeBlob(*part);
+    INFO(Message(value.status()));
+    REQUIRE(value.ok());
+    const auto* latent = value->Get<Latent>();
+    REQUIRE(latent->part == tile.crops[0]);
+    CHECK(latent->samples.numel() <= samples.numel());
+    CondEntry whole = Entry({}), cut = Entry({});
+    whole.tensors["reference_latents.0"] = samples;
+    cut.tensors["reference_latents.0"] = latent->samples;
+    cut.options[Cat(kLatentPart, 0)] = BoxJson(*latent->part);
+    const auto expected = CropConditioning({{whole}}, tile), got = CropConditioning({{cut}}, tile);
+    INFO(Message(got.status()));
+    REQUIRE(expected.ok());
+    REQUIRE(got.ok());
+    CHECK(at::equal(expected->entries[0].tensors.at("reference_latents.0"),
+                    got->entries[0].tensors.at("reference_latents.0")));
+    CHECK_FALSE(got->entries[0].options.contains(Cat(kLatentPart, 0)));
+  }
 }
 
 TEST_CASE("a control net is shown its part of the picture") {

@@ -41,6 +41,24 @@ inline Catalog TestCatalog() {
   NodeSpec part = MakeSpec(kPicturePartType, {{"image", "IMAGE"}}, {"IMAGE"});
   part.internal = true;
   catalog.Add(part);
+  NodeSpec mask_part = MakeSpec(kMaskPartType, {{"mask", "MASK"}}, {"MASK"});
+  mask_part.internal = true;
+  catalog.Add(mask_part);
+  NodeSpec set_mask = MakeSpec("SetMask", {{"conditioning", "CONDITIONING"}, {"mask", "MASK"}}, {"CONDITIONING"});
+  set_mask.cut_for_tiles = true;
+  catalog.Add(set_mask);
+  NodeSpec latent_part = MakeSpec(kLatentPartType, {{"latent", "LATENT"}}, {"LATENT"});
+  latent_part.internal = true;
+  catalog.Add(latent_part);
+  NodeSpec reference =
+      MakeSpec("Reference", {{"conditioning", "CONDITIONING"}, {"latent", "LATENT"}}, {"CONDITIONING"});
+  reference.cheap = reference.cut_for_tiles = true;
+  catalog.Add(reference);
+  catalog.Add(MakeSpec("EncodePicture", {{"image", "IMAGE"}}, {"LATENT"}));
+  catalog.Add(MakeSpec("MaskOf", {{"image", "IMAGE"}}, {"MASK"}));
+  NodeSpec join = MakeSpec("Join", {{"first", "CONDITIONING"}, {"second", "CONDITIONING"}}, {"CONDITIONING"});
+  join.cheap = true;
+  catalog.Add(join);
   catalog.Add(MakeSpec("Area", {{"conditioning", "CONDITIONING"}}, {"CONDITIONING", "LATENT"}));
   NodeSpec empty = MakeSpec("Empty", {{"width", "INT"}}, {"LATENT"});
   empty.cheap = true;
@@ -168,6 +186,17 @@ inline Json WithControl(Json prompt, const std::string& user) {
   prompt["22"] = Node("Control", {{"conditioning", Link("2")}, {"control_net", Link("20")}, {"image", Link("21")}});
   prompt["23"] = Node("Area", {{"conditioning", Link("22")}});
   prompt[user]["inputs"]["positive"] = Link("23");
+  return prompt;
+}
+
+// The same with a mask, and another prompt beside it.
+inline Json WithMask(Json prompt, const std::string& user) {
+  prompt["30"] = Node("Load", {{"image", "mask.png"}});
+  prompt["31"] = Node("MaskOf", {{"image", Link("30")}});
+  prompt["32"] = Node("SetMask", {{"conditioning", Link("2")}, {"mask", Link("31")}});
+  prompt["33"] = Node("Encode", {{"clip", prompt["2"]["inputs"]["clip"]}, {"text", "sky"}});
+  prompt["34"] = Node("Join", {{"first", Link("32")}, {"second", Link("33")}});
+  prompt[user]["inputs"]["positive"] = Link("34");
   return prompt;
 }
 

@@ -153,6 +153,79 @@ TEST_CASE("planner: a control net that a tile also sees in another way than as a
   CHECK(plan.Digest() != Must(MakePlan(WithControl(TiledPrompt(), "4"), {"5"}, catalog, {1, "exact"})).Digest());
 }
 
+std::set<std::string> BoundInputs(const TaskSpec& task) {
+  std::set<std::string> bound;
+  for (const Binding& binding : task.bindings) bound.insert(Cat(binding.node, ".", binding.input));
+  return bound;
+}
+
+TEST_CASE("planner: a tile gets its part of a prompt's mask, and the texts as they are") {
+  const Plan plan = Must(MakePlan(WithMask(TiledPrompt(), "4"), {"5"}, TestCatalog(), {1, "exact"}));
+  REQUIRE(plan.stages.size() == 1);
+  const TaskSpec& tile = plan.stages[0].tile;
+  for (const char* id : {"32", "34"}) CHECK(tile.nodes.contains(id));
+  for (const char* id : {"2", "31", "33"}) CHECK_FALSE(tile.nodes.contains(id));
+  CHECK(BoundInputs(tile) == std::set<std::string>{"32.conditioning", "34.second"});
+  REQUIRE(plan.stages[0].pictures.size() == 1);
+  const Binding& mask = plan.stages[0].pictures[0];
+  CHECK(tile.nodes["32"]["inputs"]["mask"] == Link(mask.node));
+  CHECK(tile.nodes[mask.node]["class_type"] == kMaskPartType);
+  CHECK(tile.needs.node_types.contains(kMaskPartType));
+  CHECK(mask.input == "mask");
+  const TaskSpec* from = FindTask(plan, mask.sources[0].task);
+  REQUIRE(from != nullptr);
+  CHECK(from->wanted[mask.sources[0].output].node == "31");
+
+  // So of the latent that it is to go by, between mask and tile.
+  Json latent = WithMask(TiledPrompt(), "4");
+  latent["37"] = Node("Reference", {{"conditioning", Link("34")}, {"latent", Link("38")}});
+  latent["38"] = Node("EncodePicture", {{"image", Link("30")}});
+  latent["4"]["inputs"]["positive"] = Link("37");
+  const StageSpec stage = Must(MakePlan(latent, {"5"}, TestCatalog(), {1, "exact"})).stages.at(0);
+  REQUIRE(stage.pictures.size() == 2);
+  const bool first = stage.pictures[0].input == "latent";
+  const Binding& part = stage.pictures[first ? 0 : 1];
+  CHECK(stage.tile.nodes["37"]["inputs"]["latent"] == Link(part.node));
+  CHECK(stage.tile.nodes[part.node]["class_type"] == kLatentPartType);
+
+  // Outside of tiles a prompt with a mask crosses as it is.
+  Json replicas = WithMask(ReplicaPrompt(), "5");
+  const Plan other = Must(MakePlan(replicas, {"8"}, TestCatalog(), {2, "exact"}));
+  CHECK_FALSE(FindTask(other, "replica-0")->nodes.contains("32"));
+}
+
+TEST_CASE("planner: a mask goes whole where its part would not do") {
+  const auto stage = [](const Json& prompt, const Catalog& catalog) {
+    Plan plan = Must(MakePlan(prompt, {"5"}, catalog, {1, "exact"}));
+    REQUIRE(plan.stages.size() == 1);
+    CHECK(plan.stages[0].pictures.empty());
+    return plan.stages[0];
+  };
+  Catalog catalog = TestCatalog();
+  Json prompt = WithMask(TiledPrompt(), "4");
+  SECTION("a guider holds the prompt too") {
+    catalog.Add(MakeSpec("Steer", {{"model", "MODEL"}, {"empty", "CONDITIONING"}}, {"MODEL"}));
+    prompt["35"] = Node("Control", {{"conditioning", Link("34")}, {"control_net", Link("20")}, {"image", Link("30")}});
+    prompt["20"] = Node("ControlLoader", {{"name", "c.safetensors"}});
+    prompt["24"] = Node("Steer", {{"model", prompt["4"]["inputs"]["model"]}, {"empty", Link("35")}});
+    prompt["4"]["inputs"]["model"] = Link("24");
+    prompt["4"]["inputs"]["positive"] = Link("35");
+    CHECK(BoundInputs(stage(prompt, catalog).tile) ==
+          std::set<std::string>{"32.conditioning", "32.mask", "34.second", "35.image"});
+  }
+  SECTION("work stands between the mask and the tile") {
+    prompt["36"] = Node("Area", {{"conditioning", Link("34")}});
+    prompt["4"]["inputs"]["positive"] = Link("36");
+    CHECK_FALSE(stage(prompt, catalog).tile.nodes.contains("32"));
+  }
+  SECTION("the workers do not know parts of masks") {
+    Catalog old;
+    for (const std::string& type : catalog.Types())
+      if (type != kMaskPartType) old.Add(*catalog.Find(type));
+    CHECK_FALSE(stage(prompt, old).tile.nodes.contains("32"));
+  }
+}
+
 TEST_CASE("planner: replicas make a prompt with a control net anew, and what comes of it crosses as data") {
   Json prompt = WithControl(ReplicaPrompt(), "5");
   prompt["5"]["inputs"]["latent"] = Link("23", 1);

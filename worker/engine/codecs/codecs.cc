@@ -146,6 +146,13 @@ struct AudioCodec {
   }
 };
 
+StatusOr<Box> ReadBox(const Json& json) {
+  const auto whole = [](const Json& side) { return side.is_number_integer(); };
+  if (!json.is_array() || json.size() != 4 || !std::all_of(json.begin(), json.end(), whole))
+    return InvalidArgument("the box of a part is ", json.dump(), ", expected [x1, y1, x2, y2]");
+  return Box{json[0].get<int>(), json[1].get<int>(), json[2].get<int>(), json[3].get<int>()};
+}
+
 // Parts of a picture, each an IMAGE blob of its own; the master alone makes them (master/collect/picture_parts.h).
 StatusOr<Value> DecodeParts(std::string_view bytes) {
   ASSIGN_OR_RETURN(const SafetensorsView view, ParseSafetensors(bytes, "blob"));
@@ -159,21 +166,43 @@ StatusOr<Value> DecodeParts(std::string_view bytes) {
     return InvalidArgument("an IMAGE_PARTS blob needs \"boxes\", \"width\" and \"height\"");
   PictureParts picture{width.get<int64_t>(), height.get<int64_t>(), {}};
   for (size_t i = 0; i < boxes.size(); ++i) {
-    const Json& box = boxes[i];
     const TensorInfo* info = view.Find(Cat(i));
-    const auto whole = [](const Json& side) { return side.is_number_integer(); };
-    if (info == nullptr || !box.is_array() || box.size() != 4 || !std::all_of(box.begin(), box.end(), whole))
-      return InvalidArgument("part ", i, " of an IMAGE_PARTS blob is ", box.dump(), ", expected [x1, y1, x2, y2]");
+    if (info == nullptr) return InvalidArgument("part ", i, " of an IMAGE_PARTS blob is not there");
+    ASSIGN_OR_RETURN(const Box at, ReadBox(boxes[i]));
     ASSIGN_OR_RETURN(const std::string part, UnpackBlob(std::string(view.Data(*info))));
     ASSIGN_OR_RETURN(const Value value, TensorCodec<ImageCodec>().decode(part));
     const at::Tensor& pixels = value.Get<Image>()->pixels;
-    const Box at{box[0].get<int>(), box[1].get<int>(), box[2].get<int>(), box[3].get<int>()};
     if (pixels.size(1) != at.height() || pixels.size(2) != at.width())
       return InvalidArgument("part ", i, " of an IMAGE_PARTS blob has ", pixels.size(2), "x", pixels.size(1),
-                             " pixels, which is not the size of its box ", box.dump());
+                             " pixels, which is not the size of its box ", boxes[i].dump());
     picture.parts.emplace_back(at, pixels);
   }
   return Value::Of<PictureParts>("IMAGE", std::move(picture));
+}
+
+// The part of a mask, made by the master alone too: as of a picture with one box and one channel.
+StatusOr<Value> DecodeMaskPart(std::string_view bytes) {
+  ASSIGN_OR_RETURN(const Value value, DecodeParts(bytes));
+  const auto& [box, pixels] = value.Get<PictureParts>()->parts.front();
+  if (pixels.size(3) != 1) return InvalidArgument("a MASK_PART blob has ", pixels.size(3), " channels, expected 1");
+  return Value::Of<Mask>("MASK", Mask{pixels.squeeze(3), box});
+}
+
+// A latent's part: a LATENT with its box.
+StatusOr<Value> DecodeLatentPart(std::string_view bytes) {
+  return Guard([&]() -> StatusOr<Value> {
+    ASSIGN_OR_RETURN(const Blob blob, ReadAs("LATENT_PART", bytes));
+    ASSIGN_OR_RETURN(Latent latent, LatentCodec::Decode(blob));
+    ASSIGN_OR_RETURN(latent.part, ReadBox(blob.json.is_object() ? blob.json.value("box", Json()) : Json()));
+    return Value::Of<Latent>("LATENT", std::move(latent));
+  });
+}
+
+BlobCodec PartsCodec(StatusOr<Value> (*decode)(std::string_view bytes)) {
+  return {[](const Value& value, std::string_view) -> StatusOr<std::string> {
+            return InvalidArgument("a value of type ", value.type(), " is not one that the master cut into parts");
+          },
+          decode};
 }
 
 BlobCodec LiteralCodec(const std::string& type) {
@@ -214,11 +243,9 @@ BlobCodec AnyCodec() {
 const bool kRegistered = [] {
   auto& registry = Registry<BlobCodec>::Get();
   registry.Add("IMAGE", 0, TensorCodec<ImageCodec>());
-  registry.Add("IMAGE_PARTS", 0,
-               {[](const Value& value, std::string_view) -> StatusOr<std::string> {
-                  return InvalidArgument("a value of type ", value.type(), " is no picture that was cut into parts");
-                },
-                DecodeParts});
+  registry.Add("IMAGE_PARTS", 0, PartsCodec(DecodeParts));
+  registry.Add("MASK_PART", 0, PartsCodec(DecodeMaskPart));
+  registry.Add("LATENT_PART", 0, PartsCodec(DecodeLatentPart));
   registry.Add("MASK", 0, TensorCodec<MaskCodec>());
   registry.Add("LATENT", 0, TensorCodec<LatentCodec>());
   registry.Add("CONDITIONING", 0, TensorCodec<ConditioningCodec>());
