@@ -22,6 +22,17 @@ ATELIER_VECTOR_CLONES void BlendRow(const uint8_t* tile, const uint8_t* alpha, u
   }
 }
 
+// Each byte of `row` `channels` times; a number that the compiler knows is much faster.
+void Repeat(const uint8_t* row, size_t n, size_t channels, uint8_t* out) {
+  for (size_t x = 0; x < n; ++x)
+    for (size_t c = 0; c < channels; ++c) out[x * channels + c] = row[x];
+}
+template <size_t kChannels>
+ATELIER_VECTOR_CLONES void Repeat(const uint8_t* __restrict row, size_t n, uint8_t* __restrict out) {
+  for (size_t x = 0; x < n; ++x)
+    for (size_t c = 0; c < kChannels; ++c) out[x * kChannels + c] = row[x];
+}
+
 }  // namespace
 
 Status PasteTile(const ImageU8& tile, const ImageU8& mask, const Box& box, ImageU8* canvas) {
@@ -40,10 +51,10 @@ Status PasteTile(const ImageU8& tile, const ImageU8& mask, const Box& box, Image
   const size_t channels = static_cast<size_t>(canvas->channels);
   std::vector<uint8_t> alpha(tile.stride());
   for (int y = 0; y < tile.height; ++y) {
-    const uint8_t* row = mask.row(y);
-    for (size_t x = 0; x < mask.stride(); ++x) {
-      for (size_t c = 0; c < channels; ++c) alpha[x * channels + c] = row[x];
-    }
+    if (channels == 3)
+      Repeat<3>(mask.row(y), mask.stride(), alpha.data());
+    else
+      Repeat(mask.row(y), mask.stride(), channels, alpha.data());
     BlendRow(tile.row(y), alpha.data(), canvas->row(box.y1 + y) + static_cast<size_t>(box.x1) * channels, alpha.size());
   }
   return OkStatus();

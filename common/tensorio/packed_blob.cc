@@ -2,9 +2,12 @@
 
 #include <zstd.h>
 
+#include <array>
 #include <charconv>
+#include <cstring>
 #include <limits>
 #include <map>
+#include <memory>
 #include <vector>
 
 #include "common/tensorio/safetensors.h"
@@ -15,17 +18,42 @@ namespace {
 constexpr int kLevel = 1;
 constexpr const char* kShapeKey = "packed_shape";  // "B,H,W,C"
 
-// Each byte minus that of the same channel in the pixel before, row by row. The other way round adds them up.
-template <bool kBack>
-void Filter(char* pixels, size_t rows, size_t row_bytes, size_t channels) {
-  for (size_t y = 0; y < rows; ++y) {
-    char* row = pixels + y * row_bytes;
-    if constexpr (kBack) {
-      for (size_t x = channels; x < row_bytes; ++x) row[x] = static_cast<char>(row[x] + row[x - channels]);
-    } else {
-      for (size_t x = row_bytes; x-- > channels;) row[x] = static_cast<char>(row[x] - row[x - channels]);
-    }
+// Each byte minus that of the same channel in the pixel before, row by row.
+void Subtract(std::string_view pixels, size_t row_bytes, size_t channels, char* __restrict out) {
+  for (size_t at = 0; at < pixels.size(); at += row_bytes) {
+    const char* row = pixels.data() + at;
+    std::memcpy(out + at, row, channels);
+    for (size_t x = channels; x < row_bytes; ++x) out[at + x] = static_cast<char>(row[x] - row[x - channels]);
   }
+}
+
+// The other way round, in place. The sums stay in registers: kChannels is what a compiler can count on.
+template <size_t kChannels>
+void AddUp(char* pixels, size_t bytes, size_t row_bytes) {
+  for (char* row = pixels; row < pixels + bytes; row += row_bytes) {
+    std::array<uint8_t, kChannels> sum{};
+    for (char* at = row; at < row + row_bytes; at += kChannels)
+      for (size_t c = 0; c < kChannels; ++c)
+        at[c] = static_cast<char>(sum[c] = static_cast<uint8_t>(sum[c] + static_cast<uint8_t>(at[c])));
+  }
+}
+void AddUp(char* pixels, size_t bytes, size_t row_bytes, size_t channels) {
+  if (channels == 1) return AddUp<1>(pixels, bytes, row_bytes);
+  if (channels == 3) return AddUp<3>(pixels, bytes, row_bytes);
+  if (channels == 4) return AddUp<4>(pixels, bytes, row_bytes);
+  for (size_t at = 0; at < bytes; at += row_bytes)
+    for (size_t x = channels; x < row_bytes; ++x)
+      pixels[at + x] = static_cast<char>(pixels[at + x] + pixels[at + x - channels]);
+}
+
+// A thread's own: making one takes longer than compressing a small tile.
+ZSTD_CCtx* Compressor() {
+  thread_local const std::unique_ptr<ZSTD_CCtx, size_t (*)(ZSTD_CCtx*)> context(ZSTD_createCCtx(), ZSTD_freeCCtx);
+  return context.get();
+}
+ZSTD_DCtx* Decompressor() {
+  thread_local const std::unique_ptr<ZSTD_DCtx, size_t (*)(ZSTD_DCtx*)> context(ZSTD_createDCtx(), ZSTD_freeDCtx);
+  return context.get();
 }
 
 // Four positive numbers whose product is at most bytes_max.
@@ -56,17 +84,19 @@ StatusOr<std::string> PackBlob(std::string blob) {
   if (info == nullptr || view.tensors().size() != 1 || info->dtype != DType::kU8 || info->shape.size() != 4 ||
       info->elements() == 0)
     return blob;
-  std::string pixels(view.Data(*info));
+  const std::string_view pixels = view.Data(*info);
   const auto channels = static_cast<size_t>(info->shape[3]);
-  const size_t row_bytes = static_cast<size_t>(info->shape[2]) * channels;
-  Filter<false>(pixels.data(), pixels.size() / row_bytes, row_bytes, channels);
-  std::string packed(ZSTD_compressBound(pixels.size()), '\0');
-  const size_t size = ZSTD_compress(packed.data(), packed.size(), pixels.data(), pixels.size(), kLevel);
-  if (ZSTD_isError(size) || size >= pixels.size()) return blob;
-  packed.resize(size);
+  // Not zeroed: all of the first is written, and of the second what is used.
+  const auto differences = std::make_unique_for_overwrite<char[]>(pixels.size());
+  const auto packed = std::make_unique_for_overwrite<char[]>(pixels.size());
+  Subtract(pixels, static_cast<size_t>(info->shape[2]) * channels, channels, differences.get());
+  // Fails where it would not shrink.
+  const size_t size =
+      ZSTD_compressCCtx(Compressor(), packed.get(), pixels.size() - 1, differences.get(), pixels.size(), kLevel);
+  if (ZSTD_isError(size)) return blob;
   std::map<std::string, std::string, std::less<>> metadata(view.metadata().begin(), view.metadata().end());
   metadata[kShapeKey] = Cat(info->shape[0], ",", info->shape[1], ",", info->shape[2], ",", info->shape[3]);
-  return WriteSafetensors({{"packed", DType::kU8, {static_cast<int64_t>(size)}, packed}}, metadata);
+  return WriteSafetensors({{"packed", DType::kU8, {static_cast<int64_t>(size)}, {packed.get(), size}}}, metadata);
 }
 
 bool IsPackedBlob(std::string_view blob) {
@@ -84,13 +114,17 @@ StatusOr<std::string> UnpackBlob(std::string blob, int64_t bytes_max) {
   const auto bytes = static_cast<size_t>(shape[0] * shape[1] * shape[2] * shape[3]);
   if (ZSTD_getFrameContentSize(packed.data(), packed.size()) != bytes)
     return DataLoss("a packed blob does not hold the ", bytes, " bytes that its shape asks for");
-  std::string pixels(bytes, '\0');
-  if (ZSTD_decompress(pixels.data(), bytes, packed.data(), packed.size()) != bytes)
+  const std::string head = SafetensorsHead({{"image", DType::kU8, shape, {}}}, metadata);
+  std::string image;
+  image.reserve(head.size() + bytes);
+  image = head;
+  image.resize(head.size() + bytes);
+  char* pixels = image.data() + head.size();
+  if (ZSTD_decompressDCtx(Decompressor(), pixels, bytes, packed.data(), packed.size()) != bytes)
     return DataLoss("a packed blob is damaged");
   const auto channels = static_cast<size_t>(shape[3]);
-  const size_t row_bytes = static_cast<size_t>(shape[2]) * channels;
-  Filter<true>(pixels.data(), bytes / row_bytes, row_bytes, channels);
-  return WriteSafetensors({{"image", DType::kU8, shape, pixels}}, metadata);
+  AddUp(pixels, bytes, static_cast<size_t>(shape[2]) * channels, channels);
+  return image;
 }
 
 }  // namespace atelier
