@@ -70,7 +70,7 @@ Setting<T> TextSetting(std::string key, Get get, std::string help, std::string r
       faults.Add(node.line, "\"", key, "\" is \"", value, "\", expected ", range);
       return;
     }
-    get(t) = value;
+    get(t) = std::move(value);
   };
   return {{key, "text", "", range, "", help},
           read,

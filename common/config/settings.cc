@@ -141,7 +141,7 @@ void ReadRoots(ClusterConfig& config, const YamlNode& node, Faults& faults) {
     faults.Add(node.line, "\"models.roots\" names no folder, expected a list like [models, /data/models]");
     return;
   }
-  config.models.roots = roots;
+  config.models.roots = std::move(roots);
 }
 
 std::string PrintRoots(const ClusterConfig& config) {

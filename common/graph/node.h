@@ -193,7 +193,7 @@ Value ToValue(T object) {
   if constexpr (std::is_same_v<T, Value>) {
     return object;
   } else if constexpr (kIsLiteral<T>) {
-    return Value::Literal(Json(object));
+    return Value::Literal(Json(std::move(object)));
   } else {
     return Value::Of<T>(SocketTraits<T>::kName, std::move(object));
   }

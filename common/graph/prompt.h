@@ -37,6 +37,7 @@ std::optional<NodeLink> AsLink(const Json& value);
 
 /// The constant itself: the list inside {"__value__": [...]}, or `value` unchanged. Thread: any.
 const Json& UnwrapConstant(const Json& value);
+const Json& UnwrapConstant(Json&&) = delete;
 
 /// Nodes in the file's order, found by id. A value. Thread: const any.
 class Prompt {

@@ -3,8 +3,9 @@
 
 usage: clang_tidy.py [--build DIR] [--jobs N] [PATH...]     (default: every compiled source; PATH: those whose name begins so)
 
-The compile commands of a gcc build name gcc's precompiled torch header, which clang cannot read: they are rewritten to
-one that clang makes of the same includes, in BUILD/clang-tidy. Sources that the build compiles at once (ATELIER_UNITY) are
+The tool is the clang-tidy of tests/tidy/requirements.txt, fetched once from PyPI into ~/.cache/atelier (ATELIER_CLANG_TIDY
+names another): it does not look for faults in the system's headers, of which torch has many, and so takes a sixth of the
+time of Debian's. Sources that the build compiles at once (ATELIER_UNITY) are
 looked at at once: most of the time goes into the headers that they share. A group whose text, headers and .clang-tidy
 were found clean before is not looked at again (BUILD/clang-tidy/clean).
 """
@@ -16,9 +17,9 @@ import os
 import pathlib
 import re
 import shlex
-import shutil
 import subprocess
 import sys
+import tempfile
 
 import compile_commands
 
@@ -27,9 +28,25 @@ FAULT = re.compile(r"^(/[^:]+):(\d+):\d+: (?:error|warning): (.*)$", re.M)
 GCC_ONLY = {"-fpch-preprocess", "-Winvalid-pch", "-Wno-maybe-uninitialized"}
 
 
-def clang_commands(build, work):
-    """The build's own compile commands, ours only, in clang's words; makes the precompiled header that they name."""
-    made = {}
+def tool():
+    """The path of the pinned clang-tidy, fetched if it is not there."""
+    if os.environ.get("ATELIER_CLANG_TIDY"):
+        return os.environ["ATELIER_CLANG_TIDY"]
+    requirements = pathlib.Path(__file__).with_name("requirements.txt")
+    version = re.search(r"clang-tidy==(\S+)", requirements.read_text())[1]
+    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "atelier"
+    folder = cache / f"clang-tidy-{version}"
+    if not folder.is_dir():
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache) as part:
+            subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--target",
+                            f"{part}/files", "-r", str(requirements)], check=True)
+            os.rename(f"{part}/files", folder)
+    return str(folder / "clang_tidy" / "data" / "bin" / "clang-tidy")
+
+
+def clang_commands(build):
+    """The build's own compile commands, ours only, in clang's words."""
     out = []
     for entry in compile_commands.compiled(build):
         sources = [pathlib.Path(s) for s in compile_commands.sources_of(entry)]
@@ -37,15 +54,6 @@ def clang_commands(build, work):
             continue
         words = [w for w in shlex.split(entry["command"]) if w not in GCC_ONLY]
         words[0] = "clang++"
-        for i, word in enumerate(words):
-            if word == "-include" and words[i + 1].endswith("cmake_pch.hxx"):
-                header = work / "torch.h"
-                if header not in made:
-                    shutil.copy(words[i + 1], header)
-                    flags = [w for w in words[1:i] if not w.startswith("-W")] + ["-Wno-pragma-system-header-outside-header"]
-                    subprocess.run(["clang++", *flags, "-x", "c++-header", str(header), "-o", f"{header}.pch"], check=True)
-                    made[header] = True
-                words[i + 1] = str(header)
         out.append({"directory": entry["directory"], "file": entry["file"], "sources": [str(s) for s in sources],
                     "command": shlex.join(words + ["-Wno-error"])})
     return out
@@ -60,11 +68,11 @@ def state_of(entry):
     return seen.hexdigest()
 
 
-def look(entry, work):
+def look(entry, work, clang_tidy):
     together = [f"--header-filter={ROOT}/(common|master|worker|tests)/", "--checks=-bugprone-suspicious-include"]
     folder = ROOT / "tests" if entry["sources"][0].startswith(f"{ROOT}/tests/") else ROOT
     words = [f"--config-file={folder}/.clang-tidy", *(together if entry["file"] not in entry["sources"] else [])]
-    done = subprocess.run(["clang-tidy", "-p", str(work), "--quiet", *words, entry["file"]], capture_output=True, text=True)
+    done = subprocess.run([clang_tidy, "-p", str(work), "--quiet", *words, entry["file"]], capture_output=True, text=True)
     faults = {f"{pathlib.Path(m[1]).relative_to(ROOT) if m[1].startswith(str(ROOT)) else m[1]}:{m[2]}: {m[3]}"
               for m in FAULT.finditer(done.stdout + done.stderr)}
     if done.returncode != 0 and not faults:
@@ -91,7 +99,8 @@ def main():
     build = options.build.resolve()
     work = build / "clang-tidy"
     work.mkdir(exist_ok=True)
-    entries = clang_commands(build, work)
+    clang_tidy = tool()
+    entries = clang_commands(build)
     known = ("directory", "file", "command")  # with another key clang-tidy would look further up
     (work / "compile_commands.json").write_text(json.dumps([{key: e[key] for key in known} for e in entries]))
     HEADERS = headers_hash()
@@ -105,7 +114,7 @@ def main():
     left.sort(key=lambda e: -len(e["sources"]))
     told = set()
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-        for entry, faults in pool.map(lambda e: look(e, work), left):
+        for entry, faults in pool.map(lambda e: look(e, work, clang_tidy), left):
             if not faults:
                 with clean_file.open("a") as out:
                     out.write(state_of(entry) + "\n")

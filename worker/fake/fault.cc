@@ -23,7 +23,8 @@ const std::map<std::string, int, std::less<>>& Faults() {
       const std::string item = rest.substr(0, comma);
       rest = comma == std::string::npos ? "" : rest.substr(comma + 1);
       const size_t equals = item.find('=');
-      if (equals != std::string::npos) parsed[item.substr(0, equals)] = std::atoi(item.c_str() + equals + 1);
+      if (equals != std::string::npos)
+        parsed[item.substr(0, equals)] = static_cast<int>(std::strtol(item.c_str() + equals + 1, nullptr, 10));
     }
     return parsed;
   }();

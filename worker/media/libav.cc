@@ -126,7 +126,7 @@ Status MemoryInput::Open(ByteSource* source) {
 
 MemoryInput::~MemoryInput() {
   avformat_close_input(&format_);
-  if (io_ != nullptr) av_freep(&io_->buffer);
+  if (io_ != nullptr) av_freep(static_cast<void*>(&io_->buffer));
   avio_context_free(&io_);
 }
 
@@ -188,7 +188,7 @@ Status MemoryOutput::Open(const std::string& muxer, ByteSink* sink) {
 
 MemoryOutput::~MemoryOutput() {
   avformat_free_context(format_);
-  if (io_ != nullptr) av_freep(&io_->buffer);
+  if (io_ != nullptr) av_freep(static_cast<void*>(&io_->buffer));
   avio_context_free(&io_);
 }
 

@@ -160,7 +160,7 @@ struct Wan22ImageToVideoLatent : VideoSize {
       mask.narrow(2, 0, picture.size(2)).zero_();
       latent.samples = models::Wan22Latents().ProcessOut(latent.samples);
       latent.samples.narrow(2, 0, picture.size(2)).copy_(picture.expand({batch_size, -1, -1, -1, -1}));
-      latent.noise_mask = mask;
+      latent.noise_mask = std::move(mask);
       return latent;
     });
   }

@@ -222,7 +222,7 @@ StatusOr<Latent> RunKSampler(const Model& model, const Conditioning& positive, c
     }
     if (settings.start_step) {
       if (*settings.start_step < sigmas.numel() - 1) {
-        sigmas = sigmas.slice(0, *settings.start_step);
+        sigmas = sigmas.slice(0, settings.start_step);
       } else {
         sigmas = sigmas.slice(0, 0, 0);
       }

@@ -94,7 +94,7 @@ SamplerType FindSampler(const std::string& name);
 
 template <typename T>
 SamplerType MakeSampler(T sampler, SamplerTraits traits = {}) {
-  return SamplerType{[sampler](SampleRun& run) { return sampler.Sample(run); }, traits};
+  return SamplerType{[sampler = std::move(sampler)](SampleRun& run) { return sampler.Sample(run); }, traits};
 }
 
 /// ATELIER_REGISTER_SAMPLER("name", order in the combo, Sampler{settings}[, SamplerTraits{...}]);

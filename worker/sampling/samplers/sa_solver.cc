@@ -142,7 +142,7 @@ struct SaSolver {
         predicted = predicted + noise;
       }
     }
-    run.x = predicted;
+    run.x = std::move(predicted);
     return run.x;
   }
 };
