@@ -92,6 +92,10 @@ InputOptions& InputOptions::FromFolder(std::string_view folder) {
   spec_.folder = folder;
   return *this;
 }
+InputOptions& InputOptions::OrSet(FileSet set) {
+  spec_.sets.push_back(std::move(set));
+  return *this;
+}
 InputOptions& InputOptions::Optional() {
   spec_.required = false;
   return *this;

@@ -230,6 +230,8 @@ class InputOptions {
   InputOptions& Step(const SpecNumber& step);
   InputOptions& OneOf(std::vector<std::string> choices);
   InputOptions& FromFolder(std::string_view folder);
+  /// One more choice after the folder's files. Declare its parts as hidden inputs of the same node.
+  InputOptions& OrSet(FileSet set);
   InputOptions& Optional();
   InputOptions& Hidden();
   InputOptions& Multiline();

@@ -2,6 +2,7 @@
 #include <string>
 #include <utility>
 
+#include "common/graph/file_sets.h"
 #include "common/graph/lists.h"
 #include "common/graph/python_value.h"
 #include "common/graph/validate.h"
@@ -70,8 +71,7 @@ Json InputConfig(const InputSpec& input, const Inventory& inventory) {
   if (!input.tooltip.empty()) options["tooltip"] = input.tooltip;
   Json type = input.type;
   if (!input.folder.empty()) {
-    auto it = inventory.files.find(input.folder);
-    type = it == inventory.files.end() ? Json::array() : Json(it->second);
+    type = ChoicesOf(input, inventory);
   } else if (input.type == "COMBO" && !input.choices.empty()) {
     type = input.choices;
   }

@@ -22,6 +22,8 @@ Json InputToJson(const InputSpec& input) {
   if (!input.step.is_null()) j["step"] = input.step;
   if (!input.choices.empty()) j["choices"] = input.choices;
   if (!input.folder.empty()) j["folder"] = input.folder;
+  for (const FileSet& set : input.sets)
+    j["sets"].push_back({{"name", set.name}, {"folder", set.folder}, {"parts", set.parts}});
   if (input.multiline) j["multiline"] = true;
   if (input.dynamic_prompts) j["dynamic_prompts"] = true;
   if (input.force_input) j["force_input"] = true;
@@ -74,6 +76,15 @@ class Reader {
       out.push_back(item.get<std::string>());
     }
   }
+  void Read(const char* key, std::map<std::string, std::string>& out) {
+    const Json* value = Find(key);
+    if (value == nullptr) return;
+    if (!value->is_object()) return Fail(key, "an object of texts");
+    for (const auto& [name, text] : value->items()) {
+      if (!text.is_string()) return Fail(key, "an object of texts");
+      out[name] = text.get<std::string>();
+    }
+  }
   const Json* List(const char* key) {
     const Json* value = Find(key);
     if (value != nullptr && !value->is_array()) {
@@ -119,6 +130,19 @@ StatusOr<InputSpec> InputFromJson(const Json& json, const std::string& where) {
   r.Read("image_upload", input.image_upload);
   r.Read("gather", input.gather);
   r.Read("tooltip", input.tooltip);
+  if (const Json* sets = r.List("sets")) {
+    for (const Json& one : *sets) {
+      FileSet set;
+      Reader part(one, Cat(where, ": sets"));
+      part.Read("name", set.name);
+      part.Read("folder", set.folder);
+      part.Read("parts", set.parts);
+      if (set.name.empty()) part.Fail("name", "the choice");
+      if (set.folder.empty()) part.Fail("folder", "a models folder");
+      RETURN_IF_ERROR(part.status());
+      input.sets.push_back(std::move(set));
+    }
+  }
   if (input.name.empty()) r.Fail("name", "the input's name");
   if (input.type.empty()) r.Fail("type", "the input's wire type");
   RETURN_IF_ERROR(r.status());

@@ -13,6 +13,14 @@
 
 namespace atelier {
 
+/// A choice of a COMBO that stands for several files of another folder and is there when all of them are: "taesd" for
+/// an encoder and a decoder. Which files these are, validation writes into hidden inputs of the node.
+struct FileSet {
+  std::string name;
+  std::string folder;                        // of its files
+  std::map<std::string, std::string> parts;  // hidden input -> the file's name up to its ending ("taesd_encoder")
+};
+
 /// One input of a node type. Literal types: INT, FLOAT, STRING, BOOLEAN, COMBO; all others arrive by links.
 struct InputSpec {
   std::string name;
@@ -23,6 +31,7 @@ struct InputSpec {
   Json min, max, step;               // null: none; numbers otherwise (INT may reach 2^64-1)
   std::vector<std::string> choices;  // COMBO, in the reference's order
   std::string folder;                // COMBO over the files of a models folder ("checkpoints", ...) or of "input"
+  std::vector<FileSet> sets;         // with `folder`: choices after its files
   bool multiline = false;
   bool dynamic_prompts = false;         // {a|b} and comments are resolved when an editor file is converted
   bool force_input = false;             // a literal type that has no widget
@@ -31,6 +40,11 @@ struct InputSpec {
   bool gather = false;                  // takes the values of all replicas, in replica order
   std::string tooltip;
 
+  const FileSet* FindSet(std::string_view choice) const {
+    for (const FileSet& set : sets)
+      if (set.name == choice) return &set;
+    return nullptr;
+  }
   bool is_literal() const {
     return type == "INT" || type == "FLOAT" || type == "STRING" || type == "BOOLEAN" || type == "COMBO";
   }

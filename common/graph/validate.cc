@@ -7,6 +7,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "common/graph/file_sets.h"
 #include "common/graph/input_folder.h"
 #include "common/graph/python_value.h"
 
@@ -27,9 +28,10 @@ struct Checked {
   const NodeSpec* spec = nullptr;
   std::vector<ValidationError> errors;
   std::vector<Edge> edges;
-  std::string thrown, thrown_type;  // the reference raises here and looks no further at this node
-  Json inputs;                      // converted
-  size_t caller = 0;                // the first node that led here, and by which edge
+  std::string thrown, thrown_type;           // the reference raises here and looks no further at this node
+  Json inputs;                               // converted
+  std::map<std::string, std::string> bound;  // hidden inputs: the files of the sets that are chosen
+  size_t caller = 0;                         // the first node that led here, and by which edge
   const Edge* through = nullptr;
   int depth = 0;
   bool valid = false;
@@ -350,14 +352,22 @@ class Validator {
   void CheckChoice(Checked& node, const InputSpec& input, const Json& value, Json& stored) {
     const std::vector<std::string>* choices = &input.choices;
     static const std::vector<std::string> kNone;
-    if (!input.folder.empty()) {
+    std::vector<std::string> with_sets;
+    if (!input.sets.empty()) {
+      with_sets = ChoicesOf(input, inventory_);
+      choices = &with_sets;
+    } else if (!input.folder.empty()) {
       auto it = inventory_.files.find(input.folder);
       choices = it == inventory_.files.end() ? &kNone : &it->second;
     } else if (choices->empty()) {
       return;  // any value, as the reference has it for combos of the newer form
     }
     const std::string text = PythonStr(value);
-    if (std::find(choices->begin(), choices->end(), text) != choices->end()) return;
+    if (std::find(choices->begin(), choices->end(), text) != choices->end()) {
+      const FileSet* set = input.FindSet(text);
+      if (auto files = set != nullptr ? FilesOf(*set, inventory_) : std::nullopt) node.bound.merge(*files);
+      return;
+    }
     if (!input.folder.empty() && text.find('\\') != std::string::npos) {  // saved on Windows
       std::string slashed = text;
       std::replace(slashed.begin(), slashed.end(), '\\', '/');
@@ -550,6 +560,9 @@ class Validator {
       node.id = ids_[i];
       node.class_type = nodes_[i].spec->type;
       node.inputs = std::move(nodes_[i].inputs);
+      for (const InputSpec& input : nodes_[i].spec->inputs)
+        if (input.hidden && !input.folder.empty()) node.inputs.erase(input.name);
+      for (const auto& [input, file] : nodes_[i].bound) node.inputs[input] = file;
       if (auto meta = raw_[i]->find("_meta"); meta != raw_[i]->end() && meta->is_object())
         if (auto title = meta->find("title"); title != meta->end() && title->is_string())
           node.title = title->get<std::string>();

@@ -279,6 +279,8 @@ std::string NodeText(const Json& spec) {
           range += (range.empty() ? "" : " | ") + (choice.is_string() ? choice.get<std::string>() : DumpJson(choice));
       }
       if (!TextOf(input, "folder").empty()) range = "a file of " + TextOf(input, "folder");
+      if (auto sets = input.find("sets"); sets != input.end() && sets->is_array())
+        for (const Json& set : *sets) range += " | " + TextOf(set, "name");
       auto required = input.find("required");
       const bool optional = required != input.end() && required->is_boolean() && !required->get<bool>();
       auto fallback = input.find("default");

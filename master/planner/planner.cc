@@ -336,7 +336,8 @@ class Planner {
       Json inputs = Json::object();
       for (const auto& [name, value] : node.inputs->items()) {
         const InputSpec* input = node.spec->FindInput(name);
-        if (input == nullptr || input->hidden) continue;
+        // The parts of a set of files are bound in the prompt already.
+        if (input == nullptr || (input->hidden && input->folder.empty())) continue;
         if (!IsLink(value)) inputs[name] = value;
       }
       if (by_picture_.contains(instance.node)) inputs["by_picture"] = true;
@@ -413,6 +414,7 @@ class Planner {
     for (const InputSpec& input : node.spec->inputs) {
       auto value = inputs.find(input.name);
       if (input.folder.empty() || value == inputs.end() || !value->is_string()) continue;
+      if (input.FindSet(value->get_ref<const std::string&>()) != nullptr) continue;  // its parts are inputs, too
       if (input.folder == "input")
         task.input_files.insert(value->get<std::string>());
       else if (input.folder == kPictureFolders)

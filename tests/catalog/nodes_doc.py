@@ -18,7 +18,7 @@ def cell(text):
 
 def kind(item):
     if item.get("folder"):
-        return f"file of {item['folder']}"
+        return ", ".join([f"file of {item['folder']}"] + [s["name"] for s in item.get("sets", [])])
     if item.get("choices"):
         choices = item["choices"]
         shown = ", ".join(choices[:12])

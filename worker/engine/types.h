@@ -98,6 +98,7 @@ struct ModelCallInputs {
   std::vector<CondKind> kinds;  // one for each of the equal parts that the batch is made of
   float sigma = 0;              // noise level of the call
   const NetworkHooks* hooks = nullptr;
+  std::optional<at::ScalarType> compute;  // what to compute in, in place of the network's own choice
 
   /// The tensors that are joined when entries share a call.
   static const std::array<at::Tensor ModelCallInputs::*, 9> kBatched;
@@ -159,6 +160,7 @@ struct Model {
   std::shared_ptr<const ModelSampling> sampling;
   LatentFormat latent_format;
   std::string family;                       // registered name, for messages
+  std::optional<at::ScalarType> compute;    // what the network computes in; empty: its own choice
   bool masked_is_clean = false;             // what a mask keeps is shown to the network as it is, not with noise
   CondEncoder encode_cond;                  // null: text only
   NetworkBuilder rebuild;                   // null: weights cannot be altered

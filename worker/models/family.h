@@ -39,6 +39,19 @@ struct Family {
   static const bool ATELIER_CONCAT_(kFamily, __COUNTER__) = \
       ::atelier::Registry<::atelier::models::Family>::Get().Add(name, 0, ::atelier::models::Family __VA_ARGS__)
 
+/// Kinds of autoencoders, by tensor names (prefix removed, in the original layout). One file below autoencoders/ each.
+struct AutoencoderKind {
+  /// Whether these weights are of this kind. At most one kind says so.
+  std::function<bool(const engine::WeightSource&)> detect;
+  std::function<StatusOr<std::shared_ptr<const engine::Autoencoder>>(const engine::WeightSource&, engine::Engine&)>
+      build;
+};
+
+#define ATELIER_REGISTER_AUTOENCODER(name, ...)                           \
+  static const bool ATELIER_CONCAT_(kAutoencoderKind, __COUNTER__) =      \
+      ::atelier::Registry<::atelier::models::AutoencoderKind>::Get().Add( \
+          name, 0, ::atelier::models::AutoencoderKind __VA_ARGS__)
+
 /// x [B,C,H,W] enlarged at the right and bottom so that each side is at least `minimum` and a multiple of `multiple`:
 /// reflected as far as there are pixels to reflect, the rest repeats the edge. Source: spec extras.md 5.1.
 at::Tensor PadToMultiple(const at::Tensor& x, int64_t minimum, int64_t multiple);

@@ -9,9 +9,7 @@
 #include "worker/engine/guard.h"
 #include "worker/engine/model_formats.h"
 #include "worker/engine/tiler.h"
-#include "worker/models/vae.h"
 #include "worker/models/vae_names.h"
-#include "worker/models/wan_vae.h"
 
 namespace atelier::models {
 namespace {
@@ -86,9 +84,30 @@ WeightSource VaeWeights(const WeightSource& file) {
   return OriginalVaeNames(file);
 }
 
+// The kind of autoencoder, or null.
+const AutoencoderKind* KindOf(const WeightSource& weights) {
+  const auto& registry = Registry<AutoencoderKind>::Get();
+  for (const std::string& name : registry.Names())
+    if (registry.Find(name)->detect(weights)) return registry.Find(name);
+  return nullptr;
+}
+
 StatusOr<std::shared_ptr<const engine::Autoencoder>> BuildAutoencoder(const WeightSource& weights,
                                                                       engine::Engine& engine) {
-  return IsWanVae(weights) ? BuildWanVae(weights, engine) : BuildVae(weights, engine);
+  if (const AutoencoderKind* kind = KindOf(weights)) return kind->build(weights, engine);
+  std::string names;
+  for (const std::string& name : Registry<AutoencoderKind>::Get().Names()) names += (names.empty() ? "" : ", ") + name;
+  return InvalidArgument("file \"", weights.file(), "\" holds no autoencoder of a known kind (known: ", names,
+                         "); choose a file of one of these");
+}
+
+// The tensors under prefix + name.
+void AddUnder(const std::string& prefix, const WeightSource& source, WeightSource::Tensors& tensors,
+              WeightSource::Extras& extras) {
+  for (const auto& [name, tensor] : source.tensors()) {
+    tensors.emplace(prefix + name, tensor);
+    if (const engine::WeightExtras* extra = source.ExtrasOf(name)) extras.emplace(prefix + name, *extra);
+  }
 }
 
 }  // namespace
@@ -104,7 +123,7 @@ StatusOr<std::shared_ptr<const CheckpointParts>> LoadCheckpoint(const std::strin
           const Family* family = Registry<Family>::Get().Find(parts->diffusion.family);
           ASSIGN_OR_RETURN(parts->text_encoder, family->build_text(file, engine));
           const WeightSource vae = VaeWeights(file);
-          if (vae.Has("decoder.conv_in.weight") || IsWanVae(vae)) {
+          if (KindOf(vae) != nullptr) {
             ASSIGN_OR_RETURN(parts->autoencoder, BuildAutoencoder(vae, engine));
           }
           ASSIGN_OR_RETURN(parts->identity, engine::ModelCache::KeyOf(path, "checkpoint"));
@@ -154,6 +173,30 @@ StatusOr<std::shared_ptr<const engine::Autoencoder>> LoadAutoencoder(const std::
                                                     ASSIGN_OR_RETURN(const WeightSource file, WeightSource::Open(path));
                                                     return BuildAutoencoder(VaeWeights(file), engine);
                                                   });
+}
+
+StatusOr<std::shared_ptr<const engine::Autoencoder>> LoadTinyAutoencoder(const std::string& encoder,
+                                                                         const std::string& decoder,
+                                                                         const TinyLatents& latents,
+                                                                         engine::Engine& engine) {
+  using Network = std::shared_ptr<const engine::Autoencoder>;
+  ASSIGN_OR_RETURN(const std::string first, engine::ModelCache::KeyOf(encoder, "tiny encoder"));
+  ASSIGN_OR_RETURN(const std::string second, engine::ModelCache::KeyOf(decoder, "tiny decoder"));
+  const std::string identity = Cat(first, "\n", second, "\n", latents.scale, " ", latents.shift);
+  return engine.models().GetMade<engine::Autoencoder>(identity, [&]() -> StatusOr<Network> {
+    return engine::Guard([&]() -> StatusOr<Network> {
+      ASSIGN_OR_RETURN(const WeightSource one, WeightSource::Open(encoder));
+      ASSIGN_OR_RETURN(const WeightSource other, WeightSource::Open(decoder));
+      WeightSource::Tensors tensors;
+      WeightSource::Extras extras;
+      AddUnder("taesd_encoder.", one, tensors, extras);
+      AddUnder("taesd_decoder.", other, tensors, extras);
+      tensors["vae_scale"] = at::scalar_tensor(latents.scale, at::kFloat);
+      tensors["vae_shift"] = at::scalar_tensor(latents.shift, at::kFloat);
+      const std::string name = Cat(one.file(), " + ", other.file());
+      return BuildAutoencoder(WeightSource(name, std::move(tensors), std::move(extras)), engine);
+    });
+  });
 }
 
 StatusOr<std::shared_ptr<const engine::UpscaleNetwork>> LoadUpscaler(const std::string& path, engine::Engine& engine) {

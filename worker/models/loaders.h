@@ -32,6 +32,19 @@ StatusOr<engine::Model> LoadGgufDiffusion(const std::string& path, GgufPrecision
 StatusOr<std::shared_ptr<const engine::Autoencoder>> LoadAutoencoder(const std::string& path,
                                                                      engine::Engine& engine = engine::TheEngine());
 
+/// How the latents of a tiny autoencoder lie to those of the one that it stands for: full = tiny / scale + shift.
+struct TinyLatents {
+  double scale = 1.0, shift = 0.0;
+};
+
+/// A tiny autoencoder from the files of its halves (models/vae_approx). The result is that of one file with both under
+/// "taesd_encoder." and "taesd_decoder.", "vae_scale" and "vae_shift". Errors: as LoadCheckpoint. Source: spec
+/// engine.md 6.2. Thread: any.
+StatusOr<std::shared_ptr<const engine::Autoencoder>> LoadTinyAutoencoder(const std::string& encoder,
+                                                                         const std::string& decoder,
+                                                                         const TinyLatents& latents,
+                                                                         engine::Engine& engine = engine::TheEngine());
+
 /// A super-resolution network (models/upscale_models). Errors: as LoadCheckpoint. Thread: any.
 StatusOr<std::shared_ptr<const engine::UpscaleNetwork>> LoadUpscaler(const std::string& path,
                                                                      engine::Engine& engine = engine::TheEngine());

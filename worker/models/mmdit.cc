@@ -58,7 +58,7 @@ class Mmdit final : public engine::DiffusionNetwork {
   at::Tensor Forward(const at::Tensor& input, const at::Tensor& t,
                      const engine::ModelCallInputs& inputs) const override {
     params_.Load();
-    const auto options = at::TensorOptions(params_.device()).dtype(params_.compute());
+    const auto options = at::TensorOptions(params_.device()).dtype(inputs.compute.value_or(params_.compute()));
     const at::Tensor joined = JoinedInput(input, inputs);
     CheckChannels(joined, 4, channels_);
     CheckContext(inputs, context_width_);

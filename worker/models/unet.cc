@@ -321,7 +321,7 @@ class UNet final : public engine::DiffusionNetwork {
   at::Tensor Forward(const at::Tensor& input, const at::Tensor& t,
                      const engine::ModelCallInputs& inputs) const override {
     params_.Load();
-    const auto options = at::TensorOptions(params_.device()).dtype(params_.compute());
+    const auto options = at::TensorOptions(params_.device()).dtype(inputs.compute.value_or(params_.compute()));
     const at::Tensor joined = JoinedInput(input, inputs);
     at::Tensor x = encoder_->CheckedInput(joined, inputs, options);
     const at::Tensor context = inputs.context.to(options);

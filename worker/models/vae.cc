@@ -6,7 +6,6 @@
 #include "common/base/log.h"
 #include "worker/engine/guard.h"
 #include "worker/engine/layers.h"
-#include "worker/engine/tiler.h"
 #include "worker/models/network.h"
 #include "worker/models/saving.h"
 #include "worker/models/vae_parts.h"
@@ -140,7 +139,7 @@ class Vae final : public engine::Autoencoder, public StoredAutoencoder {
   }
 
   StatusOr<at::Tensor> Decode(const at::Tensor& latents) const override {
-    RETURN_IF_ERROR(CheckLatents(latents));
+    RETURN_IF_ERROR(CheckPictureLatents(latents, z_));
     return WholeOrTiled(
         "decoding a latent", "decoded", *residency_, params_,
         [&] { return ToPixels(PerItem(latents, [&](const at::Tensor& item) { return DecodeRaw(item); })); },
@@ -158,7 +157,7 @@ class Vae final : public engine::Autoencoder, public StoredAutoencoder {
   }
 
   StatusOr<at::Tensor> DecodeTiled(const at::Tensor& latents, const engine::VaeTiles& tiles) const override {
-    RETURN_IF_ERROR(CheckLatents(latents));
+    RETURN_IF_ERROR(CheckPictureLatents(latents, z_));
     return engine::Guard([&]() -> StatusOr<at::Tensor> {
       ASSIGN_OR_RETURN(const at::Tensor y, ThreeTilings(latents, tiles, static_cast<double>(ratio_), 3,
                                                         [&](const at::Tensor& t) { return DecodeRaw(t); }));
@@ -176,42 +175,12 @@ class Vae final : public engine::Autoencoder, public StoredAutoencoder {
     }
   }
 
-  Status CheckLatents(const at::Tensor& latents) const {
-    if (latents.dim() != 4 || latents.size(1) != z_) {
-      return InvalidArgument("the VAE takes latents [B,", z_, ",h,w], not ", latents.dim(), " dimensions with ",
-                             latents.dim() > 1 ? latents.size(1) : 0, " channels");
-    }
-    return OkStatus();
-  }
-
   // [B,H,W,C] to [B,3,H',W'] in -1..1.
   StatusOr<at::Tensor> FromPixels(const at::Tensor& pixels) const {
     ASSIGN_OR_RETURN(const at::Tensor cropped, VaePixels(pixels, ratio_));
     return cropped.movedim(3, 1);
   }
   static at::Tensor ToPixels(const at::Tensor& y) { return VaeColours(y).movedim(1, 3).contiguous(); }
-
-  // One item at a time: the result is the same and memory stays bounded by one image.
-  template <typename F>
-  static at::Tensor PerItem(const at::Tensor& x, const F& run) {
-    std::vector<at::Tensor> out;
-    for (int64_t i = 0; i < x.size(0); ++i) out.push_back(run(x.narrow(0, i, 1)).to(at::kCPU));
-    return out.size() == 1 ? out[0] : at::cat(out, 0);
-  }
-
-  template <typename F>
-  static StatusOr<at::Tensor> ThreeTilings(const at::Tensor& x, const engine::VaeTiles& tiles, double scale,
-                                           int64_t channels, const F& run) {
-    at::Tensor sum;
-    const int64_t tile = tiles.size;
-    const std::pair<int64_t, int64_t> sizes[] = {{tile / 2, tile * 2}, {tile * 2, tile / 2}, {tile, tile}};
-    for (const auto& [tile_x, tile_y] : sizes) {
-      ASSIGN_OR_RETURN(const at::Tensor part,
-                       engine::RunTiled(x, {tile_x, tile_y, tiles.overlap, scale}, channels, run));
-      sum = sum.defined() ? sum + part : part;
-    }
-    return sum / 3.0;
-  }
 
   at::Tensor Prepare(const at::Tensor& x) const {
     params_.Load();

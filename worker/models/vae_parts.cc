@@ -1,7 +1,11 @@
 #include "worker/models/vae_parts.h"
 
+#include <utility>
+#include <vector>
+
 #include "common/base/log.h"
 #include "worker/engine/guard.h"
+#include "worker/engine/tiler.h"
 
 namespace atelier::models {
 
@@ -23,6 +27,30 @@ StatusOr<at::Tensor> VaePixels(const at::Tensor& pixels, int64_t ratio) {
 }
 
 at::Tensor VaeColours(const at::Tensor& y) { return ((y + 1.0) / 2.0).clamp(0.0, 1.0); }
+
+Status CheckPictureLatents(const at::Tensor& latents, int64_t channels) {
+  if (latents.dim() == 4 && latents.size(1) == channels) return OkStatus();
+  return InvalidArgument("the VAE takes latents [B,", channels, ",h,w], not ", latents.dim(), " dimensions with ",
+                         latents.dim() > 1 ? latents.size(1) : 0, " channels");
+}
+
+at::Tensor PerItem(const at::Tensor& x, const PictureMap& run) {
+  std::vector<at::Tensor> out;
+  for (int64_t i = 0; i < x.size(0); ++i) out.push_back(run(x.narrow(0, i, 1)).to(at::kCPU));
+  return out.size() == 1 ? out[0] : at::cat(out, 0);
+}
+
+StatusOr<at::Tensor> ThreeTilings(const at::Tensor& x, const engine::VaeTiles& tiles, double scale, int64_t channels,
+                                  const PictureMap& run) {
+  at::Tensor sum;
+  const int64_t tile = tiles.size;
+  const std::pair<int64_t, int64_t> sizes[] = {{tile / 2, tile * 2}, {tile * 2, tile / 2}, {tile, tile}};
+  for (const auto& [tile_x, tile_y] : sizes) {
+    ASSIGN_OR_RETURN(const at::Tensor part, engine::RunTiled(x, {tile_x, tile_y, tiles.overlap, scale}, channels, run));
+    sum = sum.defined() ? sum + part : part;
+  }
+  return sum / 3.0;
+}
 
 StatusOr<at::Tensor> WholeOrTiled(std::string_view doing, std::string_view done, engine::Residency& residency,
                                   const engine::ParamSet& params, const std::function<at::Tensor()>& whole,

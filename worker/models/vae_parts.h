@@ -8,6 +8,7 @@
 
 #include "common/base/status.h"
 #include "worker/engine/residency.h"
+#include "worker/engine/types.h"
 
 namespace atelier::models {
 
@@ -17,6 +18,20 @@ StatusOr<at::Tensor> VaePixels(const at::Tensor& pixels, int64_t ratio);
 
 /// f32 of any shape in -1..1 as 0..1. Thread: any.
 at::Tensor VaeColours(const at::Tensor& y);
+
+/// Errors: INVALID_ARGUMENT unless latents are [B,channels,h,w]. Thread: any.
+Status CheckPictureLatents(const at::Tensor& latents, int64_t channels);
+
+/// A part of an autoencoder: f32 [B,C,h,w] on the CPU to f32 [B,C',h',w'] on any device. Throws torch's exceptions.
+using PictureMap = std::function<at::Tensor(const at::Tensor&)>;
+
+/// `run` of one item of x [B,...] at a time, on the CPU: the result is the same and memory stays bounded by one image.
+at::Tensor PerItem(const at::Tensor& x, const PictureMap& run);
+
+/// The average of three tilings of x [B,C,h,w], of high, wide and square tiles; `run` multiplies sizes by `scale` and
+/// gives `channels`. Source: spec engine.md 6.3.
+StatusOr<at::Tensor> ThreeTilings(const at::Tensor& x, const engine::VaeTiles& tiles, double scale, int64_t channels,
+                                  const PictureMap& run);
 
 /// What `whole` makes. When memory runs out in it all but `params` is unloaded and it is tried again; when it still
 /// runs out, or there was nothing to unload, what `tiled` makes, and a warning says so, with `doing` ("encoding an

@@ -116,7 +116,7 @@ class Wan final : public engine::DiffusionNetwork {
   at::Tensor Forward(const at::Tensor& input, const at::Tensor& t,
                      const engine::ModelCallInputs& inputs) const override {
     params_.Load();
-    const auto options = at::TensorOptions(params_.device()).dtype(params_.compute());
+    const auto options = at::TensorOptions(params_.device()).dtype(inputs.compute.value_or(params_.compute()));
     const at::Tensor joined = JoinedInput(input, inputs);
     CheckChannels(joined, 5, shape_.channels);
     CheckContext(inputs, shape_.text_width);

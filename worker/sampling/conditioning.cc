@@ -256,6 +256,7 @@ at::Tensor BatchedDenoise(const Model& model, const at::Tensor& x, double sigma,
   const at::Tensor sigmas = at::full({x.size(0)}, sigma, x.options());
   const at::Tensor scaled = model.sampling->CalculateInput(sigmas, x);
   inputs.sigma = static_cast<float>(sigma);
+  inputs.compute = model.compute;
   if (inputs.hooks == nullptr && model.running != nullptr) inputs.hooks = &model.running->network;
   const NetworkHooks* hooks = inputs.hooks;
   NetworkHooks::Network forward = [&model](const at::Tensor& in, const at::Tensor& t, const ModelCallInputs& more) {

@@ -77,6 +77,32 @@ TEST_CASE("networks that are larger than the limit are streamed and give the sam
   CHECK(checked >= 20);
 }
 
+TEST_CASE("networks compute in the type that the call asks for") {
+  const c10::InferenceMode inference;
+  int checked = 0;
+  for (const Case& c : Networks()) {
+    INFO(c.id);
+    engine::Engine engine({});
+    const auto model = models::LoadDiffusion(c.path, engine);
+    REQUIRE(model.ok());
+    const at::Tensor want = model->network->Forward(c.x, c.t, c.inputs);
+    engine::ModelCallInputs inputs = c.inputs;
+    inputs.compute = at::kFloat;
+    CHECK(at::equal(model->network->Forward(c.x, c.t, inputs), want));
+    for (const auto& [type, bound] : {std::pair{at::kBFloat16, 0.1}, std::pair{at::kHalf, 0.02}}) {
+      inputs.compute = type;
+      const at::Tensor got = model->network->Forward(c.x, c.t, inputs);
+      const double difference = golden::MaxDiff(got, want) / want.abs().max().item<double>();
+      std::printf("%s: %s differs by %.2g of the largest value\n", c.id.c_str(), c10::toString(type), difference);
+      CHECK(got.scalar_type() == at::kFloat);
+      CHECK(difference > 0);
+      CHECK(difference < bound);
+    }
+    ++checked;
+  }
+  CHECK(checked >= 20);
+}
+
 // The first of falling limits that refuses memory, with what `run` gave within it; none: the last was enough.
 struct Outcome {
   int64_t megabytes = 0;

@@ -96,6 +96,49 @@ TEST_CASE("caches of steps leave out the network where it changes little, and fo
   CHECK(network->calls == calls);
 }
 
+// Rounds to the type that it is asked to compute in.
+class Rounding final : public DiffusionNetwork {
+ public:
+  at::Tensor Forward(const at::Tensor& x, const at::Tensor&, const ModelCallInputs& inputs) const override {
+    const at::Tensor y = x * 0.3 + inputs.context.mean({1, 2}).view({-1, 1, 1, 1});
+    return inputs.compute ? y.to(*inputs.compute).to(at::kFloat) : y;
+  }
+  at::Device device() const override { return at::kCPU; }
+};
+
+TEST_CASE("a model computes in the type that ModelComputeDtype sets, and default leaves it") {
+  const c10::InferenceMode inference;
+  at::manual_seed(3);
+  Model plain;
+  plain.network = std::make_shared<Rounding>();
+  plain.sampling = ModelSampling::Discrete(Prediction::kEps);
+  const at::Tensor x = at::randn({1, 4, 8, 8});
+  const auto with = [&](const Model& model, const char* type) {
+    const auto made = RunNode("ModelComputeDtype",
+                              {{"model", {Value::Of<Model>("MODEL", model)}}, {"dtype", {Value::Literal(Json(type))}}});
+    INFO(Message(made.status()));
+    REQUIRE(made.ok());
+    return *made->at(0).Get<Model>();
+  };
+  const auto denoised = [&](const Model& model) {
+    CondRun run{at::zeros_like(x), at::zeros_like(x), {}, CondKind::kPositive, {}};
+    auto list = PrepareConds(Prompt(0.5), model, run);
+    REQUIRE(list.ok());
+    return EvaluateConds(model, {&*list}, x, 2.0)[0];
+  };
+  const at::Tensor exact = denoised(plain);
+  CHECK(at::equal(denoised(with(plain, "default")), exact));
+  CHECK(at::equal(denoised(with(plain, "fp32")), exact));
+  for (const char* type : {"bf16", "fp16"}) {
+    INFO(type);
+    const Model narrow = with(plain, type);
+    CHECK_FALSE(at::equal(denoised(narrow), exact));
+    CHECK(at::allclose(denoised(narrow), exact, 0.02, 0.02));
+    CHECK(at::equal(denoised(with(narrow, "default")), denoised(narrow)));
+    CHECK(at::equal(denoised(with(narrow, "fp32")), exact));
+  }
+}
+
 TEST_CASE("a default prompt fills what the others leave") {
   const c10::InferenceMode inference;
   // The left half has a prompt of its own.

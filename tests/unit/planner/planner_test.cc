@@ -33,6 +33,33 @@ TEST_CASE("planner: a prompt without a cut is one task") {
   CHECK(plan.tasks[0].needs.models.contains({"checkpoints", "m.safetensors"}));
 }
 
+TEST_CASE("planner: a set of files is needed by its parts") {
+  Catalog catalog = TestCatalog();
+  NodeSpec loader = *catalog.Find("Loader");
+  loader.inputs[0].sets = {{"pair", "halves", {{"left", "pair_left"}}}};
+  InputSpec part;
+  part.name = "left";
+  part.type = "COMBO";
+  part.folder = "halves";
+  part.required = false;
+  part.hidden = true;
+  loader.inputs.push_back(part);
+  catalog.Add(loader);
+  Json prompt = ReplicaPrompt();
+  for (auto& [id, node] : prompt.items())
+    if (node["class_type"] == "Loader") node["inputs"] = {{"ckpt_name", "pair"}, {"left", "pair_left.pth"}};
+  const Plan plan = Must(MakePlan(prompt, {"8"}, catalog, {2, "exact"}));
+  int loads = 0;
+  for (const TaskSpec& task : plan.tasks) {
+    if (!task.needs.node_types.contains("Loader")) continue;
+    ++loads;
+    CHECK(task.needs.models == std::set<std::pair<std::string, std::string>>{{"halves", "pair_left.pth"}});
+    for (const auto& [id, node] : task.nodes.items())
+      if (node["class_type"] == "Loader") CHECK(node["inputs"]["left"] == "pair_left.pth");
+  }
+  CHECK(loads > 0);
+}
+
 TEST_CASE("planner: who divides what replicas gave is told the replicas' own parts") {
   Json prompt = ReplicaPrompt();
   prompt["9"] = Node("Divide", {{"images", Link("7")}});
