@@ -28,8 +28,9 @@ TEST_CASE("links and constants") {
   for (const char* text : {R"(["4"])", R"(["4",1,2])", R"([4,1])", R"(["4",1.0])", R"(["4",true])",
                            R"({"__value__":["4",1]})", "\"4\"", R"(["4",9223372036854775808])"})
     CHECK_FALSE(AsLink(*ParseJson(text)));
-  CHECK(UnwrapConstant(*ParseJson(R"({"__value__":["4",1]})")) == Json{"4", 1});
-  CHECK(UnwrapConstant(Json(3)) == 3);
+  const Json wrapped = *ParseJson(R"({"__value__":["4",1]})"), plain = 3;
+  CHECK(UnwrapConstant(wrapped) == Json{"4", 1});
+  CHECK(UnwrapConstant(plain) == 3);
 }
 
 TEST_CASE("a prompt keeps its form") {
