@@ -27,10 +27,9 @@ void Repeat(const uint8_t* row, size_t n, size_t channels, uint8_t* out) {
   for (size_t x = 0; x < n; ++x)
     for (size_t c = 0; c < channels; ++c) out[x * channels + c] = row[x];
 }
-template <size_t kChannels>
-ATELIER_VECTOR_CLONES void Repeat(const uint8_t* __restrict row, size_t n, uint8_t* __restrict out) {
+ATELIER_VECTOR_CLONES void RepeatThrice(const uint8_t* __restrict row, size_t n, uint8_t* __restrict out) {
   for (size_t x = 0; x < n; ++x)
-    for (size_t c = 0; c < kChannels; ++c) out[x * kChannels + c] = row[x];
+    for (size_t c = 0; c < 3; ++c) out[x * 3 + c] = row[x];
 }
 
 }  // namespace
@@ -52,7 +51,7 @@ Status PasteTile(const ImageU8& tile, const ImageU8& mask, const Box& box, Image
   std::vector<uint8_t> alpha(tile.stride());
   for (int y = 0; y < tile.height; ++y) {
     if (channels == 3)
-      Repeat<3>(mask.row(y), mask.stride(), alpha.data());
+      RepeatThrice(mask.row(y), mask.stride(), alpha.data());
     else
       Repeat(mask.row(y), mask.stride(), channels, alpha.data());
     BlendRow(tile.row(y), alpha.data(), canvas->row(box.y1 + y) + static_cast<size_t>(box.x1) * channels, alpha.size());
