@@ -50,10 +50,13 @@ Status PasteTile(const ImageU8& tile, const ImageU8& mask, const Box& box, Image
   const size_t channels = static_cast<size_t>(canvas->channels);
   std::vector<uint8_t> alpha(tile.stride());
   for (int y = 0; y < tile.height; ++y) {
-    if (channels == 3)
-      RepeatThrice(mask.row(y), mask.stride(), alpha.data());
-    else
-      Repeat(mask.row(y), mask.stride(), channels, alpha.data());
+    // Most rows of a mask are like the one above.
+    if (y == 0 || std::memcmp(mask.row(y), mask.row(y - 1), mask.stride()) != 0) {
+      if (channels == 3)
+        RepeatThrice(mask.row(y), mask.stride(), alpha.data());
+      else
+        Repeat(mask.row(y), mask.stride(), channels, alpha.data());
+    }
     BlendRow(tile.row(y), alpha.data(), canvas->row(box.y1 + y) + static_cast<size_t>(box.x1) * channels, alpha.size());
   }
   return OkStatus();

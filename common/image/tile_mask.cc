@@ -71,11 +71,18 @@ StatusOr<ImageU8> RectangleMask(const TilePlan& plan, const Tile& tile) {
   for (const uint8_t v : across) {
     if (columns[v].empty()) columns[v] = BlurredSpan(kernel, mark.y1, mark.y2, plan.canvas_height, crop.y1, crop.y2, v);
   }
+  std::vector<size_t> used;
+  for (size_t v = 0; v < 256; ++v)
+    if (!columns[v].empty()) used.push_back(v);
+  std::array<uint8_t, 256> value{}, above{};
   for (int y = 0; y < mask.height; ++y) {
-    std::array<uint8_t, 256> value{};
-    for (size_t v = 0; v < 256; ++v) value[v] = columns[v].empty() ? uint8_t{0} : columns[v][static_cast<size_t>(y)];
+    for (const size_t v : used) value[v] = columns[v][static_cast<size_t>(y)];
     uint8_t* row = mask.row(y);
-    for (size_t x = 0; x < across.size(); ++x) row[x] = value[across[x]];
+    if (y > 0 && value == above)  // most rows are like the one above
+      std::memcpy(row, mask.row(y - 1), mask.stride());
+    else
+      for (size_t x = 0; x < across.size(); ++x) row[x] = value[across[x]];
+    above = value;
   }
   return mask;
 }

@@ -141,6 +141,7 @@ Status BlobClient::Put(const std::string& hash, std::string_view bytes) {
   Call call(*this, DeadlineFor(static_cast<int64_t>(bytes.size())));
   v1::PutReply reply;
   const auto stub = Service();
+  call.context().set_initial_metadata_corked(true);  // goes with the first chunk
   const auto writer = stub->service->Put(&call.context(), &reply);
   size_t sent = 0;
   v1::BlobChunk chunk;
@@ -154,9 +155,11 @@ Status BlobClient::Put(const std::string& hash, std::string_view bytes) {
     const size_t n = std::min(bytes.size() - sent, static_cast<size_t>(limits::kChunkBytes));
     chunk.set_data(bytes.data() + sent, n);
     sent += n;
-    if (!writer->Write(chunk)) break;  // the server answered early (it has the blob) or is gone: Finish() tells
+    grpc::WriteOptions options;
+    if (sent == bytes.size()) options.set_last_message();  // the stream's end goes with it
+    if (!writer->Write(chunk, options))
+      break;  // the server answered early (it has the blob) or is gone: Finish() tells
   } while (sent < bytes.size());
-  writer->WritesDone();
   return Annotate(FromGrpc(writer->Finish()), Cat("blob ", hash));
 }
 
