@@ -46,13 +46,11 @@ void AddUp(char* pixels, size_t bytes, size_t row_bytes, size_t channels) {
       pixels[at + x] = static_cast<char>(pixels[at + x] + pixels[at + x - channels]);
 }
 
-// A thread's own: making one takes longer than compressing a small tile.
-ZSTD_CCtx* Compressor() {
-  thread_local const std::unique_ptr<ZSTD_CCtx, size_t (*)(ZSTD_CCtx*)> context(ZSTD_createCCtx(), ZSTD_freeCCtx);
-  return context.get();
-}
-ZSTD_DCtx* Decompressor() {
-  thread_local const std::unique_ptr<ZSTD_DCtx, size_t (*)(ZSTD_DCtx*)> context(ZSTD_createDCtx(), ZSTD_freeDCtx);
+// A thread's own: making one takes longer than compressing a small tile. Null where memory is short.
+template <typename Context>
+Context* OfThread(Context* (*make)(), size_t (*free)(Context*)) {
+  thread_local std::unique_ptr<Context, size_t (*)(Context*)> context(nullptr, free);
+  if (context == nullptr) context.reset(make());
   return context.get();
 }
 
@@ -90,9 +88,11 @@ StatusOr<std::string> PackBlob(std::string blob) {
   const auto differences = std::make_unique_for_overwrite<char[]>(pixels.size());
   const auto packed = std::make_unique_for_overwrite<char[]>(pixels.size());
   Subtract(pixels, static_cast<size_t>(info->shape[2]) * channels, channels, differences.get());
+  ZSTD_CCtx* const context = OfThread(ZSTD_createCCtx, ZSTD_freeCCtx);
+  if (context == nullptr) return blob;
   // Fails where it would not shrink.
   const size_t size =
-      ZSTD_compressCCtx(Compressor(), packed.get(), pixels.size() - 1, differences.get(), pixels.size(), kLevel);
+      ZSTD_compressCCtx(context, packed.get(), pixels.size() - 1, differences.get(), pixels.size(), kLevel);
   if (ZSTD_isError(size)) return blob;
   std::map<std::string, std::string, std::less<>> metadata(view.metadata().begin(), view.metadata().end());
   metadata[kShapeKey] = Cat(info->shape[0], ",", info->shape[1], ",", info->shape[2], ",", info->shape[3]);
@@ -120,7 +120,9 @@ StatusOr<std::string> UnpackBlob(std::string blob, int64_t bytes_max) {
   image = head;
   image.resize(head.size() + bytes);
   char* pixels = image.data() + head.size();
-  if (ZSTD_decompressDCtx(Decompressor(), pixels, bytes, packed.data(), packed.size()) != bytes)
+  ZSTD_DCtx* const context = OfThread(ZSTD_createDCtx, ZSTD_freeDCtx);
+  if (context == nullptr) return ResourceExhausted("there is no memory to unpack a blob");
+  if (ZSTD_decompressDCtx(context, pixels, bytes, packed.data(), packed.size()) != bytes)
     return DataLoss("a packed blob is damaged");
   const auto channels = static_cast<size_t>(shape[3]);
   AddUp(pixels, bytes, static_cast<size_t>(shape[2]) * channels, channels);

@@ -80,7 +80,13 @@ StatusOr<std::string> CutLatent(const SafetensorsView& blob, const Box& crop, in
 
 }  // namespace
 
-bool IsCut(const SafetensorsView& picture, int canvas_width, int canvas_height) {
+bool IsCut(const SafetensorsView& picture, const Box& crop, int canvas_width, int canvas_height) {
+  if (const TensorInfo* mask = TypeOf(picture) == "MASK" ? picture.Find("mask") : nullptr) {
+    const auto rank = mask->shape.size();
+    if (rank < 2 || mask->elements() == 0) return true;  // CutParts says what is wrong
+    const int64_t plane = mask->shape[rank - 2] * mask->shape[rank - 1];
+    return int64_t{crop.width()} * crop.height() <= plane * DTypeBytes(mask->dtype);
+  }
   if (TypeOf(picture) != "LATENT") return true;
   const TensorInfo* info = picture.Find("samples");
   return info != nullptr && (info->shape.size() == 4 || info->shape.size() == 5) &&

@@ -23,8 +23,9 @@ namespace atelier {
 StatusOr<std::string> CutParts(const SafetensorsView& picture, const std::vector<Box>& crops, int canvas_width,
                                int canvas_height);
 
-/// Whether CutParts gives less than the whole: a latent can be cut at the size that the canvas has in latents only, as
-/// it would have to be resized first, which the workers do. Thread: any.
-bool IsCut(const SafetensorsView& picture, int canvas_width, int canvas_height);
+/// Whether CutParts of `crop` gives less than the whole. Not of a latent that is not as large as the canvas in latents:
+/// it would have to be resized first, which the workers do. Not of masks whose parts would take more bytes than they do
+/// themselves (a small one of a large canvas). Thread: any.
+bool IsCut(const SafetensorsView& picture, const Box& crop, int canvas_width, int canvas_height);
 
 }  // namespace atelier

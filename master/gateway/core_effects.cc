@@ -236,7 +236,7 @@ void Core::Carry(const effect::CutTile& cut) {
       }
       for (const Blob& picture : cut.pictures) {
         ASSIGN_OR_RETURN(const auto file, blobs_->Map(picture.hash));
-        if (!IsCut(file->view(), plan.canvas_width, plan.canvas_height)) {
+        if (!IsCut(file->view(), boxes.front(), plan.canvas_width, plan.canvas_height)) {
           made.parts.push_back(picture);
           continue;
         }

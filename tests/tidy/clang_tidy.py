@@ -36,12 +36,13 @@ def tool():
     version = re.search(r"clang-tidy==(\S+)", requirements.read_text())[1]
     cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "atelier"
     folder = cache / f"clang-tidy-{version}"
-    if not folder.is_dir():
+    if not folder.is_dir():  # x86_64's; for another machine the file needs another hash
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache) as part:
             subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--target",
                             f"{part}/files", "-r", str(requirements)], check=True)
-            os.rename(f"{part}/files", folder)
+            if not folder.is_dir():
+                os.rename(f"{part}/files", folder)
     return str(folder / "clang_tidy" / "data" / "bin" / "clang-tidy")
 
 
@@ -55,16 +56,29 @@ def clang_commands(build):
         words = [w for w in shlex.split(entry["command"]) if w not in GCC_ONLY]
         words[0] = "clang++"
         out.append({"directory": entry["directory"], "file": entry["file"], "sources": [str(s) for s in sources],
+                    "object": words[words.index("-o") + 1],
                     "command": shlex.join(words + ["-Wno-error"])})
     return out
 
 
-def state_of(entry):
-    """A hash of all that a verdict depends on: the text after preprocessing would be exact but slow, so: the sources, our
-    headers as a whole, the checks."""
-    seen = hashlib.sha256(HEADERS)
-    for source in entry["sources"]:
-        seen.update(pathlib.Path(source).read_bytes())
+def includes(build):
+    """What each object file was made of when it was last compiled, as ninja has it: object -> files of the checkout."""
+    found, current = {}, []
+    for line in subprocess.check_output(["ninja", "-C", str(build), "-t", "deps"], text=True).splitlines():
+        if line.startswith("    "):
+            path = pathlib.Path(os.path.normpath(build / line.strip()))
+            if path.is_relative_to(ROOT):
+                current.append(path)
+        elif ": #deps" in line:
+            current = found.setdefault(line.split(":")[0], [])
+    return found
+
+
+def state_of(entry, included, checks):
+    """A hash of all that a verdict depends on: the sources and what of the checkout they include, the checks, the tool."""
+    seen = hashlib.sha256(checks)
+    for path in sorted({*map(pathlib.Path, entry["sources"]), *included[entry["object"]]}):
+        seen.update(path.read_bytes() if path.is_file() else b"")
     return seen.hexdigest()
 
 
@@ -80,17 +94,14 @@ def look(entry, work, clang_tidy):
     return entry, sorted(faults)
 
 
-def headers_hash():
-    seen = hashlib.sha256((ROOT / ".clang-tidy").read_bytes() + (ROOT / "tests" / ".clang-tidy").read_bytes())
-    listed = subprocess.check_output(["git", "-C", str(ROOT), "ls-files", "-co", "--exclude-standard", "*.h", "*.proto"], text=True)
-    for name in sorted(listed.splitlines()):
-        if (ROOT / name).is_file():
-            seen.update((ROOT / name).read_bytes())
+def checks_hash(clang_tidy):
+    seen = hashlib.sha256(str(clang_tidy).encode())
+    for path in (ROOT / ".clang-tidy", ROOT / "tests" / ".clang-tidy"):
+        seen.update(path.read_bytes())
     return seen.digest()
 
 
 def main():
-    global HEADERS
     parser = argparse.ArgumentParser(usage=__doc__)
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
@@ -103,21 +114,22 @@ def main():
     entries = clang_commands(build)
     known = ("directory", "file", "command")  # with another key clang-tidy would look further up
     (work / "compile_commands.json").write_text(json.dumps([{key: e[key] for key in known} for e in entries]))
-    HEADERS = headers_hash()
+    included, checks = includes(build), checks_hash(clang_tidy)
     clean_file = work / "clean"
     clean = set(clean_file.read_text().split()) if clean_file.exists() else set()
     wanted = [e for e in entries
               if not options.paths or any(os.path.relpath(s, ROOT).startswith(p) for s in e["sources"] for p in options.paths)]
-    left = [e for e in wanted if state_of(e) not in clean]
+    states = {e["file"]: state_of(e, included, checks) for e in wanted if e["object"] in included}
+    left = [e for e in wanted if states.get(e["file"]) not in clean]
     count = [sum(len(e["sources"]) for e in entries) for entries in (wanted, [e for e in wanted if e not in left])]
     print(f"clang-tidy: {count[0]} files, {count[1]} of them known to be clean", file=sys.stderr)
     left.sort(key=lambda e: -len(e["sources"]))
     told = set()
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
         for entry, faults in pool.map(lambda e: look(e, work, clang_tidy), left):
-            if not faults:
+            if not faults and entry["file"] in states:
                 with clean_file.open("a") as out:
-                    out.write(state_of(entry) + "\n")
+                    out.write(states[entry["file"]] + "\n")
             for fault in faults:
                 if fault not in told:
                     print(fault, flush=True)

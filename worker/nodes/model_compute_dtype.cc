@@ -17,11 +17,14 @@ struct ModelComputeDtype {
     s.Input<&ModelComputeDtype::model>("model").Tooltip("The model.");
     s.Input<&ModelComputeDtype::dtype>("dtype")
         .OneOf({"default", "fp32", "fp16", "bf16"})
-        .Tooltip("The type; default leaves the model as it is. On the CPU fp16 and bf16 are slower than fp32.");
+        .Tooltip(
+            "The type; default: what the model itself would choose, also where a node before chose another. On the CPU "
+            "fp16 and bf16 are slower than fp32.");
     s.Output<Model>("MODEL");
   }
   StatusOr<Model> Run(NodeContext&) const {
     Model changed = model;
+    if (dtype == "default") changed.compute.reset();
     if (dtype == "fp32") changed.compute = at::kFloat;
     if (dtype == "fp16") changed.compute = at::kHalf;
     if (dtype == "bf16") changed.compute = at::kBFloat16;

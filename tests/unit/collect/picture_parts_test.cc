@@ -67,6 +67,15 @@ TEST_CASE("of a mask the first crop is cut, in 8 bits") {
   CHECK(pixels->Data(*pixels->Find("image")) == std::string_view("\x7f\xff\x3f\0\0\1", 6));
 }
 
+TEST_CASE("masks that are smaller than their parts go whole, however many there are") {
+  const std::string bytes(size_t{4} * 64 * 64 * 100, '\0');
+  const std::string masks = WriteSafetensors({{"mask", DType::kF32, {100, 64, 64}, bytes}}, {{"atelier_type", "MASK"}});
+  const auto view = ParseSafetensors(masks);
+  CHECK(IsCut(*view, {0, 0, 128, 128}, 1024, 1024));  // a byte each, of four
+  CHECK_FALSE(IsCut(*view, {0, 0, 129, 128}, 1024, 1024));
+  CHECK_FALSE(IsCut(*view, {0, 0, 1024, 1024}, 4096, 4096));
+}
+
 TEST_CASE("what is no picture, or a packed one, is refused") {
   const std::string mask = WriteSafetensors({{"mask", DType::kF32, {1}, "abcd"}}, {{"atelier_type", "MASK"}});
   CHECK_FALSE(CutParts(*ParseSafetensors(mask), {{0, 0, 8, 8}}, 8, 8).ok());

@@ -222,8 +222,8 @@ TEST_CASE("the part of a reference latent makes what the whole one does, to the 
     const auto blob = EncodeBlob(Value::Of<Latent>("LATENT", Latent{samples, {}}), "plain");
     REQUIRE(blob.ok());
     const auto view = ParseSafetensors(*blob);
-    REQUIRE(IsCut(*view, cw, ch));
-    CHECK_FALSE(IsCut(*view, cw + 8, ch));
+    REQUIRE(IsCut(*view, tile.crops[0], cw, ch));
+    CHECK_FALSE(IsCut(*view, tile.crops[0], cw + 8, ch));
     const auto part = CutParts(*view, tile.crops, cw, ch);
     REQUIRE(part.ok());
     const auto value = DecodeBlob(*part);
