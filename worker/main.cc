@@ -322,7 +322,8 @@ int Main(int argc, char** argv) {
   if (!ended.ok()) LogWarning(Message(ended));
   LogInfo("worker \"", options.name, "\" ends");
   over = true;
-  pthread_kill(signal_thread.native_handle(), SIGTERM);  // wakes it to see that it is over
+  // Wakes it, as it waits for signals, to see that it is over.
+  pthread_kill(signal_thread.native_handle(), SIGTERM);  // NOLINT(bugprone-bad-signal-to-kill-thread)
   signal_thread.join();
   probes.reset();
   keeper->reset();

@@ -22,7 +22,7 @@ enum Kind : uint8_t { kMessage, kAttach, kLost, kTick, kKinds };
 
 std::string Record(Kind kind, int worker, const google::protobuf::Message& message) {
   const std::string bytes = message.SerializeAsString();
-  return Little(static_cast<uint64_t>(kind + kKinds * worker), 1) + Little(bytes.size(), 2) + bytes;
+  return Little(uint64_t{kind} + uint64_t{kKinds} * static_cast<uint64_t>(worker), 1) + Little(bytes.size(), 2) + bytes;
 }
 
 // The node types of the prompt below, and their text on the wire.

@@ -3,7 +3,7 @@
 #include <utf8proc.h>
 
 #include <algorithm>
-#include <cstdio>
+#include <charconv>
 #include <cstring>
 #include <limits>
 
@@ -153,8 +153,10 @@ StatusOr<std::shared_ptr<const UnigramTokenizer>> UnigramTokenizer::Build(Model 
     if (piece.kind == Kind::kUser) t->user_.push_back(piece.text);
     if (piece.kind == Kind::kByte) {
       // "<0x41>"
+      const std::string& text = piece.text;
       unsigned value = 256;
-      if (piece.text.size() == 6 && std::sscanf(piece.text.c_str(), "<0x%2X>", &value) == 1 && value < 256)
+      if (text.size() == 6 && text.starts_with("<0x") && text.back() == '>' &&
+          std::from_chars(text.data() + 3, text.data() + 5, value, 16).ptr == text.data() + 5)
         byte_ids[value] = id;
     }
     if (piece.kind == Kind::kControl || piece.kind == Kind::kUnknown) t->specials_.emplace_back(piece.text, id);
