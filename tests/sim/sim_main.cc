@@ -145,8 +145,9 @@ void Storms(const Options& options, uint64_t runs, Checks& checks) {
     leases += outcome.leases;
     copies += outcome.copies;
     if (options.verbose && outcome.seconds[0] < 0)
-      std::printf("seed %llu: %s %s\n", static_cast<unsigned long long>(options.seed) + static_cast<unsigned long long>(i), outcome.errors[0].c_str(),
-                  outcome.why.c_str());
+      std::printf("seed %llu: %s %s\n",
+                  static_cast<unsigned long long>(options.seed) + static_cast<unsigned long long>(i),
+                  outcome.errors[0].c_str(), outcome.why.c_str());
     wrong += outcome.pasted == storm.jobs[0].columns * storm.jobs[0].rows ? 0 : 1;
   }
   std::printf("storms: %llu runs, %lld leases, %lld copies\n", static_cast<unsigned long long>(runs),
