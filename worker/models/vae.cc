@@ -74,14 +74,9 @@ Middle TakeMiddle(LayerBuilder& b, const std::string& name, int64_t channels) {
   return middle;
 }
 
-class Vae final : public engine::Autoencoder, public StoredAutoencoder {
+class Vae final : public PictureAutoencoder {
  public:
-  Vae(engine::Engine& engine, engine::WeightSource weights)
-      : params_(engine.device(), engine::Part::kAutoencoder, engine.residency()),
-        residency_(engine.residency()),
-        weights_(std::move(weights)) {}
-
-  const engine::WeightSource& weights() const override { return weights_; }
+  using PictureAutoencoder::PictureAutoencoder;
 
   Status Build(const engine::WeightSource& w) {
     LayerBuilder b(w, params_);
@@ -125,46 +120,6 @@ class Vae final : public engine::Autoencoder, public StoredAutoencoder {
     return b.status();
   }
 
-  int64_t ratio() const override { return ratio_; }
-  int64_t channels() const override { return z_; }
-
-  StatusOr<at::Tensor> Encode(const at::Tensor& pixels) const override {
-    ASSIGN_OR_RETURN(const at::Tensor x, FromPixels(pixels));
-    return WholeOrTiled(
-        "encoding an image", "encoded", *residency_, params_,
-        [&] { return PerItem(x, [&](const at::Tensor& item) { return EncodeRaw(item); }); },
-        [&] {
-          return EncodeTiled(pixels, {512, 64});
-        });
-  }
-
-  StatusOr<at::Tensor> Decode(const at::Tensor& latents) const override {
-    RETURN_IF_ERROR(CheckPictureLatents(latents, z_));
-    return WholeOrTiled(
-        "decoding a latent", "decoded", *residency_, params_,
-        [&] { return ToPixels(PerItem(latents, [&](const at::Tensor& item) { return DecodeRaw(item); })); },
-        [&] {
-          return DecodeTiled(latents, {64, 16});
-        });
-  }
-
-  StatusOr<at::Tensor> EncodeTiled(const at::Tensor& pixels, const engine::VaeTiles& tiles) const override {
-    ASSIGN_OR_RETURN(const at::Tensor x, FromPixels(pixels));
-    return engine::Guard([&]() -> StatusOr<at::Tensor> {
-      return ThreeTilings(x, tiles, 1.0 / static_cast<double>(ratio_), z_,
-                          [&](const at::Tensor& t) { return EncodeRaw(t); });
-    });
-  }
-
-  StatusOr<at::Tensor> DecodeTiled(const at::Tensor& latents, const engine::VaeTiles& tiles) const override {
-    RETURN_IF_ERROR(CheckPictureLatents(latents, z_));
-    return engine::Guard([&]() -> StatusOr<at::Tensor> {
-      ASSIGN_OR_RETURN(const at::Tensor y, ThreeTilings(latents, tiles, static_cast<double>(ratio_), 3,
-                                                        [&](const at::Tensor& t) { return DecodeRaw(t); }));
-      return ToPixels(y);
-    });
-  }
-
  private:
   static void TakeBlocks(LayerBuilder& b, const std::string& at, int64_t& channels, Level& level) {
     const int64_t count = b.weights().CountBlocks(at + "block.");
@@ -175,20 +130,7 @@ class Vae final : public engine::Autoencoder, public StoredAutoencoder {
     }
   }
 
-  // [B,H,W,C] to [B,3,H',W'] in -1..1.
-  StatusOr<at::Tensor> FromPixels(const at::Tensor& pixels) const {
-    ASSIGN_OR_RETURN(const at::Tensor cropped, VaePixels(pixels, ratio_));
-    return cropped.movedim(3, 1);
-  }
-  static at::Tensor ToPixels(const at::Tensor& y) { return VaeColours(y).movedim(1, 3).contiguous(); }
-
-  at::Tensor Prepare(const at::Tensor& x) const {
-    params_.Load();
-    const at::Tensor moved = x.to(at::TensorOptions(params_.device()).dtype(params_.compute()));
-    return moved.contiguous(at::MemoryFormat::ChannelsLast);
-  }
-
-  at::Tensor EncodeRaw(const at::Tensor& image) const {
+  at::Tensor EncodeRaw(const at::Tensor& image) const override {
     at::Tensor h = enc_in_(Prepare(image));
     for (const Level& level : down_) {
       for (const ResBlock& block : level.blocks) h = block(h);
@@ -199,7 +141,7 @@ class Vae final : public engine::Autoencoder, public StoredAutoencoder {
     return h.narrow(1, 0, z_).to(at::kFloat);
   }
 
-  at::Tensor DecodeRaw(const at::Tensor& latent) const {
+  at::Tensor DecodeRaw(const at::Tensor& latent) const override {
     at::Tensor h = Prepare(latent);
     if (post_quant_.weight != nullptr) h = post_quant_(h);
     h = dec_middle_(dec_in_(h));
@@ -211,10 +153,6 @@ class Vae final : public engine::Autoencoder, public StoredAutoencoder {
     return dec_out_(dec_norm_.WithSilu(h)).to(at::kFloat);
   }
 
-  mutable engine::ParamSet params_;
-  std::shared_ptr<engine::Residency> residency_;
-  engine::WeightSource weights_;
-  int64_t z_ = 4, ratio_ = 8;
   Conv2d enc_in_, enc_out_, quant_, post_quant_, dec_in_, dec_out_;
   GroupNorm enc_norm_, dec_norm_;
   std::vector<Level> down_, up_;  // in the order they run

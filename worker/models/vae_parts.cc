@@ -8,6 +8,12 @@
 #include "worker/engine/tiler.h"
 
 namespace atelier::models {
+namespace {
+
+// [B,3,H,W] in -1..1 to [B,H,W,3] in 0..1.
+at::Tensor Pixels(const at::Tensor& y) { return VaeColours(y).movedim(1, 3).contiguous(); }
+
+}  // namespace
 
 StatusOr<at::Tensor> VaePixels(const at::Tensor& pixels, int64_t ratio) {
   if (pixels.dim() != 4 || pixels.size(3) < 3) return InvalidArgument("the VAE takes images [B,H,W,3]");
@@ -64,6 +70,53 @@ StatusOr<at::Tensor> WholeOrTiled(std::string_view doing, std::string_view done,
   if (!ran_out(result)) return result;
   LogWarning("memory ran out while ", doing, " at once, it is ", done, " in tiles: ", Message(result.status()));
   return tiled();
+}
+
+PictureAutoencoder::PictureAutoencoder(engine::Engine& engine, engine::WeightSource weights)
+    : params_(engine.device(), engine::Part::kAutoencoder, engine.residency()),
+      residency_(engine.residency()),
+      weights_(std::move(weights)) {}
+
+StatusOr<at::Tensor> PictureAutoencoder::Encode(const at::Tensor& pixels) const {
+  ASSIGN_OR_RETURN(const at::Tensor x, VaePixels(pixels, ratio_));
+  return WholeOrTiled(
+      "encoding an image", "encoded", *residency_, params_,
+      [&] { return PerItem(x.movedim(3, 1), [&](const at::Tensor& item) { return EncodeRaw(item); }); },
+      [&] {
+        return EncodeTiled(pixels, {512, 64});
+      });
+}
+
+StatusOr<at::Tensor> PictureAutoencoder::Decode(const at::Tensor& latents) const {
+  RETURN_IF_ERROR(CheckPictureLatents(latents, z_));
+  return WholeOrTiled(
+      "decoding a latent", "decoded", *residency_, params_,
+      [&] { return Pixels(PerItem(latents, [&](const at::Tensor& item) { return DecodeRaw(item); })); },
+      [&] {
+        return DecodeTiled(latents, {64, 16});
+      });
+}
+
+StatusOr<at::Tensor> PictureAutoencoder::EncodeTiled(const at::Tensor& pixels, const engine::VaeTiles& tiles) const {
+  ASSIGN_OR_RETURN(const at::Tensor x, VaePixels(pixels, ratio_));
+  return engine::Guard([&]() -> StatusOr<at::Tensor> {
+    return ThreeTilings(x.movedim(3, 1), tiles, 1.0 / static_cast<double>(ratio_), z_,
+                        [&](const at::Tensor& t) { return EncodeRaw(t); });
+  });
+}
+
+StatusOr<at::Tensor> PictureAutoencoder::DecodeTiled(const at::Tensor& latents, const engine::VaeTiles& tiles) const {
+  RETURN_IF_ERROR(CheckPictureLatents(latents, z_));
+  return engine::Guard([&]() -> StatusOr<at::Tensor> {
+    ASSIGN_OR_RETURN(const at::Tensor y, ThreeTilings(latents, tiles, static_cast<double>(ratio_), 3,
+                                                      [&](const at::Tensor& t) { return DecodeRaw(t); }));
+    return Pixels(y);
+  });
+}
+
+at::Tensor PictureAutoencoder::Prepare(const at::Tensor& x) const {
+  params_.Load();
+  return x.to(at::TensorOptions(params_.device()).dtype(params_.compute())).contiguous(at::MemoryFormat::ChannelsLast);
 }
 
 }  // namespace atelier::models

@@ -4,11 +4,14 @@
 #include <ATen/ATen.h>
 
 #include <functional>
+#include <memory>
 #include <string_view>
 
 #include "common/base/status.h"
+#include "worker/engine/model_cache.h"
 #include "worker/engine/residency.h"
 #include "worker/engine/types.h"
+#include "worker/models/saving.h"
 
 namespace atelier::models {
 
@@ -39,5 +42,34 @@ StatusOr<at::Tensor> ThreeTilings(const at::Tensor& x, const engine::VaeTiles& t
 StatusOr<at::Tensor> WholeOrTiled(std::string_view doing, std::string_view done, engine::Residency& residency,
                                   const engine::ParamSet& params, const std::function<at::Tensor()>& whole,
                                   const std::function<StatusOr<at::Tensor>()>& tiled);
+
+/// An autoencoder of single pictures: whole or in tiles, one picture at a time. A network says how one is made.
+class PictureAutoencoder : public engine::Autoencoder, public StoredAutoencoder {
+ public:
+  PictureAutoencoder(engine::Engine& engine, engine::WeightSource weights);
+
+  const engine::WeightSource& weights() const override { return weights_; }
+  int64_t ratio() const override { return ratio_; }
+  int64_t channels() const override { return z_; }
+  StatusOr<at::Tensor> Encode(const at::Tensor& pixels) const override;
+  StatusOr<at::Tensor> Decode(const at::Tensor& latents) const override;
+  StatusOr<at::Tensor> EncodeTiled(const at::Tensor& pixels, const engine::VaeTiles& tiles) const override;
+  StatusOr<at::Tensor> DecodeTiled(const at::Tensor& latents, const engine::VaeTiles& tiles) const override;
+
+ protected:
+  /// Pictures or tiles of them f32 [B,3,H,W] in -1..1 to latents f32 [B,channels,H/ratio,W/ratio], and back. Throw
+  /// torch's exceptions.
+  virtual at::Tensor EncodeRaw(const at::Tensor& image) const = 0;
+  virtual at::Tensor DecodeRaw(const at::Tensor& latent) const = 0;
+  /// x as the layers take it, once the weights are there.
+  at::Tensor Prepare(const at::Tensor& x) const;
+
+  mutable engine::ParamSet params_;
+  int64_t z_ = 4, ratio_ = 8;
+
+ private:
+  std::shared_ptr<engine::Residency> residency_;
+  engine::WeightSource weights_;
+};
 
 }  // namespace atelier::models

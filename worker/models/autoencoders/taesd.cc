@@ -33,14 +33,9 @@ struct Block {
   }
 };
 
-class TinyAutoencoder final : public engine::Autoencoder, public StoredAutoencoder {
+class TinyAutoencoder final : public PictureAutoencoder {
  public:
-  TinyAutoencoder(engine::Engine& engine, engine::WeightSource weights)
-      : params_(engine.device(), engine::Part::kAutoencoder, engine.residency()),
-        residency_(engine.residency()),
-        weights_(std::move(weights)) {}
-
-  const engine::WeightSource& weights() const override { return weights_; }
+  using PictureAutoencoder::PictureAutoencoder;
 
   Status Build(const engine::WeightSource& w) {
     LayerBuilder b(w, params_);
@@ -56,46 +51,6 @@ class TinyAutoencoder final : public engine::Autoencoder, public StoredAutoencod
     shift_ = Number(b, "vae_shift", 0.0);
     if (!(scale_ > 0.0)) b.Fail(Cat("\"vae_scale\" is ", scale_, ", expected a number above 0"));
     return b.status();
-  }
-
-  int64_t ratio() const override { return ratio_; }
-  int64_t channels() const override { return z_; }
-
-  StatusOr<at::Tensor> Encode(const at::Tensor& pixels) const override {
-    ASSIGN_OR_RETURN(const at::Tensor x, FromPixels(pixels));
-    return WholeOrTiled(
-        "encoding an image", "encoded", *residency_, params_,
-        [&] { return PerItem(x, [&](const at::Tensor& item) { return EncodeRaw(item); }); },
-        [&] {
-          return EncodeTiled(pixels, {512, 64});
-        });
-  }
-
-  StatusOr<at::Tensor> Decode(const at::Tensor& latents) const override {
-    RETURN_IF_ERROR(CheckPictureLatents(latents, z_));
-    return WholeOrTiled(
-        "decoding a latent", "decoded", *residency_, params_,
-        [&] { return ToPixels(PerItem(latents, [&](const at::Tensor& item) { return DecodeRaw(item); })); },
-        [&] {
-          return DecodeTiled(latents, {64, 16});
-        });
-  }
-
-  StatusOr<at::Tensor> EncodeTiled(const at::Tensor& pixels, const engine::VaeTiles& tiles) const override {
-    ASSIGN_OR_RETURN(const at::Tensor x, FromPixels(pixels));
-    return engine::Guard([&] {
-      return ThreeTilings(x, tiles, 1.0 / static_cast<double>(ratio_), z_,
-                          [&](const at::Tensor& t) { return EncodeRaw(t); });
-    });
-  }
-
-  StatusOr<at::Tensor> DecodeTiled(const at::Tensor& latents, const engine::VaeTiles& tiles) const override {
-    RETURN_IF_ERROR(CheckPictureLatents(latents, z_));
-    return engine::Guard([&]() -> StatusOr<at::Tensor> {
-      ASSIGN_OR_RETURN(const at::Tensor y, ThreeTilings(latents, tiles, static_cast<double>(ratio_), 3,
-                                                        [&](const at::Tensor& t) { return DecodeRaw(t); }));
-      return ToPixels(y);
-    });
   }
 
  private:
@@ -187,30 +142,19 @@ class TinyAutoencoder final : public engine::Autoencoder, public StoredAutoencod
     return value.item<double>();
   }
 
-  // [B,H,W,C] to [B,3,H',W'] in 0..1.
-  StatusOr<at::Tensor> FromPixels(const at::Tensor& pixels) const {
-    ASSIGN_OR_RETURN(const at::Tensor cropped, VaePixels(pixels, ratio_));
-    return engine::Guard([&] { return (cropped * 0.5 + 0.5).movedim(3, 1); });
-  }
-  static at::Tensor ToPixels(const at::Tensor& y) { return y.clamp(0.0, 1.0).movedim(1, 3).contiguous(); }
-
   at::Tensor Run(const std::vector<Layer>& layers, const at::Tensor& input) const {
-    params_.Load();
-    at::Tensor x = input.to(at::TensorOptions(params_.device()).dtype(params_.compute()))
-                       .contiguous(at::MemoryFormat::ChannelsLast);
+    at::Tensor x = Prepare(input);
     for (const Layer& layer : layers) x = layer(x);
     return x.to(at::kFloat);
   }
-  at::Tensor EncodeRaw(const at::Tensor& image) const { return Run(encoder_, image) / scale_ + shift_; }
-  at::Tensor DecodeRaw(const at::Tensor& latent) const {
-    return Run(decoder_, at::tanh((latent - shift_) * scale_ / 3.0) * 3.0);
+  at::Tensor EncodeRaw(const at::Tensor& image) const override {
+    return Run(encoder_, image * 0.5 + 0.5) / scale_ + shift_;
+  }
+  at::Tensor DecodeRaw(const at::Tensor& latent) const override {
+    return (Run(decoder_, at::tanh((latent - shift_) * scale_ / 3.0) * 3.0) - 0.5) * 2.0;
   }
 
-  mutable engine::ParamSet params_;
-  std::shared_ptr<engine::Residency> residency_;
-  engine::WeightSource weights_;
   std::set<std::string> taken_;
-  int64_t z_ = 4, ratio_ = 8;
   double scale_ = 1.0, shift_ = 0.0;
   std::vector<Layer> encoder_, decoder_;
 };
