@@ -14,6 +14,7 @@
 
 #include "common/graph/node.h"
 #include "common/image/image_u8.h"
+#include "worker/engine/latent_colors.h"
 #include "worker/engine/weights.h"
 
 namespace atelier::engine {
@@ -131,6 +132,7 @@ struct LatentFormat {
   double scale = 0.18215;
   double shift = 0.0;
   std::vector<double> mean, deviation;  // of each channel, or empty; then scale comes on top and shift is unused
+  LatentColors colors = kSd15Colors;    // for previews; of another number of channels: there are none
   at::Tensor ProcessIn(const at::Tensor& latent) const;
   at::Tensor ProcessOut(const at::Tensor& latent) const;
 };

@@ -12,21 +12,19 @@ namespace {
 constexpr int64_t kPreviewSize = 512;
 constexpr int kPreviewQuality = 95;
 
-// RGB of the four channels of an SD latent: a least-squares fit published on the Hugging Face forum ("Decoding latents
-// to RGB without upscaling", 2022). Rows: latent channels.
-constexpr float kLatentToRgb[4][3] = {
-    {0.298f, 0.207f, 0.208f}, {0.187f, 0.286f, 0.173f}, {-0.158f, 0.189f, 0.264f}, {-0.184f, -0.271f, -0.473f}};
-
-StatusOr<std::string> Preview(const at::Tensor& denoised) {
-  if (denoised.dim() != 4 || denoised.size(1) != 4) return std::string();
-  const at::Tensor latent = denoised[0].to(at::kCPU, at::kFloat).permute({1, 2, 0}).contiguous();
+StatusOr<std::string> Preview(const at::Tensor& denoised, LatentColors colors) {
+  const auto channels = static_cast<int64_t>(colors.size());
+  if (denoised.dim() < 4 || denoised.dim() > 5 || denoised.size(1) != channels) return std::string();
+  const at::Tensor first = denoised.dim() == 5 ? denoised[0].select(1, 0) : denoised[0];
+  const at::Tensor latent = first.to(at::kCPU, at::kFloat).permute({1, 2, 0}).contiguous();
   const int64_t height = latent.size(0), width = latent.size(1);
   std::vector<float> rgb(static_cast<size_t>(height * width * 3));
   const float* in = latent.const_data_ptr<float>();
   for (int64_t p = 0; p < height * width; ++p) {
     for (int64_t c = 0; c < 3; ++c) {
       float v = 0;
-      for (int64_t k = 0; k < 4; ++k) v += in[p * 4 + k] * kLatentToRgb[k][c];
+      for (int64_t k = 0; k < channels; ++k)
+        v += in[p * channels + k] * colors[static_cast<size_t>(k)][static_cast<size_t>(c)];
       rgb[static_cast<size_t>(p * 3 + c)] = std::clamp((v + 1) / 2, 0.0f, 1.0f);
     }
   }
@@ -40,8 +38,8 @@ StatusOr<std::string> Preview(const at::Tensor& denoised) {
 
 }  // namespace
 
-std::string PreviewJpeg(const at::Tensor& denoised) {
-  StatusOr<std::string> bytes = Preview(denoised);
+std::string PreviewJpeg(const at::Tensor& denoised, LatentColors colors) {
+  StatusOr<std::string> bytes = Preview(denoised, colors);
   return bytes.ok() ? *std::move(bytes) : std::string();
 }
 

@@ -5,10 +5,12 @@
 
 #include <string>
 
+#include "worker/engine/latent_colors.h"
+
 namespace atelier::engine {
 
-/// JPEG bytes of the first item of a denoised latent f32 [B,4,h,w] in model space, fitted to 512 x 512; empty when the
-/// latent has another channel count or a picture cannot be made. A linear map of the four channels to RGB. Thread: any.
-std::string PreviewJpeg(const at::Tensor& denoised);
+/// JPEG bytes of the first item (the first frame) of a denoised latent f32 [B,C,h,w] or [B,C,T,h,w] in model space,
+/// fitted to 512 x 512; empty when `colors` has not C rows or a picture cannot be made. Thread: any.
+std::string PreviewJpeg(const at::Tensor& denoised, LatentColors colors);
 
 }  // namespace atelier::engine

@@ -128,7 +128,7 @@ StatusOr<at::Tensor> Run(const SampleRequest& request, NodeContext& ctx, at::Ten
   at::Tensor last;
   auto report = [&](int64_t step, int64_t steps, const at::Tensor&, const at::Tensor& denoised) {
     last = denoised;
-    return ctx.Step(step + 1, steps, [&denoised] { return PreviewJpeg(denoised); });
+    return ctx.Step(step + 1, steps, [&] { return PreviewJpeg(denoised, format.colors); });
   };
 
   const float first = sigmas.front();

@@ -84,6 +84,7 @@ StatusOr<engine::Model> Build(const engine::WeightSource& diffusion, const engin
   model.latent_format.channels = kChannels;
   model.latent_format.scale = 0.3611;
   model.latent_format.shift = 0.1159;
+  model.latent_format.colors = engine::kFluxColors;
   model.encode_cond = Encoder(shape);
   return model;
 }

@@ -30,6 +30,7 @@ StatusOr<engine::Model> Build(const engine::WeightSource& diffusion, const engin
   model.latent_format.channels = 16;
   model.latent_format.scale = 1.5305;
   model.latent_format.shift = 0.0609;
+  model.latent_format.colors = engine::kSd3Colors;
   model.encode_cond = Encode;
   return model;
 }

@@ -33,6 +33,7 @@ StatusOr<engine::Model> Build(const engine::WeightSource& diffusion, const engin
   ASSIGN_OR_RETURN(model.network, BuildUNet(diffusion, /*attention_fp32=*/false, engine));
   ASSIGN_OR_RETURN(model.encode_cond, WithConcat(ShapeOfUNet(diffusion).in_channels, diffusion.file(), Encode));
   model.latent_format.scale = 0.13025;
+  model.latent_format.colors = engine::kSdxlColors;
   model.sampling = engine::ModelSampling::Discrete(engine::Prediction::kEps);
   return model;
 }
