@@ -27,8 +27,4 @@ StatusOr<Plan> MakePlan(const Json& prompt, const std::vector<std::string>& outp
 /// Text for people: tasks, what each runs and waits for. Thread: any.
 std::string ExplainPlan(const Plan& plan);
 
-/// The wire type of an output; "*" outputs take the consumer's type. Used by the planner and its tests.
-bool CrossesAsData(const Catalog& catalog, const Json& prompt, const std::string& source, size_t slot,
-                   const std::string& consumer_type);
-
 }  // namespace atelier
