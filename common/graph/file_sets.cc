@@ -6,6 +6,7 @@
 namespace atelier {
 
 std::optional<std::map<std::string, std::string>> FilesOf(const FileSet& set, const Inventory& inventory) {
+  if (set.parts.empty()) return std::map<std::string, std::string>();
   const auto names = inventory.files.find(set.folder);
   if (names == inventory.files.end()) return std::nullopt;
   // Of each part the files, by their endings.

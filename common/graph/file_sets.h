@@ -11,7 +11,7 @@
 namespace atelier {
 
 /// The file of each part of a set, by hidden input: those of one ending where all parts have it, else the first of
-/// each. Nothing when a part has no file. Thread: any.
+/// each; of a set without parts none. Nothing when a part has no file. Thread: any.
 std::optional<std::map<std::string, std::string>> FilesOf(const FileSet& set, const Inventory& inventory);
 
 /// The files of the input's folder, then the sets that are whole. Thread: any.

@@ -14,7 +14,8 @@
 namespace atelier {
 
 /// A choice of a COMBO that stands for several files of another folder and is there when all of them are: "taesd" for
-/// an encoder and a decoder. Which files these are, validation writes into hidden inputs of the node.
+/// an encoder and a decoder. Which files these are, validation writes into hidden inputs of the node. One without parts
+/// is always there.
 struct FileSet {
   std::string name;
   std::string folder;                        // of its files

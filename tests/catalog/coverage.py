@@ -36,7 +36,6 @@ NO_RULE = {
     "WanCameraEmbedding": "the paths of the nine camera poses",
     "WanCameraImageToVideo": "the paths of the nine camera poses",
     "WanAnimateToVideo": "which frames, faces and masks go where",
-    "LTXVScheduler": "how the levels are stretched; LTXV, another family",
     "LTXVConditioning": "LTXV, another family",
     "ImageOnlyCheckpointLoader": "Stable Video Diffusion, another family",
     "SVD_img2vid_Conditioning": "Stable Video Diffusion, another family",

@@ -72,7 +72,7 @@ struct ControlResiduals {
 };
 
 /// Which list of a guided run an item of a network's batch belongs to.
-enum class CondKind { kPositive = 0, kNegative = 1 };
+enum class CondKind { kPositive = 0, kNegative = 1, kOther = 2 };
 
 struct NetworkHooks;  // worker/engine/network_hooks.h
 struct RunHooks;      // worker/sampling/hooks.h
@@ -123,6 +123,8 @@ class DiffusionNetwork {
   /// [B] model timesteps.
   virtual at::Tensor Forward(const at::Tensor& x, const at::Tensor& t, const ModelCallInputs& inputs) const = 0;
   virtual at::Device device() const = 0;
+  /// Channels of x with those joined to it, where adapters may change their number; 0: what the file says.
+  virtual int64_t input_channels() const { return 0; }
 };
 
 /// Scale and shift between VAE latents and model latents. Source: spec engine.md 4.7.
@@ -146,6 +148,7 @@ struct CondRun {
   at::Tensor denoise_mask;  // f32 [B,C,...], or undefined
   CondKind kind = CondKind::kPositive;
   LatentFormat latent_format;
+  int64_t input_channels = 0;  // the network's, 0: what the file says
 };
 
 /// A family's network inputs for one conditioning entry of a run: everything but `context` (the entry's own), control,
@@ -163,6 +166,7 @@ struct Model {
   LatentFormat latent_format;
   std::string family;                       // registered name, for messages
   std::optional<at::ScalarType> compute;    // what the network computes in; empty: its own choice
+  bool fixed_context = false;               // text attends, too: a context repeated to another length is another one
   bool masked_is_clean = false;             // what a mask keeps is shown to the network as it is, not with noise
   CondEncoder encode_cond;                  // null: text only
   NetworkBuilder rebuild;                   // null: weights cannot be altered

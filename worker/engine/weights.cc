@@ -76,6 +76,15 @@ at::Tensor WeightSource::Value(std::string_view name, const at::Device& device, 
   return weight;
 }
 
+std::vector<int64_t> WeightSource::PatchedShape(std::string_view name) const {
+  const at::Tensor stored = Find(name);
+  if (!stored.defined()) return {};
+  at::Tensor shape = at::empty(stored.sizes(), at::TensorOptions(at::kMeta).dtype(at::kFloat));
+  if (const WeightExtras* extras = ExtrasOf(name); extras != nullptr)
+    for (const WeightPatch& patch : extras->patches) shape = patch(shape);
+  return shape.sizes().vec();
+}
+
 WeightSource WeightSource::Patched(const WeightPatches& patches) const {
   auto extras = std::make_shared<Extras>(*extras_);
   for (const auto& [name, list] : patches) {

@@ -56,6 +56,8 @@ class WeightSource {
   bool HasPrefix(std::string_view prefix) const;
   /// Dimension `dim` of a tensor, or 0 when there is no such tensor or dimension.
   int64_t Dim(std::string_view name, int64_t dim) const;
+  /// The shape that a tensor has once its patches have run; empty when there is none. Throws what they throw.
+  std::vector<int64_t> PatchedShape(std::string_view name) const;
   /// The tensor's decoder and patches, or null for a plain one.
   const WeightExtras* ExtrasOf(std::string_view name) const;
   /// The weight of that name as f32 of the logical shape on `device`: decoded, with the source's own patches and then

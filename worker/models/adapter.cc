@@ -30,17 +30,43 @@ WeightPatch PatchOf(AdapterChange change, const AdapterTarget& target, double st
   };
 }
 
-// Whether the change gives a tensor of the weight's shape. Nothing is computed.
-bool Fits(const WeightPatch& patch, const at::Tensor& weight) {
+// Whether the change of `weight` gives a tensor of this shape. Nothing is computed.
+bool Fits(const WeightPatch& patch, const at::Tensor& weight, at::IntArrayRef shape) {
   const at::Tensor probe = at::empty(weight.sizes(), at::TensorOptions(at::kMeta).dtype(at::kFloat));
   try {
-    return patch(probe).sizes() == weight.sizes();
+    return patch(probe).sizes() == shape;
   } catch (const c10::Error&) {
     return false;
   }
 }
 
+// FLUX's control adapters, as their makers spell them, under the usual names: biases and norms with names of their own,
+// and the input layer told to grow by the control picture's channels. Source: spec engine.md 8.1 "pre-conversions".
+WeightSource LikeOthers(const WeightSource& file) {
+  constexpr std::string_view kBias = ".lora_B.bias", kNorm = ".scale";
+  const at::Tensor down = file.Find("img_in.lora_A.weight"), up = file.Find("img_in.lora_B.weight");
+  if (!down.defined() || !up.defined() || !file.Has("single_blocks.0.norm.key_norm.scale")) return file;
+  WeightSource::Tensors tensors;
+  for (const auto& [name, tensor] : file.tensors()) {
+    const std::string usual = "diffusion_model." + name;
+    if (name.ends_with(kBias))
+      tensors[usual.substr(0, usual.size() - kBias.size()) + ".diff_b"] = tensor;
+    else if (name.ends_with(kNorm))
+      tensors[usual + ".set_weight"] = tensor;
+    else
+      tensors[usual] = tensor;
+  }
+  if (down.dim() == 2 && up.dim() == 2)
+    tensors["diffusion_model.img_in.reshape_weight"] = at::tensor({up.size(0), down.size(1)}, at::kLong);
+  return WeightSource(file.file(), std::move(tensors));
+}
+
 }  // namespace
+
+std::vector<int64_t> ShapeIn(const at::Tensor& reshape) {
+  const at::Tensor sizes = reshape.to(at::kCPU, at::kLong).flatten().contiguous();
+  return {sizes.const_data_ptr<int64_t>(), sizes.const_data_ptr<int64_t>() + sizes.numel()};
+}
 
 StatusOr<AdapterFile> AdapterFile::Open(const std::string& path) {
   ASSIGN_OR_RETURN(WeightSource file, WeightSource::Open(path));
@@ -50,7 +76,7 @@ StatusOr<AdapterFile> AdapterFile::Open(const std::string& path) {
       return name.starts_with("lora_unet__") ? "lora_unet_" + name.substr(11) : name;
     });
   }
-  return AdapterFile(std::move(file));
+  return AdapterFile(LikeOthers(file));
 }
 
 at::Tensor AdapterFile::Take(const std::string& name) {
@@ -120,7 +146,8 @@ AdapterResult ReadAdapter(AdapterFile& file, AdapterNaming::Side side, const Wei
       const at::Tensor weight = weights.Find(name);
       if (!weight.defined()) continue;
       WeightPatch patch = PatchOf(*std::move(change), suffix == ".weight" ? target : AdapterTarget{name}, strength);
-      if (!Fits(patch, weight)) {
+      const at::Tensor reshape = suffix == ".weight" ? file.source().Find(prefix + ".reshape_weight") : at::Tensor();
+      if (!Fits(patch, weight, reshape.defined() ? ShapeIn(reshape) : weight.sizes().vec())) {
         result.misfits.push_back(prefix);
         continue;
       }

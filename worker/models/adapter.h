@@ -60,8 +60,11 @@ class AdapterFile {
   std::set<std::string> used_;
 };
 
-/// What an adapter makes of a weight: f32 of the weight's shape in and out. Runs on the weight's device, which may be
-/// "meta": no values are read then.
+/// The shape that the values of a "PREFIX.reshape_weight" [dimensions] spell. Thread: any.
+std::vector<int64_t> ShapeIn(const at::Tensor& reshape);
+
+/// What an adapter makes of a weight: f32 of the weight's shape in and out (out: that of "PREFIX.reshape_weight", if
+/// the file has it). Runs on the weight's device, which may be "meta": no values are read then.
 using AdapterChange = std::function<at::Tensor(const at::Tensor& weight, double strength)>;
 
 /// A kind of adapter: reads what the file has under `prefix`. `suffix` ".weight" or ".bias" says which parameter of

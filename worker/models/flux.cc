@@ -30,7 +30,7 @@ class Flux final : public engine::DiffusionNetwork {
     if (hidden_ <= 0 || hidden_ % kFluxHeadWidth != 0)
       b.Fail(Cat("this is no FLUX network: \"img_in.weight\" has ", hidden_, " rows, which 128 does not divide"));
     heads_ = hidden_ / kFluxHeadWidth;
-    image_in_ = b.TakeLinear("img_in", shape_.channels * kPatch * kPatch, hidden_);
+    image_in_ = b.TakeLinear("img_in", 0, hidden_);
     text_in_ = b.TakeLinear("txt_in", 0, hidden_);
     time_in_ = TakeFluxMlp(b, "time_in", kFluxSinusoid, hidden_);
     vector_in_ = TakeFluxMlp(b, "vector_in", 0, hidden_);
@@ -46,6 +46,7 @@ class Flux final : public engine::DiffusionNetwork {
   }
 
   at::Device device() const override { return params_.device(); }
+  int64_t input_channels() const override { return shape_.channels; }
 
   at::Tensor Forward(const at::Tensor& input, const at::Tensor& t,
                      const engine::ModelCallInputs& inputs) const override {
@@ -73,19 +74,21 @@ class Flux final : public engine::DiffusionNetwork {
     const at::Tensor active = at::silu(vec);
     const Rope rope = FluxRope(at::cat(ids, 0), params_.device());
 
+    const at::Tensor bias = AttentionBias(inputs.attention_mask, text_tokens, text_tokens + image.size(1), options);
+
     // Nodes may leave blocks out.
     const std::set<int64_t> none;
     const std::set<int64_t>& skip_double = inputs.hooks != nullptr ? inputs.hooks->skip_double : none;
     const std::set<int64_t>& skip_single = inputs.hooks != nullptr ? inputs.hooks->skip_single : none;
     for (size_t n = 0; n < double_.size(); ++n) {
       if (skip_double.contains(static_cast<int64_t>(n))) continue;
-      double_[n](image, text, active, rope, heads_);
+      double_[n](image, text, active, rope, heads_, bias);
       if (inputs.control != nullptr) image = Controlled(image, 0, inputs.control->input, n);
     }
     at::Tensor x = GuardHalf(at::cat({text, image}, 1));
     for (size_t n = 0; n < single_.size(); ++n) {
       if (skip_single.contains(static_cast<int64_t>(n))) continue;
-      x = single_[n](x, active, rope, heads_);
+      x = single_[n](x, active, rope, heads_, bias);
       if (inputs.control != nullptr) x = Controlled(x, text_tokens, inputs.control->output, n);
     }
     x = x.narrow(1, text_tokens, rows * columns);
@@ -97,6 +100,22 @@ class Flux final : public engine::DiffusionNetwork {
   }
 
  private:
+  // What is added to the attention of `all` tokens to those of the context: the logarithm of their weights [B,T], where
+  // 1 is none. Tokens of another weight look at each other as before. Undefined without weights.
+  static at::Tensor AttentionBias(const at::Tensor& weights, int64_t context, int64_t all,
+                                  const at::TensorOptions& options) {
+    if (!weights.defined()) return {};
+    TORCH_CHECK(weights.dim() == 2 && weights.size(1) == context,
+                "the conditioning's attention mask is not one of its ", context, " tokens");
+    const at::Tensor w = weights.to(options.device()).to(at::kFloat);
+    at::Tensor bias = at::zeros({w.size(0), 1, all, all}, options.dtype(at::kFloat));
+    const at::Tensor plain = at::constant_pad_nd((w == 1.0).to(at::kFloat), {0, all - context}, 1.0);
+    bias.narrow(3, 0, context)
+        .copy_(at::where(plain.view({-1, 1, all, 1}) == 1.0, w.log().view({-1, 1, 1, context}),
+                         at::zeros({}, w.options())));
+    return bias.to(options);
+  }
+
   // x [B,tokens,hidden] with a control network's residual of block n on the tokens from `first` on; reference pictures
   // follow those that it has.
   static at::Tensor Controlled(const at::Tensor& x, int64_t first, const std::vector<at::Tensor>& residuals, size_t n) {
@@ -155,7 +174,8 @@ class Flux final : public engine::DiffusionNetwork {
 FluxShape ShapeOfFlux(const engine::WeightSource& weights) {
   FluxShape shape;
   shape.hidden = weights.Dim("img_in.weight", 0);
-  shape.channels = weights.Dim("img_in.weight", 1) / (kPatch * kPatch);
+  const std::vector<int64_t> image_in = weights.PatchedShape("img_in.weight");  // adapters may widen it
+  shape.channels = image_in.size() == 2 ? image_in[1] / (kPatch * kPatch) : 0;
   shape.out_channels = weights.Dim("final_layer.linear.weight", 0) / (kPatch * kPatch);
   shape.context_width = weights.Dim("txt_in.weight", 1);
   shape.vector_width = weights.Dim("vector_in.in_layer.weight", 1);

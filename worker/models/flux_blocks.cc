@@ -47,25 +47,25 @@ FluxStream TakeStream(LayerBuilder& b, const std::string& at, int64_t hidden) {
 }  // namespace
 
 void FluxDoubleBlock::operator()(at::Tensor& image_tokens, at::Tensor& text_tokens, const at::Tensor& active,
-                                 const Rope& rope, int64_t heads) const {
+                                 const Rope& rope, int64_t heads, const at::Tensor& bias) const {
   const int64_t words = text_tokens.size(1);
   const Prepared i = Prepare(image, image_tokens, active, heads), w = Prepare(text, text_tokens, active, heads);
   const at::Tensor q = ApplyRope(at::cat({w.qkv.q, i.qkv.q}, 2), rope);
   const at::Tensor k = ApplyRope(at::cat({w.qkv.k, i.qkv.k}, 2), rope);
-  const at::Tensor out = HeadAttention(q, k, at::cat({w.qkv.v, i.qkv.v}, 2));
+  const at::Tensor out = HeadAttention(q, k, at::cat({w.qkv.v, i.qkv.v}, 2), bias);
   image_tokens = Finish(image, image_tokens, out.narrow(1, words, image_tokens.size(1)), i.mod);
   text_tokens = GuardHalf(Finish(text, text_tokens, out.narrow(1, 0, words), w.mod));
 }
 
-at::Tensor FluxSingleBlock::operator()(const at::Tensor& x, const at::Tensor& active, const Rope& rope,
-                                       int64_t heads) const {
+at::Tensor FluxSingleBlock::operator()(const at::Tensor& x, const at::Tensor& active, const Rope& rope, int64_t heads,
+                                       const at::Tensor& bias) const {
   const std::vector<at::Tensor> mod = modulation(active).chunk(3, -1);
   const at::Tensor both = in(Modulate(PlainNorm(x), mod[0], mod[1]));
   const int64_t hidden = x.size(2);
   const Qkv qkv = SplitQkv(both.narrow(2, 0, hidden * 3), heads);
   const at::Tensor mlp = both.narrow(2, hidden * 3, both.size(2) - hidden * 3);
   const at::Tensor attended =
-      HeadAttention(ApplyRope(query_norm(qkv.q), rope), ApplyRope(key_norm(qkv.k), rope), qkv.v);
+      HeadAttention(ApplyRope(query_norm(qkv.q), rope), ApplyRope(key_norm(qkv.k), rope), qkv.v, bias);
   return GuardHalf(x + mod[2].unsqueeze(1) * out(at::cat({attended, at::gelu(mlp, "tanh")}, 2)));
 }
 

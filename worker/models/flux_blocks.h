@@ -23,16 +23,17 @@ struct FluxDoubleBlock {
   FluxStream image, text;
 
   /// image [B,T,hidden] and text [B,T',hidden] after the block. active: SiLU of the vector [B,hidden]; rope: of text,
-  /// then image.
+  /// then image; bias [B,1,T'+T,T'+T] is added to the attention's logits, if defined.
   void operator()(at::Tensor& image_tokens, at::Tensor& text_tokens, const at::Tensor& active, const Rope& rope,
-                  int64_t heads) const;
+                  int64_t heads, const at::Tensor& bias = {}) const;
 };
 /// Text and picture in one row.
 struct FluxSingleBlock {
   engine::Linear modulation, in, out;
   engine::RmsNorm query_norm, key_norm;
 
-  at::Tensor operator()(const at::Tensor& x, const at::Tensor& active, const Rope& rope, int64_t heads) const;
+  at::Tensor operator()(const at::Tensor& x, const at::Tensor& active, const Rope& rope, int64_t heads,
+                        const at::Tensor& bias = {}) const;
 };
 
 /// Takes the layers below `at` ("double_blocks.0."). What is missing is told by the builder's status.

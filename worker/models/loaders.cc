@@ -199,6 +199,11 @@ StatusOr<std::shared_ptr<const engine::Autoencoder>> LoadTinyAutoencoder(const s
   });
 }
 
+StatusOr<std::shared_ptr<const engine::Autoencoder>> LoadPixelSpace(engine::Engine& engine) {
+  return BuildAutoencoder(WeightSource("pixel_space", {{"pixel_space_vae", at::scalar_tensor(1.0, at::kFloat)}}),
+                          engine);
+}
+
 StatusOr<std::shared_ptr<const engine::UpscaleNetwork>> LoadUpscaler(const std::string& path, engine::Engine& engine) {
   using Network = std::shared_ptr<const engine::UpscaleNetwork>;
   return engine.models().Get<engine::UpscaleNetwork>(path, "upscaler", [&]() -> StatusOr<Network> {

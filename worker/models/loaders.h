@@ -45,6 +45,10 @@ StatusOr<std::shared_ptr<const engine::Autoencoder>> LoadTinyAutoencoder(const s
                                                                          const TinyLatents& latents,
                                                                          engine::Engine& engine = engine::TheEngine());
 
+/// The autoencoder whose latents are the picture itself, in -1..1: 3 channels, ratio 1. Source: spec engine.md 6.2.
+/// Thread: any.
+StatusOr<std::shared_ptr<const engine::Autoencoder>> LoadPixelSpace(engine::Engine& engine = engine::TheEngine());
+
 /// A super-resolution network (models/upscale_models). Errors: as LoadCheckpoint. Thread: any.
 StatusOr<std::shared_ptr<const engine::UpscaleNetwork>> LoadUpscaler(const std::string& path,
                                                                      engine::Engine& engine = engine::TheEngine());

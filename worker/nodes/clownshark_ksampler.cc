@@ -135,13 +135,16 @@ struct ClownsharKSampler_Beta {
     at::Tensor start, mask;
     RETURN_IF_ERROR(Guard([&]() -> Status {
       start = engine::FixEmptyLatent(*model, latent_image->samples);
-      if (latent_image->noise_mask.defined()) mask = RepeatToBatch(latent_image->noise_mask, start.size(0));
+      mask = latent_image->noise_mask;
+      // Of a video the items of a mask with fewer dimensions are frames.
+      if (mask.defined() && start.dim() == 4) mask = RepeatToBatch(mask, start.size(0));
       return OkStatus();
     }));
     for (int64_t i = 0; i < start.size(0); ++i) {
       RETURN_IF_ERROR(Guard([&]() -> Status {
         request.latent = start.narrow(0, i, 1);
-        if (mask.defined()) request.noise_mask = mask.narrow(0, i, 1);
+        const bool own = mask.defined() && mask.size(0) == start.size(0) && (start.dim() == 4 || mask.dim() == 5);
+        request.noise_mask = own ? mask.narrow(0, i, 1) : mask;
         at::Generator generator = engine::MakeGenerator(at::kCPU, seed + static_cast<uint64_t>(i));
         const at::Tensor noise = engine::NormalizedNoise(request.latent.sizes(), generator, at::kCPU);
         request.noise = noise - noise.mean();

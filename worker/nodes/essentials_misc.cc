@@ -1,10 +1,10 @@
 // Looking at values and passing them on, as ComfyUI_essentials has it; compilation, which changes no result. Source:
 // spec extras.md 1.2; engine.md 12.4 (TorchCompileModel).
 #include <algorithm>
-#include <cmath>
 
 #include "common/base/log.h"
 #include "common/graph/python_value.h"
+#include "worker/nodes/python_numbers.h"
 #include "worker/nodes/support.h"
 #include "worker/nodes/text_limits.h"
 
@@ -176,9 +176,7 @@ struct SimpleMathSliderLowRes {
   }
   StatusOr<double> Run(NodeContext&) const {
     const double number = min + 0.1 * static_cast<double>(value) * (max - min);
-    if (rounding <= 0) return number;
-    const double scale = std::pow(10.0, static_cast<double>(rounding));
-    return std::nearbyint(number * scale) / scale;
+    return rounding > 0 ? PythonRound(number, rounding) : number;
   }
 };
 ATELIER_REGISTER_NODE_AS(SimpleMathSliderLowRes, "SimpleMathSliderLowRes+");

@@ -1,10 +1,13 @@
-// Sizes and constants as KJNodes and RES4LYF offer them. Source: spec extras.md 2.
+// Sizes, constants and texts as KJNodes and RES4LYF offer them. Source: spec extras.md 2.
 #include <algorithm>
-#include <cmath>
+#include <utility>
 
 #include "common/graph/frames.h"
+#include "common/graph/python_value.h"
+#include "worker/nodes/python_numbers.h"
 #include "worker/nodes/resize.h"
 #include "worker/nodes/support.h"
+#include "worker/nodes/text_limits.h"
 
 namespace atelier::nodes {
 namespace {
@@ -71,7 +74,7 @@ struct FloatConstant {
         .Tooltip("The number.");
     s.Output<double>("value");
   }
-  StatusOr<double> Run(NodeContext&) const { return std::nearbyint(value * 1e6) / 1e6; }
+  StatusOr<double> Run(NodeContext&) const { return PythonRound(value, 6); }
 };
 ATELIER_REGISTER_NODE(FloatConstant);
 
@@ -136,6 +139,83 @@ struct JoinStrings {
   StatusOr<std::string> Run(NodeContext&) const { return string1.value_or("") + delimiter + string2.value_or(""); }
 };
 ATELIER_REGISTER_NODE(JoinStrings);
+
+constexpr size_t kJoinedMax = 32;
+
+// The inputs string_1, string_2, ...
+template <size_t I>
+struct NumberedText {
+  std::optional<std::string> text;
+};
+template <typename Indices>
+struct NumberedTexts;
+template <size_t... I>
+struct NumberedTexts<std::index_sequence<I...>> : NumberedText<I>... {
+  template <typename N>
+  static void Describe(NodeSchema<N>& s) {
+    (s.template Input<&NumberedText<I>::text>(Cat("string_", I + 1)).ForceInput().Tooltip("A text."), ...);
+  }
+  std::vector<const std::optional<std::string>*> all() const {
+    return {&static_cast<const NumberedText<I>&>(*this).text...};
+  }
+};
+
+struct JoinStringMulti : NumberedTexts<std::make_index_sequence<kJoinedMax>> {
+  int64_t inputcount = 2;
+  std::string delimiter = " ";
+  bool return_list = false;
+
+  static void Describe(NodeSchema<JoinStringMulti>& s) {
+    s.Name("Join String Multi").Category("KJNodes/text").Cheap().Description("Joins several texts.");
+    s.Input<&JoinStringMulti::inputcount>("inputcount")
+        .Default(2)
+        .Range(2, kJoinedMax)
+        .Step(1)
+        .Tooltip("How many of the texts count.");
+    s.Input<&JoinStringMulti::delimiter>("delimiter").Default(" ").Tooltip("What to put between them.");
+    s.Input<&JoinStringMulti::return_list>("return_list")
+        .Default(false)
+        .Tooltip("Gives the texts as one list, not joined.");
+    NumberedTexts::Describe(s);
+    s.Output<std::string>("string");
+  }
+  StatusOr<Value> Run(NodeContext&) const {
+    std::string joined;
+    Json list = Json::array();
+    const auto texts = all();
+    for (size_t i = 0; i < texts.size() && i < static_cast<size_t>(std::max<int64_t>(0, inputcount)); ++i) {
+      const std::string text = texts[i]->value_or("");
+      if (text.empty()) continue;
+      RETURN_IF_ERROR(CheckTextSize(joined.size() + delimiter.size() + text.size()));
+      joined += list.empty() ? text : delimiter + text;
+      list.push_back(text);
+    }
+    return Value::Literal(return_list ? std::move(list) : Json(joined));
+  }
+};
+ATELIER_REGISTER_NODE(JoinStringMulti);
+
+struct SomethingToString {
+  Value input;
+  std::string prefix;
+  std::string suffix;
+
+  static void Describe(NodeSchema<SomethingToString>& s) {
+    s.Name("Something To String").Category("KJNodes/text").Cheap().Description("Writes a value as text.");
+    s.Input<&SomethingToString::input>("input").Tooltip("A number, a truth value, a text or a list of them.");
+    s.Input<&SomethingToString::prefix>("prefix").Optional().Default("").Tooltip("What stands before it.");
+    s.Input<&SomethingToString::suffix>("suffix").Optional().Default("").Tooltip("What stands after it.");
+    s.Output<std::string>("STRING");
+  }
+  StatusOr<std::string> Run(NodeContext&) const {
+    if (!input.is_literal())
+      return InvalidArgument("input \"input\" is a value of type ", input.type(), ", expected a number or a text");
+    const std::string text = PythonStr(input.literal());
+    RETURN_IF_ERROR(CheckTextSize(prefix.size() + text.size() + suffix.size()));
+    return prefix + text + suffix;
+  }
+};
+ATELIER_REGISTER_NODE(SomethingToString);
 
 struct GetImageRangeFromBatch {
   int64_t start_index = 0;

@@ -58,7 +58,8 @@ StatusOr<Clip> Merged(const Clip& first, const Clip& second, const std::string& 
       first.encoder->weights(), {second.encoder->weights(), second.patches},
       [share](const std::string&) { return share; }, ctx);
   std::erase_if(patches, [](const auto& entry) {
-    return entry.first.ends_with(".position_ids") || entry.first.ends_with(".logit_scale");
+    return entry.first.ends_with(".position_ids") || entry.first.ends_with(".logit_scale") ||
+           entry.first.ends_with(".spiece_model");  // a tokenizer
   });
   return models::WithPatches(first, patches, MergedIdentity(second.identity, identity));
 }

@@ -83,36 +83,5 @@ struct ModelSamplingFlux {
 };
 ATELIER_REGISTER_NODE(ModelSamplingFlux);
 
-struct ModelSamplingLTXV {
-  Model model;
-  double max_shift = 2.05, base_shift = 0.95;
-  std::optional<Latent> latent;
-
-  static void Describe(NodeSchema<ModelSamplingLTXV>& s) {
-    using N = ModelSamplingLTXV;
-    s.Name("ModelSamplingLTXV").Category("advanced/model").Cheap();
-    s.Description("Shifts the noise levels of a flow model by the size of the video.");
-    s.Input<&N::model>("model").Tooltip("The model to change.");
-    s.Input<&N::max_shift>("max_shift").Default(2.05).Range(0.0, 100.0).Step(0.01).Tooltip("At 4096 latent pixels.");
-    s.Input<&N::base_shift>("base_shift").Default(0.95).Range(0.0, 100.0).Step(0.01).Tooltip("At 1024 latent pixels.");
-    s.Input<&N::latent>("latent").Tooltip("What will be sampled; without it, 4096 latent pixels are taken.");
-    s.Output<Model>("MODEL");
-  }
-  StatusOr<Model> Run(NodeContext&) const {
-    constexpr double kFew = 1024, kMany = 4096;
-    double tokens = kMany;
-    if (latent) {
-      RETURN_IF_ERROR(CheckSamples("latent", *latent));
-      tokens = 1;
-      for (int64_t side = 2; side < latent->samples.dim(); ++side)
-        tokens *= static_cast<double>(latent->samples.size(side));
-    }
-    const double slope = (max_shift - base_shift) / (kMany - kFew);
-    const double mu = tokens * slope + (base_shift - slope * kFew);
-    return With(model, [mu] { return ModelSampling::Flux(mu); });
-  }
-};
-ATELIER_REGISTER_NODE(ModelSamplingLTXV);
-
 }  // namespace
 }  // namespace atelier::nodes

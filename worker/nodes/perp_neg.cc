@@ -30,7 +30,7 @@ struct PerpNeg {
         model,
         [empty = empty_conditioning, scale = neg_scale](const engine::HookRun& run, engine::RunHooks& hooks) -> Status {
           ASSIGN_OR_RETURN(const std::shared_ptr<const engine::CondList> list,
-                           run.prepare(empty, engine::CondKind::kNegative));
+                           run.prepare(empty, engine::CondKind::kOther));
           hooks.guide = [list, scale](const engine::GuidanceCall& call) {
             const at::Tensor nothing = call.Again(*list, engine::CondKind::kPositive, call.x, call.network());
             const at::Tensor positive = call.positive - nothing, negative = call.negative - nothing;

@@ -4,11 +4,11 @@
 #include <cctype>
 #include <cmath>
 #include <compare>
-#include <cstdio>
 #include <cstdlib>
 #include <numbers>
 #include <variant>
 
+#include "worker/nodes/python_numbers.h"
 #include "worker/nodes/support.h"
 
 namespace atelier::nodes {
@@ -226,11 +226,7 @@ class Calculation {
       if (sign == "+") return Finite(x + y);
       if (sign == "-") return Finite(x - y);
       if (sign == "*") return Finite(x * y);
-      // Of the rest, which is exact: a quotient may round up to the next whole number.
-      const double rest = std::fmod(x, y);
-      const bool below = rest != 0.0 && (rest < 0) != (y < 0);
-      if (sign == "%") return below ? rest + y : rest;
-      return Finite(std::round((x - rest) / y) - (below ? 1 : 0));
+      return sign == "%" ? PythonModulo(x, y) : Finite(PythonFloorDivide(x, y));
     }
     int64_t value = 0;
     if (sign == "+") return Checked(__builtin_add_overflow(*a, *b, &value), value);
@@ -281,15 +277,9 @@ class Calculation {
     if (name == "round") {
       takes(1, 2);
       if (given.size() == 1) return Whole(std::nearbyint(Real(given[0])));
-      const double digits = std::trunc(Real(given[1]));
-      if (digits > 300) return given[0];
-      if (digits < 0) {
-        const double scale = std::pow(10.0, -digits);
-        return Finite(std::nearbyint(Real(given[0]) / scale) * scale);
-      }
-      char text[700];  // the exact decimal value is rounded, not a product
-      std::snprintf(text, sizeof text, "%.*f", static_cast<int>(digits), Real(given[0]));
-      return Finite(std::strtod(text, nullptr));
+      const auto digits = static_cast<int64_t>(std::clamp(Real(given[1]), -1000.0, 1000.0));
+      if (digits >= 0 && std::holds_alternative<int64_t>(given[0])) return given[0];
+      return Finite(PythonRound(Real(given[0]), digits));
     }
     if (name == "log" && given.size() == 2) return Finite(std::log(Real(given[0])) / std::log(Real(given[1])));
     using Function = double (*)(double);

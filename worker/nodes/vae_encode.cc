@@ -58,8 +58,6 @@ struct VAEEncodeTiled {
     if (vae.autoencoder->frame_ratio() > 0) {
       tiles.frames = temporal_size;
       tiles.frame_overlap = temporal_overlap;
-    } else if (overlap >= tile_size / 2) {  // one of the three tilings is half as high and one half as wide
-      return InvalidArgument("overlap is ", overlap, ", expected less than half of tile_size ", tile_size);
     }
     ASSIGN_OR_RETURN(at::Tensor samples, vae.autoencoder->EncodeTiled(pixels.pixels.slice(3, 0, 3), tiles));
     return Latent{std::move(samples), {}, {}};

@@ -13,6 +13,8 @@ struct TinyVae {
 constexpr TinyVae kTiny[] = {
     {"taesd", {0.18215, 0.0}}, {"taesdxl", {0.13025, 0.0}}, {"taesd3", {1.5305, 0.0609}}, {"taef1", {0.3611, 0.1159}}};
 
+constexpr char kPixelSpace[] = "pixel_space";
+
 struct VAELoader {
   std::string vae_name, tiny_encoder, tiny_decoder;
 
@@ -21,11 +23,12 @@ struct VAELoader {
     InputOptions name = s.Input<&VAELoader::vae_name>("vae_name");
     name.FromFolder("vae").Tooltip(
         "The file; or a tiny autoencoder, fast and a little inexact, whose files NAME_encoder and NAME_decoder lie in "
-        "models/vae_approx.");
+        "models/vae_approx; or pixel_space, for models whose latents are the picture.");
     for (const TinyVae& tiny : kTiny)
       name.OrSet({tiny.name,
                   "vae_approx",
                   {{"tiny_encoder", Cat(tiny.name, "_encoder")}, {"tiny_decoder", Cat(tiny.name, "_decoder")}}});
+    name.OrSet({kPixelSpace, "vae", {}});
     s.Input<&VAELoader::tiny_encoder>("tiny_encoder").FromFolder("vae_approx").Hidden();
     s.Input<&VAELoader::tiny_decoder>("tiny_decoder").FromFolder("vae_approx").Hidden();
     s.Output<Vae>("VAE");
@@ -33,6 +36,10 @@ struct VAELoader {
   StatusOr<Vae> Run(NodeContext& ctx) const {
     for (const TinyVae& tiny : kTiny)
       if (vae_name == tiny.name) return LoadTiny(ctx, tiny);
+    if (vae_name == kPixelSpace) {
+      ASSIGN_OR_RETURN(auto autoencoder, models::LoadPixelSpace());
+      return Vae{std::move(autoencoder)};
+    }
     ASSIGN_OR_RETURN(const std::string path, ctx.ModelPath("vae", vae_name));
     ASSIGN_OR_RETURN(auto autoencoder, models::LoadAutoencoder(path));
     return Vae{std::move(autoencoder)};

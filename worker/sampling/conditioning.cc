@@ -123,7 +123,7 @@ void Feather(at::Tensor& mult, const std::array<int64_t, 4>& area, int64_t heigh
 }
 
 std::optional<Call> MakeCall(size_t list, const PreparedCond& cond, const at::Tensor& x, double sigma) {
-  if (sigma > cond.start_sigma || sigma < cond.end_sigma) return std::nullopt;
+  if (!InWindow(sigma, cond.start_sigma, cond.end_sigma, x.scalar_type())) return std::nullopt;
   Call call;
   call.list = list;
   call.cond = &cond;
@@ -181,11 +181,12 @@ void AddCalls(size_t list, const CondList& conds, const at::Tensor& x, double si
   }
 }
 
-bool CanBatch(const Call& a, const Call& b) {
+bool CanBatch(const Model& model, const Call& a, const Call& b) {
   if (a.cond->control_run != b.cond->control_run) return false;
   if (a.x.sizes() != b.x.sizes()) return false;
   const at::Tensor &ca = a.cond->context, &cb = b.cond->context;
   if (ca.size(0) != cb.size(0) || ca.size(2) != cb.size(2)) return false;
+  if (model.fixed_context && ca.size(1) != cb.size(1)) return false;
   const int64_t multiple = std::lcm(ca.size(1), cb.size(1));
   if (multiple / std::min(ca.size(1), cb.size(1)) > kContextRepeatMax) return false;
   for (at::Tensor ModelCallInputs::*field : ModelCallInputs::kBatched) {
@@ -231,7 +232,9 @@ StatusOr<CondList> PrepareConds(const Conditioning& conditioning, const Model& m
       cond.end_sigma = model.sampling->PercentToSigma(percent);
     }
     if (model.encode_cond) {
-      ASSIGN_OR_RETURN(cond.inputs, model.encode_cond(entry, run));
+      CondRun own = run;
+      own.input_channels = model.network->input_channels();
+      ASSIGN_OR_RETURN(cond.inputs, model.encode_cond(entry, own));
     }
     cond.control = entry.control;
     const auto fills = entry.options.find("default");
@@ -286,7 +289,9 @@ ModelCallInputs Joined(const std::vector<Call>& batch) {
     at::Tensor context = ToItems(call.cond->context, call.x.size(0));
     if (context.size(1) != tokens) context = context.repeat({1, tokens / context.size(1), 1});
     contexts.push_back(context);
-    joined.kinds.push_back(call.list == 0 ? CondKind::kPositive : CondKind::kNegative);
+    joined.kinds.push_back(call.list == 0   ? CondKind::kPositive
+                           : call.list == 1 ? CondKind::kNegative
+                                            : CondKind::kOther);
   }
   joined.context = at::cat(contexts, 0);
   const auto join = [&batch](const auto& pick) {
@@ -318,7 +323,8 @@ std::vector<at::Tensor> EvaluateConds(const Model& model, const std::vector<cons
   }
   while (!due.empty()) {
     std::vector<Call> batch, later;
-    for (Call& call : due) (batch.empty() || CanBatch(batch.front(), call) ? batch : later).push_back(std::move(call));
+    for (Call& call : due)
+      (batch.empty() || CanBatch(model, batch.front(), call) ? batch : later).push_back(std::move(call));
     due = std::move(later);
     std::reverse(batch.begin(), batch.end());
 

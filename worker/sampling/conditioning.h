@@ -49,7 +49,7 @@ Status PrepareControls(std::vector<CondList>& lists, const Model& model);
 
 /// Denoised predictions [B,C,h,w] of x's type of all lists at one level: regions weighted by mask and strength, 0 where
 /// nothing applies. Calls that fit together are one batch, the last list first; `lists` may hold null for one that is
-/// not wanted, which gives an undefined tensor. List 0 is the positive one, the others count as negative. May throw
+/// not wanted, which gives an undefined tensor. List 0 is the positive one, list 1 the negative one. May throw
 /// what torch throws.
 std::vector<at::Tensor> EvaluateConds(const Model& model, const std::vector<const CondList*>& lists,
                                       const at::Tensor& x, double sigma);

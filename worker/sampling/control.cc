@@ -72,7 +72,7 @@ const std::vector<at::Tensor>& ControlRun::Prepared(int64_t height, int64_t widt
 ControlResiduals ControlRun::Evaluate(const at::Tensor& x, float sigma, const ModelCallInputs& inputs) {
   ControlResiduals before;
   if (previous_ != nullptr) before = previous_->Evaluate(x, sigma, inputs);
-  if (sigma > start_sigma_ || sigma < end_sigma_) return before;
+  if (!InWindow(sigma, start_sigma_, end_sigma_, x.scalar_type())) return before;
   const auto parts = static_cast<int64_t>(std::max<size_t>(1, inputs.kinds.size()));
   const std::vector<at::Tensor>& prepared = Prepared(x.size(-2), x.size(-1), x.size(0) / parts, parts);
   const at::Tensor sigmas = at::full({x.size(0)}, sigma, x.options());

@@ -106,9 +106,7 @@ class LcmSampling final : public ModelSampling {
   }
   at::Tensor Timestep(const at::Tensor& sigma) const override {
     const at::Tensor log_sigmas = log_sigmas_.to(sigma.device());
-    // Schedules meet levels midway between two of the table: there the lower one counts, whatever rounding says.
-    const at::Tensor preference = at::arange(log_sigmas.size(0), log_sigmas.options()).view({-1, 1}) * 1e-6;
-    const at::Tensor distance = (sigma.log().reshape({1, -1}) - log_sigmas.view({-1, 1})).abs() + preference;
+    const at::Tensor distance = (sigma.log().reshape({1, -1}) - log_sigmas.view({-1, 1})).abs();
     const at::Tensor nearest = distance.view({log_sigmas.size(0), -1}).argmin(0).view(sigma.sizes());
     return (nearest * kSkip + (kSkip - 1)).to(at::kFloat);
   }
@@ -311,8 +309,14 @@ at::Tensor ModelSampling::NoiseScaling(const at::Tensor& sigma, const at::Tensor
                                        bool max_denoise) const {
   const at::Tensor s = PerItem(sigma, noise);
   if (flow()) return s * noise + (1.0 - s) * latent;
-  if (max_denoise) return noise * (1.0 + s.square()).sqrt() + latent;
+  if (max_denoise && prediction_ != Prediction::kCosmosFlow) return noise * (1.0 + s.square()).sqrt() + latent;
   return noise * s + latent;
+}
+
+bool InWindow(double sigma, double start, double end, at::ScalarType type) {
+  if (type == at::kDouble) return sigma <= start && sigma >= end;
+  const auto level = static_cast<float>(sigma);
+  return level <= static_cast<float>(start) && level >= static_cast<float>(end);
 }
 
 at::Tensor ModelSampling::InverseNoiseScaling(float sigma, const at::Tensor& latent) const {

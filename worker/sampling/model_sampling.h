@@ -88,6 +88,10 @@ class ModelSampling {
   at::Tensor sigmas_;
 };
 
+/// Whether start >= sigma >= end as torch compares a level in a tensor of type `type` with numbers: in float32 the
+/// numbers are rounded to it. Source: spec engine.md 4.10, 5.3. Thread: any.
+bool InWindow(double sigma, double start, double end, at::ScalarType type);
+
 /// The noise levels between two fractions (0..1) of a full run.
 struct SigmaWindow {
   double start = 0, end = 0;  // the higher level first

@@ -83,6 +83,7 @@ StatusOr<at::Tensor> Run(const SampleRequest& request, NodeContext& ctx, at::Ten
   ASSIGN_OR_RETURN(lists[0], PrepareConds(request.positive, model, cond_run));
   cond_run.kind = CondKind::kNegative;
   ASSIGN_OR_RETURN(lists[1], PrepareConds(request.negative, model, cond_run));
+  cond_run.kind = CondKind::kOther;
   for (size_t i = 0; i < request.others.size(); ++i) {
     ASSIGN_OR_RETURN(lists[2 + i], PrepareConds(request.others[i], model, cond_run));
   }

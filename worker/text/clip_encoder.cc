@@ -8,6 +8,7 @@
 #include "worker/text/clip_block.h"
 #include "worker/text/clip_bpe.h"
 #include "worker/text/embeddings.h"
+#include "worker/text/encoder_weights.h"
 
 namespace atelier::text {
 namespace {
@@ -183,27 +184,7 @@ engine::Conditioning OneEntry(Encoded encoded) {
   return conditioning;
 }
 
-// The changes of one encoder among those of a set.
-engine::WeightPatches PatchesOf(const ClipEncoder& clip, const engine::WeightPatches& patches) {
-  const std::string prefix = SetPrefix(clip.options());
-  engine::WeightPatches own;
-  for (auto it = patches.lower_bound(prefix); it != patches.end() && it->first.starts_with(prefix); ++it)
-    own.emplace(it->first.substr(prefix.size()), it->second);
-  return own;
-}
-
-engine::WeightSource SetWeights(const std::vector<const ClipEncoder*>& clips) {
-  engine::WeightSource::Tensors all;
-  engine::WeightSource::Extras extras;
-  for (const ClipEncoder* clip : clips) {
-    const std::string prefix = SetPrefix(clip->options());
-    for (const auto& [name, tensor] : clip->weights().tensors()) {
-      all.emplace(prefix + name, tensor);
-      if (const engine::WeightExtras* extra = clip->weights().ExtrasOf(name)) extras.emplace(prefix + name, *extra);
-    }
-  }
-  return engine::WeightSource(clips.front()->weights().file(), std::move(all), std::move(extras));
-}
+NamedWeights Named(const ClipEncoder& clip) { return {clip.options().name, &clip.weights()}; }
 
 // "l" of "clip_l".
 std::string PromptKey(const std::string& name) { return name.substr(name.rfind('_') + 1); }
@@ -217,9 +198,9 @@ class SingleClipEncoder final : public engine::TextEncoder {
     ASSIGN_OR_RETURN(Encoded encoded, clip_->Encode(chunks, layer));
     return OneEntry(std::move(encoded));
   }
-  engine::WeightSource weights() const override { return SetWeights({clip_.get()}); }
+  engine::WeightSource weights() const override { return SetWeights({Named(*clip_)}); }
   StatusOr<std::shared_ptr<const engine::TextEncoder>> Patched(const engine::WeightPatches& patches) const override {
-    ASSIGN_OR_RETURN(auto clip, clip_->Patched(PatchesOf(*clip_, patches)));
+    ASSIGN_OR_RETURN(auto clip, PatchedOfSet(clip_, patches));
     return SingleClip(std::move(clip));
   }
 
@@ -249,10 +230,10 @@ class DualClipEncoder final : public engine::TextEncoder {
       return OneEntry({at::cat({l.cond.narrow(1, 0, tokens), g.cond.narrow(1, 0, tokens)}, 2), g.pooled});
     });
   }
-  engine::WeightSource weights() const override { return SetWeights({l_.get(), g_.get()}); }
+  engine::WeightSource weights() const override { return SetWeights({Named(*l_), Named(*g_)}); }
   StatusOr<std::shared_ptr<const engine::TextEncoder>> Patched(const engine::WeightPatches& patches) const override {
-    ASSIGN_OR_RETURN(auto l, l_->Patched(PatchesOf(*l_, patches)));
-    ASSIGN_OR_RETURN(auto g, g_->Patched(PatchesOf(*g_, patches)));
+    ASSIGN_OR_RETURN(auto l, PatchedOfSet(l_, patches));
+    ASSIGN_OR_RETURN(auto g, PatchedOfSet(g_, patches));
     return DualClip(std::move(l), std::move(g));
   }
 
@@ -266,8 +247,6 @@ StatusOr<std::shared_ptr<const ClipEncoder>> ClipEncoder::Build(const engine::We
                                                                 const ClipOptions& options, engine::Engine& engine) {
   return ClipTransformer::Made(weights, options, engine, {});
 }
-
-std::string SetPrefix(const ClipOptions& options) { return options.name + ".transformer."; }
 
 engine::WeightSource OpenClipToHf(const engine::WeightSource& weights) {
   if (weights.HasPrefix("text_model.")) return weights;

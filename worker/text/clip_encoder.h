@@ -51,9 +51,6 @@ class ClipEncoder {
 /// Weights that are in that layout already are passed through.
 engine::WeightSource OpenClipToHf(const engine::WeightSource& weights);
 
-/// The encoder's part of the weights of a set: weights() under "NAME.transformer.", NAME that of `options`.
-std::string SetPrefix(const ClipOptions& options);
-
 /// A TextEncoder of one CLIP: cond and pooled are its own (SD1, SD2).
 std::shared_ptr<const engine::TextEncoder> SingleClip(std::shared_ptr<const ClipEncoder> encoder);
 

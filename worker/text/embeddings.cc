@@ -43,6 +43,12 @@ std::optional<std::string> FindFile(const std::vector<std::string>& folders, con
   return std::nullopt;
 }
 
+// Whether a tensor lies in one of the dictionaries of a list: "0.name".
+bool OfList(const std::string& name) {
+  const size_t digits = name.find_first_not_of("0123456789");
+  return digits != std::string::npos && digits > 0 && name[digits] == '.';
+}
+
 }  // namespace
 
 EmbeddingLookup EmbeddingsIn(std::vector<std::string> folders, std::string key, int64_t width) {
@@ -50,16 +56,19 @@ EmbeddingLookup EmbeddingsIn(std::vector<std::string> folders, std::string key, 
     const std::optional<std::string> path = FindFile(folders, name);
     if (!path) return at::Tensor();
     ASSIGN_OR_RETURN(const engine::WeightSource file, engine::WeightSource::Open(*path));
-    at::Tensor vectors = file.Find(key);
-    std::vector<at::Tensor> bundle;
+    at::Tensor vectors;
+    std::vector<at::Tensor> bundle, listed;
     for (const auto& [tensor_name, tensor] : file.tensors()) {
-      if (vectors.defined()) break;
-      if (tensor_name.starts_with("string_to_param.")) vectors = tensor;
+      if (!vectors.defined() && tensor_name.starts_with("string_to_param.")) vectors = tensor;
       if (tensor_name.starts_with("bundle_emb.") &&
           (tensor_name.find(".string_to_param.") != std::string::npos || tensor_name.ends_with("." + key))) {
         bundle.push_back(tensor);
       }
+      if (OfList(tensor_name) && tensor.dim() > 0 && tensor.size(-1) == width)
+        listed.push_back(tensor.reshape({-1, width}));
     }
+    if (!vectors.defined() && !listed.empty()) vectors = at::cat(listed, 0);
+    if (!vectors.defined()) vectors = file.Find(key);
     if (!vectors.defined() && !bundle.empty()) vectors = at::cat(bundle, 0);
     if (!vectors.defined() && !file.tensors().empty()) vectors = file.tensors().begin()->second;
     if (!vectors.defined()) return InvalidArgument("embedding \"", name, "\" holds no tensor");

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "worker/engine/guard.h"
+#include "worker/text/encoder_weights.h"
 
 namespace atelier::text {
 namespace {
@@ -24,6 +25,11 @@ Conditioning OneEntry(at::Tensor cond, at::Tensor pooled) {
   return conditioning;
 }
 
+template <typename Encoder>
+void AddNamed(const std::shared_ptr<const Encoder>& encoder, std::vector<NamedWeights>& named) {
+  if (encoder != nullptr) named.push_back({encoder->options().name, &encoder->weights()});
+}
+
 class FluxEncoders final : public engine::TextEncoder {
  public:
   FluxEncoders(std::shared_ptr<const ClipEncoder> l, std::shared_ptr<const T5Encoder> t5)
@@ -36,6 +42,17 @@ class FluxEncoders final : public engine::TextEncoder {
     ASSIGN_OR_RETURN(at::Tensor cond, t5_->Encode(tokens, layer));
     ASSIGN_OR_RETURN(Encoded l, l_->Encode(chunks, layer));
     return OneEntry(std::move(cond), std::move(l.pooled));
+  }
+  engine::WeightSource weights() const override {
+    std::vector<NamedWeights> named;
+    AddNamed(l_, named);
+    AddNamed(t5_, named);
+    return SetWeights(named);
+  }
+  StatusOr<std::shared_ptr<const engine::TextEncoder>> Patched(const engine::WeightPatches& patches) const override {
+    ASSIGN_OR_RETURN(auto l, PatchedOfSet(l_, patches));
+    ASSIGN_OR_RETURN(auto t5, PatchedOfSet(t5_, patches));
+    return FluxSet(std::move(l), std::move(t5));
   }
 
  private:
@@ -81,6 +98,19 @@ class Sd3Encoders final : public engine::TextEncoder {
                                                 g.pooled.defined() ? g.pooled : at::zeros({1, kWidthG})},
                                                1));
     });
+  }
+  engine::WeightSource weights() const override {
+    std::vector<NamedWeights> named;
+    AddNamed(l_, named);
+    AddNamed(g_, named);
+    AddNamed(t5_, named);
+    return SetWeights(named);
+  }
+  StatusOr<std::shared_ptr<const engine::TextEncoder>> Patched(const engine::WeightPatches& patches) const override {
+    ASSIGN_OR_RETURN(auto l, PatchedOfSet(l_, patches));
+    ASSIGN_OR_RETURN(auto g, PatchedOfSet(g_, patches));
+    ASSIGN_OR_RETURN(auto t5, PatchedOfSet(t5_, patches));
+    return Sd3Set(std::move(l), std::move(g), std::move(t5));
   }
 
  private:

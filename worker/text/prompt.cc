@@ -188,8 +188,10 @@ StatusOr<std::vector<std::vector<Token>>> Tokenize(std::string_view prompt, cons
           // "embedding:name," is written often: the comma is not part of the name.
           const size_t first = word.name.find_first_not_of(','), last = word.name.find_last_not_of(',');
           const std::string bare = first == std::string::npos ? "" : word.name.substr(first, last + 1 - first);
-          if (bare.size() < word.name.size() && !bare.empty()) {
-            ASSIGN_OR_RETURN(vectors, options.embedding(bare));
+          if (bare.size() < word.name.size()) {
+            if (!bare.empty()) {
+              ASSIGN_OR_RETURN(vectors, options.embedding(bare));
+            }
             word.rest = word.name.substr(bare.size()) + (word.rest.empty() ? "" : " " + word.rest);
           }
         }

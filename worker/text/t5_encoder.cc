@@ -7,6 +7,7 @@
 #include "worker/engine/guard.h"
 #include "worker/engine/layers.h"
 #include "worker/text/embeddings.h"
+#include "worker/text/encoder_weights.h"
 
 namespace atelier::text {
 namespace {
@@ -42,12 +43,24 @@ at::Tensor Buckets(int64_t tokens) {
 
 class T5Transformer final : public T5Encoder {
  public:
-  T5Transformer(T5Options options, engine::Engine& engine)
-      : options_(std::move(options)),
+  T5Transformer(engine::WeightSource weights, T5Options options, engine::Engine& engine)
+      : engine_(engine),
+        weights_(std::move(weights)),
+        options_(std::move(options)),
         params_(engine.device(), engine::Part::kTextEncoder, engine.residency()),
         embedding_folders_(engine.options().embedding_folders) {}
 
-  Status Build(const engine::WeightSource& weights) {
+  static StatusOr<std::shared_ptr<const T5Encoder>> Made(const engine::WeightSource& weights, const T5Options& options,
+                                                         engine::Engine& engine, const engine::WeightPatches& patches) {
+    return engine::Guard([&]() -> StatusOr<std::shared_ptr<const T5Encoder>> {
+      auto encoder = std::make_shared<T5Transformer>(weights, options, engine);
+      RETURN_IF_ERROR(encoder->Build(patches));
+      return std::shared_ptr<const T5Encoder>(std::move(encoder));
+    });
+  }
+
+  Status Build(const engine::WeightPatches& patches) {
+    const engine::WeightSource weights = weights_.Patched(patches);
     if (const at::Tensor model = weights.Find("spiece_model"); model.defined()) {
       const at::Tensor bytes = model.to(at::kByte).contiguous();
       ASSIGN_OR_RETURN(UnigramTokenizer::Model read,
@@ -91,6 +104,10 @@ class T5Transformer final : public T5Encoder {
 
   int64_t width() const override { return width_; }
   const T5Options& options() const override { return options_; }
+  const engine::WeightSource& weights() const override { return weights_; }
+  StatusOr<std::shared_ptr<const T5Encoder>> Patched(const engine::WeightPatches& patches) const override {
+    return Made(weights_, options_, engine_, patches);
+  }
 
   StatusOr<std::vector<std::vector<Token>>> Tokenize(const std::string& prompt) const override {
     TokenizerOptions options;
@@ -190,6 +207,8 @@ class T5Transformer final : public T5Encoder {
     return z;
   }
 
+  engine::Engine& engine_;
+  engine::WeightSource weights_;
   T5Options options_;
   mutable engine::ParamSet params_;
   std::vector<std::string> embedding_folders_;
@@ -210,6 +229,11 @@ class SingleT5Encoder final : public engine::TextEncoder {
     ASSIGN_OR_RETURN(conditioning.entries.emplace_back().cond, t5_->Encode(chunks, layer));
     return conditioning;
   }
+  engine::WeightSource weights() const override { return SetWeights({{t5_->options().name, &t5_->weights()}}); }
+  StatusOr<std::shared_ptr<const engine::TextEncoder>> Patched(const engine::WeightPatches& patches) const override {
+    ASSIGN_OR_RETURN(auto t5, PatchedOfSet(t5_, patches));
+    return SingleT5(std::move(t5));
+  }
 
  private:
   std::shared_ptr<const T5Encoder> t5_;
@@ -219,11 +243,7 @@ class SingleT5Encoder final : public engine::TextEncoder {
 
 StatusOr<std::shared_ptr<const T5Encoder>> T5Encoder::Build(const engine::WeightSource& weights,
                                                             const T5Options& options, engine::Engine& engine) {
-  return engine::Guard([&]() -> StatusOr<std::shared_ptr<const T5Encoder>> {
-    auto encoder = std::make_shared<T5Transformer>(options, engine);
-    RETURN_IF_ERROR(encoder->Build(weights));
-    return std::shared_ptr<const T5Encoder>(std::move(encoder));
-  });
+  return T5Transformer::Made(weights, options, engine, {});
 }
 
 bool IsT5(const engine::WeightSource& weights) {

@@ -31,6 +31,10 @@ class T5Encoder {
   virtual ~T5Encoder() = default;
   virtual int64_t width() const = 0;
   virtual const T5Options& options() const = 0;
+  /// What Build() was given.
+  virtual const engine::WeightSource& weights() const = 0;
+  /// The same encoder with these changes of weights(). Errors: as Build's.
+  virtual StatusOr<std::shared_ptr<const T5Encoder>> Patched(const engine::WeightPatches& patches) const = 0;
   /// One chunk of `prompt`, as long as it needs. Missing embeddings are logged and dropped.
   virtual StatusOr<std::vector<std::vector<Token>>> Tokenize(const std::string& prompt) const = 0;
   /// f32 [1, tokens, width] on the CPU. layer: 0 the last, else -1..-24; beyond the first layer means the last.

@@ -2,6 +2,7 @@
 #include <cstdio>
 
 #include "tests/golden/golden_data.h"
+#include "worker/models/adapter.h"
 #include "worker/models/flux.h"
 #include "worker/models/mmdit.h"
 #include "worker/models/text_files.h"
@@ -61,6 +62,113 @@ std::shared_ptr<const engine::TextEncoder> EncoderOf(const Json& loader, engine:
   if (!encoder.ok()) UNSCOPED_INFO(encoder.status().ToString());
   REQUIRE(encoder.ok());
   return *encoder;
+}
+
+TEST_CASE("weights of a FLUX context's tokens bias the attention to them") {
+  const c10::InferenceMode inference;
+  engine::Engine engine({});
+  auto network = models::BuildFlux(Weights("tiny_flux_dev"), engine);
+  if (!network.ok()) UNSCOPED_INFO(network.status().ToString());
+  REQUIRE(network.ok());
+  const auto io = golden::Tensors("module_forward/tiny_flux_dev_21/io.safetensors");
+  engine::ModelCallInputs inputs;
+  inputs.y = io.Find("in.y");
+  inputs.guidance = io.Find("in.guidance");
+  const at::Tensor whole = io.Find("in.context");
+  const int64_t tokens = whole.size(1), kept = tokens - 5;
+  const auto forward = [&](const at::Tensor& context, const at::Tensor& weights) {
+    inputs.context = context;
+    inputs.attention_mask = weights;
+    return (*network)->Forward(io.Find("in.x"), io.Find("in.t"), inputs);
+  };
+  at::Tensor weights = at::ones({1, tokens});
+  const at::Tensor plain = forward(whole, {});
+  CHECK(golden::MaxDiff(forward(whole, weights), plain) < 1e-4);
+  weights.narrow(1, kept, 5).fill_(0.3);
+  const at::Tensor fewer = forward(whole, weights), without = forward(whole.narrow(1, 0, kept), {});
+  CHECK(golden::MaxDiff(fewer, plain) > 1e-3);
+  // Nobody else looks at a token of weight 0.
+  weights.narrow(1, kept, 5).fill_(0.0);
+  CHECK(golden::MaxDiff(forward(whole, weights), without) < 1e-4);
+  CHECK(golden::MaxDiff(fewer, without) > 1e-3);
+  CHECK_THROWS(forward(whole, at::ones({1, kept})));
+}
+
+TEST_CASE("an adapter widens FLUX's input for a control picture") {
+  const c10::InferenceMode inference;
+  engine::Engine engine({});
+  const engine::WeightSource weights = Weights("tiny_flux_dev");
+  const at::Tensor own = weights.Find("img_in.weight").to(at::kFloat);
+  const int64_t hidden = own.size(0), columns = own.size(1);
+  const at::Tensor up = at::randn({hidden, 2}) * 0.1, down = at::randn({2, 2 * columns}) * 0.1;
+  models::AdapterFile file{engine::WeightSource(
+      "adapter", {{"diffusion_model.img_in.lora_B.weight", up},
+                  {"diffusion_model.img_in.lora_A.weight", down},
+                  {"diffusion_model.img_in.reshape_weight", at::tensor({hidden, 2 * columns}, at::kLong)}})};
+  const auto changes = models::ReadAdapter(file, models::AdapterNaming::Side::kDiffusion, weights, 1.0);
+  CHECK(file.Unused().empty());
+  CHECK(changes.misfits.empty());
+  engine::WeightSource::Tensors wider = weights.tensors();
+  wider["img_in.weight"] = at::constant_pad_nd(own, {0, columns}) + up.mm(down);
+  const auto io = golden::Tensors("module_forward/tiny_flux_dev_21/io.safetensors");
+  engine::ModelCallInputs inputs;
+  inputs.context = io.Find("in.context");
+  inputs.y = io.Find("in.y");
+  inputs.guidance = io.Find("in.guidance");
+  inputs.c_concat = at::randn_like(io.Find("in.x"));
+  std::vector<at::Tensor> outs;
+  for (const engine::WeightSource& source :
+       {weights.Patched(changes.patches), engine::WeightSource("wider", std::move(wider))}) {
+    const auto network = models::BuildFlux(source, engine);
+    if (!network.ok()) UNSCOPED_INFO(network.status().ToString());
+    REQUIRE(network.ok());
+    CHECK((*network)->input_channels() == 32);
+    outs.push_back((*network)->Forward(io.Find("in.x"), io.Find("in.t"), inputs));
+  }
+  CHECK(golden::MaxDiff(outs[0], outs[1]) < 1e-5);
+}
+
+TEST_CASE("adapters change the text encoders of FLUX and SD3, each its own") {
+  const c10::InferenceMode inference;
+  engine::Engine engine({});
+  struct Case {
+    const char* workflow;
+    const char* prefix;
+    bool cond, pooled;  // what it changes
+  };
+  for (const Case& one : {Case{"flux/dev_euler", "lora_te1_text_model_encoder_layers_0_self_attn_q_proj", false, true},
+                          Case{"flux/dev_euler", "lora_te2_encoder_block_0_layer_0_SelfAttention_q", true, false},
+                          Case{"flux/dev_euler", "lora_te3_encoder_block_0_layer_0_SelfAttention_q", true, false},
+                          Case{"sd3/euler", "lora_te1_text_model_encoder_layers_0_self_attn_q_proj", true, true},
+                          Case{"sd3/euler", "lora_te2_text_model_encoder_layers_0_self_attn_q_proj", true, true}}) {
+    INFO(one.workflow << " " << one.prefix);
+    const Json prompt = golden::ReadJson(Cat(golden::Root(), "/", one.workflow, "/workflow.json"));
+    const auto encoder = EncoderOf(prompt["1"], engine);
+    const engine::WeightSource weights = encoder->weights();
+    const std::string path = one.prefix;
+    const auto names = models::NamesFor(models::AdapterNaming::Side::kText, weights);
+    REQUIRE(names.contains(path));
+    const at::Tensor weight = weights.Find(names.at(path).weight);
+    REQUIRE(weight.defined());
+    models::AdapterFile file{engine::WeightSource(
+        "adapter", {{path + ".lora_up.weight", at::ones({weight.size(0), 1})},
+                    {path + ".lora_down.weight", at::linspace(-1, 1, weight.size(1)).view({1, -1})}})};
+    const auto changes = models::ReadAdapter(file, models::AdapterNaming::Side::kText, weights, 0.5);
+    REQUIRE(changes.patches.size() == 1);
+    const auto changed = encoder->Patched(changes.patches);
+    if (!changed.ok()) UNSCOPED_INFO(changed.status().ToString());
+    REQUIRE(changed.ok());
+    const auto before = encoder->Encode("a cat on a mat", 0), after = (*changed)->Encode("a cat on a mat", 0);
+    REQUIRE(before.ok());
+    REQUIRE(after.ok());
+    const auto differs = [](const at::Tensor& a, const at::Tensor& b) { return golden::MaxDiff(a, b) > 1e-3; };
+    const engine::CondEntry &a = before->entries[0], &b = after->entries[0];
+    CHECK(differs(a.cond, b.cond) == one.cond);
+    CHECK(differs(a.tensors.at("pooled_output"), b.tensors.at("pooled_output")) == one.pooled);
+    const auto back = (*changed)->Patched({});
+    REQUIRE(back.ok());
+    CHECK(golden::MaxDiff((*back)->Encode("a cat on a mat", 0)->entries[0].cond, a.cond) == 0);
+  }
 }
 
 TEST_CASE("sets of text encoders give the golden conditionings") {

@@ -26,7 +26,8 @@ const std::map<std::string, std::string>& Refusals() {
       {"SimpleMath+", "ends too early"},
       {"SimpleMathCondition+", "ends too early"},
       {"SimpleMathDual+", "ends too early"},
-      {"SimpleComparison+", "uses the sides of a tensor as a number"},
+      {"SimpleComparison+", "expected a number or a text"},
+      {"SomethingToString", "expected a number or a text"},
       {"TrimVideoLatent", "samples have no frames"},
   };
   return refusals;

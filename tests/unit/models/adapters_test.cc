@@ -94,6 +94,11 @@ TEST_CASE("a change that depends on the weight, in both layouts") {
   const at::Tensor a1 = Some({6, 2}), a2 = Some({2, 6}), b1 = Some({8, 2}), b2 = Some({2, 6});
   CHECK(Near(Patched(network, "mid.weight", file(a1, a2, b1, b2), 1.0), w + w.mm(a1).mm(a2) + b1.mm(b2)));
   CHECK(Near(Patched(network, "mid.weight", file(a2, a1, b2, b1), 1.0), w + w.mm(a1).mm(a2) + b1.mm(b2)));
+  // Of a square weight the outer sizes tell nothing.
+  const WeightSource square("network", {{"mid.weight", Some({6, 6})}});
+  const at::Tensor s = square.Find("mid.weight"), c1 = Some({6, 2}), c2 = Some({2, 6});
+  CHECK(Near(Patched(square, "mid.weight", file(a1, a2, c1, c2), 1.0), s + s.mm(a1).mm(a2) + c1.mm(c2)));
+  CHECK(Near(Patched(square, "mid.weight", file(a2, a1, c2, c1), 1.0), s + s.mm(a1).mm(a2) + c1.mm(c2)));
 }
 
 TEST_CASE("rotations keep lengths, and none changes nothing") {
@@ -105,6 +110,15 @@ TEST_CASE("rotations keep lengths, and none changes nothing") {
     const at::Tensor turned = Patched(network, "mid.weight", {{"lora_unet_mid.oft_blocks", Some(shape)}}, 1.0);
     CHECK(!Near(turned, w));
     CHECK(Near(turned.norm(2, {0}), w.norm(2, {0})));
+    // alpha limits the norm of what turns.
+    const at::Tensor blocks = Some(shape), skew = blocks - blocks.transpose(-2, -1);
+    const auto with = [&](const at::Tensor& of, double alpha) {
+      return Patched(network, "mid.weight",
+                     {{"lora_unet_mid.oft_blocks", of}, {"lora_unet_mid.alpha", at::scalar_tensor(alpha)}}, 1.0);
+    };
+    CHECK(Near(with(blocks, 1e6), with(blocks, 0)));
+    CHECK(Near(with(blocks, 0.25), with(blocks * (0.25 / skew.norm()), 0)));
+    CHECK(!Near(with(blocks, 0.25), w));
   }
 }
 

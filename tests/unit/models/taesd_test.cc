@@ -180,7 +180,7 @@ TEST_CASE("a file that holds no autoencoder says which kinds are known") {
   const Status status =
       LoadAutoencoder(folder.Write("x.safetensors", Safetensors({{"a", at::zeros({2})}})), engine).status();
   CHECK(status.code() == StatusCode::kInvalidArgument);
-  CHECK(Message(status).find("known: images, taesd, wan") != std::string::npos);
+  CHECK(Message(status).find("known: images, pixel_space, taesd, wan") != std::string::npos);
 }
 
 }  // namespace

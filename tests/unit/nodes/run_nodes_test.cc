@@ -139,6 +139,70 @@ TEST_CASE("a model computes in the type that ModelComputeDtype sets, and default
   }
 }
 
+// The text attends to the picture and to itself: what is there twice counts twice.
+class Joint final : public DiffusionNetwork {
+ public:
+  at::Tensor Forward(const at::Tensor& x, const at::Tensor&, const ModelCallInputs& inputs) const override {
+    lengths.push_back(inputs.context.size(1));
+    return x * 0.3 + inputs.context.sum({1, 2}).view({-1, 1, 1, 1});
+  }
+  at::Device device() const override { return at::kCPU; }
+  mutable std::vector<int64_t> lengths;
+};
+
+TEST_CASE("contexts of unequal length are repeated only for networks that may not tell") {
+  const c10::InferenceMode inference;
+  const auto network = std::make_shared<Joint>();
+  Model model;
+  model.network = network;
+  model.sampling = ModelSampling::Discrete(Prediction::kEps);
+  const at::Tensor x = at::ones({1, 4, 4, 4});
+  const CondRun run{at::zeros_like(x), at::zeros_like(x), {}, CondKind::kPositive, {}};
+  Conditioning twice = Prompt(0.25);
+  twice.entries[0].cond = at::full({1, 6, 2}, 0.25);
+  const auto both = [&] {
+    const auto one = PrepareConds(Prompt(0.5), model, run), other = PrepareConds(twice, model, run);
+    REQUIRE(one.ok());
+    REQUIRE(other.ok());
+    network->lengths.clear();
+    return EvaluateConds(model, {&*one, &*other}, x, 2.0);
+  };
+  both();
+  CHECK(network->lengths == std::vector<int64_t>{6});
+  model.fixed_context = true;
+  const std::vector<at::Tensor> apart = both();
+  std::sort(network->lengths.begin(), network->lengths.end());
+  CHECK(network->lengths == std::vector<int64_t>{3, 6});
+  const auto alone = PrepareConds(Prompt(0.5), model, run);
+  CHECK(at::equal(apart[0], EvaluateConds(model, {&*alone}, x, 2.0)[0]));
+}
+
+TEST_CASE("LTXVScheduler's levels") {
+  const auto levels = [](int64_t steps, bool stretch, std::vector<int64_t> shape) {
+    InputValues inputs{{"steps", {Value::Literal(Json(steps))}}, {"stretch", {Value::Literal(Json(stretch))}}};
+    if (!shape.empty()) inputs["latent"] = {Value::Of<Latent>("LATENT", Latent{at::zeros(shape), {}, {}})};
+    const auto made = RunNode("LTXVScheduler", inputs);
+    INFO(Message(made.status()));
+    REQUIRE(made.ok());
+    const at::Tensor sigmas = made->at(0).Get<Sigmas>()->values;
+    return std::vector<float>(sigmas.const_data_ptr<float>(), sigmas.const_data_ptr<float>() + sigmas.numel());
+  };
+  const double e = std::exp(2.05), few = std::exp(0.95);
+  const auto plain = levels(4, false, {});
+  REQUIRE(plain.size() == 5);
+  CHECK(plain[0] == 1.0f);
+  CHECK(plain[1] == Approx(e / (e + 1 / 0.75 - 1)));
+  CHECK(plain[3] == Approx(e / (e + 3)));
+  CHECK(plain[4] == 0.0f);
+  CHECK(levels(4, false, {1, 128, 4, 16, 16})[3] == Approx(few / (few + 3)));
+  const auto stretched = levels(4, true, {});
+  CHECK(stretched[0] == 1.0f);
+  CHECK(stretched[3] == Approx(0.1));
+  CHECK((1 - stretched[1]) / (1 - stretched[3]) == Approx((1 - plain[1]) / (1 - plain[3])));
+  CHECK(stretched[4] == 0.0f);
+  CHECK(levels(1, true, {}) == std::vector<float>{1.0f, 0.0f});
+}
+
 TEST_CASE("a default prompt fills what the others leave") {
   const c10::InferenceMode inference;
   // The left half has a prompt of its own.

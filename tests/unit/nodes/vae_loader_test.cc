@@ -44,15 +44,15 @@ TEST_CASE("VAELoader offers a tiny autoencoder when both of its files are there,
   REQUIRE(loader != nullptr);
   const InputSpec& name = *loader->spec().FindInput("vae_name");
   const auto choices = [&] { return ChoicesOf(name, ScanModels({root.path})); };
-  CHECK(choices() == std::vector<std::string>{"own.safetensors"});
+  CHECK(choices() == std::vector<std::string>{"own.safetensors", "pixel_space"});
   root.Write("vae_approx/taesd_encoder.safetensors", Safetensors(EncoderFile(4)));
-  CHECK(choices() == std::vector<std::string>{"own.safetensors", "taesd"});
+  CHECK(choices() == std::vector<std::string>{"own.safetensors", "taesd", "pixel_space"});
   root.Write("vae_approx/taesd3_encoder.pth", "");
   root.Write("vae_approx/taesd3_decoder.pth", "");
   root.Write("vae_approx/taef1_encoder.pth", "");
   root.Write("vae_approx/taef1_decoder.pth", "");
   root.Write("vae_approx/taesdxl_encoder.notes", "");
-  CHECK(choices() == std::vector<std::string>{"own.safetensors", "taesd", "taesd3", "taef1"});
+  CHECK(choices() == std::vector<std::string>{"own.safetensors", "taesd", "taesd3", "taef1", "pixel_space"});
 
   Catalog catalog;
   catalog.Add(loader->spec());
@@ -89,6 +89,30 @@ TEST_CASE("VAELoader offers a tiny autoencoder when both of its files are there,
   const Status bare = loader->run({{"vae_name", {Value::Literal("taesd")}}}, ctx).status();
   CHECK(bare.code() == StatusCode::kInvalidArgument);
   CHECK(Message(bare).find("taesd_encoder") != std::string::npos);
+}
+
+TEST_CASE("VAELoader's pixel_space needs no file and keeps the picture as it is") {
+  const c10::InferenceMode inference;
+  at::manual_seed(22);
+  const TinyFolder root;
+  RootContext ctx(root.path);
+  const auto made =
+      Registry<NodeType>::Get().Find("VAELoader")->run({{"vae_name", {Value::Literal("pixel_space")}}}, ctx);
+  INFO(Message(made.status()));
+  REQUIRE(made.ok());
+  const engine::Autoencoder& vae = *made->at(0).Get<engine::Vae>()->autoencoder;
+  CHECK(vae.channels() == 3);
+  CHECK(vae.ratio() == 1);
+  const at::Tensor picture = at::rand({2, 7, 5, 3});
+  const auto latent = vae.Encode(picture);
+  REQUIRE(latent.ok());
+  CHECK(at::equal(*latent, (picture * 2.0 - 1.0).permute({0, 3, 1, 2})));
+  const auto pixels = vae.Decode(*latent);
+  REQUIRE(pixels.ok());
+  CHECK(at::allclose(*pixels, picture, 0, 1e-6));
+  const auto tiled = vae.DecodeTiled(*latent, {64, 16});
+  REQUIRE(tiled.ok());
+  CHECK(at::allclose(*tiled, picture, 0, 1e-6));
 }
 
 }  // namespace

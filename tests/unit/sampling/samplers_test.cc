@@ -46,13 +46,57 @@ TEST_CASE("deterministic samplers follow the exact path") {
   at::Generator generator = MakeGenerator(at::kCPU, 5);
   const at::Tensor exact = Randn({1, 4, 32, 32}, generator, at::kCPU) * kDeviation;
   for (const std::string name : {"euler", "heun", "dpm_2", "lms", "dpmpp_2m", "uni_pc", "uni_pc_bh2", "ddim", "ipndm",
-                                 "ipndm_v", "res_multistep"}) {
+                                 "rk", "ipndm_v", "res_multistep"}) {
     INFO(name);
     auto drawn = Draw(name, 60);
     REQUIRE(drawn.ok());
     CHECK((*drawn - exact).abs().max().item<float>() < 0.6f);
     CHECK((*drawn - exact).abs().mean().item<float>() < 0.1f);
   }
+}
+
+TEST_CASE("rk is of second order, and needs two steps") {
+  const auto sampling = ModelSampling::Discrete(Prediction::kEps);
+  at::Generator generator = MakeGenerator(at::kCPU, 5);
+  const at::Tensor noise = Randn({1, 4, 16, 16}, generator, at::kCPU);
+  // Without the step to 0: from 10 to 0.5 in equal steps of log sigma.
+  const auto error = [&](int steps) {
+    std::vector<float> levels;
+    for (int i = 0; i <= steps; ++i) levels.push_back(static_cast<float>(10 * std::pow(0.05, 1.0 * i / steps)));
+    SampleRun run(noise * std::hypot(10.0, kDeviation), levels, *sampling, 7, Ideal);
+    const auto x = FindSampler("rk").sample(run);
+    REQUIRE(x.ok());
+    return (*x - noise * std::hypot(0.5, kDeviation)).abs().max().item<double>();
+  };
+  CHECK(error(16) / error(32) == Approx(4.0).epsilon(0.3));
+  CHECK(error(32) / error(64) == Approx(4.0).epsilon(0.3));
+  for (const int64_t steps : {2, 3}) {
+    const auto drawn = Draw("rk", steps);
+    REQUIRE(drawn.ok());
+    CHECK(drawn->isfinite().all().item<bool>());
+  }
+  CHECK(Draw("rk", 1).status().code() == StatusCode::kInvalidArgument);
+}
+
+TEST_CASE("levels are compared with percents as torch compares a tensor with a number") {
+  const auto flow = ModelSampling::DiscreteFlow(3.0);
+  const float level = flow->Sigma(at::scalar_tensor(750.0f)).item<float>();  // 0.9 rounded up to float32
+  const double start = flow->PercentToSigma(0.25);
+  REQUIRE(static_cast<double>(level) != start);
+  CHECK(InWindow(level, start, 0.0, at::kFloat));
+  CHECK(InWindow(level, 1.0, start, at::kFloat));
+  CHECK(InWindow(level, start, 0.0, at::kDouble) != InWindow(level, 1.0, start, at::kDouble));
+  CHECK_FALSE(InWindow(0.91, start, 0.0, at::kFloat));
+  CHECK_FALSE(InWindow(0.89, 1.0, start, at::kFloat));
+}
+
+TEST_CASE("Cosmos' flow starts at the noise times the level, at the highest level as well") {
+  const auto cosmos = ModelSampling::CosmosFlow(0.002, 2.0),
+             edm = ModelSampling::ContinuousEdm(Prediction::kEps, 0.002, 2.0);
+  const at::Tensor noise = at::full({1, 4, 2, 2}, 3.0), latent = at::full({1, 4, 2, 2}, 1.0);
+  const at::Tensor level = at::scalar_tensor(2.0f);
+  CHECK(cosmos->NoiseScaling(level, noise, latent, true)[0][0][0][0].item<float>() == Approx(7.0));
+  CHECK(edm->NoiseScaling(level, noise, latent, true)[0][0][0][0].item<float>() == Approx(3 * std::sqrt(5.0) + 1));
 }
 
 TEST_CASE("a run ends when its reporter says so") {
@@ -116,6 +160,7 @@ TEST_CASE("names come in the reference's order") {
                                                    "ddim",
                                                    "uni_pc",
                                                    "uni_pc_bh2",
+                                                   "rk",
                                                    "rk_beta",
                                                    "deis_3m_ode",
                                                    "deis_2m_ode",

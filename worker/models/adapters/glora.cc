@@ -18,8 +18,10 @@ std::optional<AdapterChange> Read(AdapterFile& file, const std::string& prefix, 
                    b1 = file.Take(prefix + ".b1.weight"), b2 = file.Take(prefix + ".b2.weight"),
                    dora = file.Take(prefix + ".dora_scale");
   const auto size = [](const at::Tensor& t, int64_t dim) { return t.dim() > dim ? t.size(dim) : 0; };
-  // The older layout has the factors the other way round; where both fit, it counts.
-  const bool old = size(b2, 1) == size(b1, 0) && size(b1, 0) == size(a1, 0) && size(a1, 0) == size(a2, 1);
+  // The older layout has the factors the other way round. On a square weight both chains of sizes close, and the rank
+  // is the side that is smaller than the weight's; where the factors are square as well, the older one counts.
+  const bool old = size(b2, 1) == size(b1, 0) && size(b1, 0) == size(a1, 0) && size(a1, 0) == size(a2, 1) &&
+                   size(a1, 0) <= size(a1, 1);
   const int64_t rank = old ? size(a1, 0) : size(a2, 0);
   const std::optional<double> alpha = TakeNumber(file, prefix + ".alpha");
   const double scale = alpha && rank > 0 ? *alpha / static_cast<double>(rank) : 1.0;

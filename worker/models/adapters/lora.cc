@@ -19,6 +19,17 @@ constexpr Spelling kSpellings[] = {
     {".lora_B.default.weight", ".lora_A.default.weight", nullptr},
 };
 
+// The weight with zeros behind it on each dimension, in `shape`.
+at::Tensor Widened(const at::Tensor& weight, const std::vector<int64_t>& shape) {
+  TORCH_CHECK(static_cast<size_t>(weight.dim()) == shape.size(), "a weight of another number of dimensions");
+  std::vector<int64_t> padding;  // from the last dimension on
+  for (int64_t d = weight.dim(); d-- > 0;) {
+    TORCH_CHECK(shape[static_cast<size_t>(d)] >= weight.size(d), "a weight that is larger than what it is widened to");
+    padding.insert(padding.end(), {0, shape[static_cast<size_t>(d)] - weight.size(d)});
+  }
+  return at::constant_pad_nd(weight, padding);
+}
+
 std::optional<AdapterChange> Read(AdapterFile& file, const std::string& prefix, std::string_view suffix) {
   if (suffix != ".weight") return std::nullopt;
   for (const Spelling& spelling : kSpellings) {
@@ -28,7 +39,9 @@ std::optional<AdapterChange> Read(AdapterFile& file, const std::string& prefix, 
     const at::Tensor dora = file.Take(prefix + ".dora_scale");
     const std::optional<double> alpha = TakeNumber(file, prefix + ".alpha");
     const double scale = alpha && down.dim() > 0 && down.size(0) > 0 ? *alpha / static_cast<double>(down.size(0)) : 1.0;
-    return [up, down, mid, dora, scale](const at::Tensor& weight, double strength) {
+    const at::Tensor reshape = file.Take(prefix + ".reshape_weight");
+    return [up, down, mid, dora, scale, reshape](const at::Tensor& given, double strength) {
+      const at::Tensor weight = reshape.defined() ? Widened(given, ShapeIn(reshape)) : given;
       const at::Tensor a = Beside(up, weight);
       at::Tensor b = Beside(down, weight);
       if (mid.defined()) {

@@ -9,8 +9,9 @@ namespace {
 at::Tensor Rotations(const at::Tensor& blocks, double limit) {
   at::Tensor q = blocks - blocks.transpose(-2, -1);
   if (limit > 0) {
+    // q / norm of a longer one; without at::where, which has no kernel that works on shapes alone.
     const at::Tensor norm = q.norm() + 1e-8;
-    q = at::where(norm > limit, q * limit / norm, q);
+    q = q * (limit / norm).clamp_max(1.0);
   }
   const at::Tensor one = at::eye(blocks.size(-1), blocks.options()).expand_as(q);
   return at::matmul(one + q, at::linalg_inv(one - q));

@@ -57,7 +57,13 @@ engine::CondEncoder Encoder(const FluxShape& shape) {
     const auto guidance = entry.options.find("guidance");
     if (guidance == entry.options.end() || !guidance->is_null())
       inputs.guidance = at::full({1}, OptionOr(entry, "guidance", kGuidance), run.latent.options());
-    if (shape.channels > kChannels) inputs.c_concat = Concat(entry, run, shape.channels - kChannels);
+    if (const at::Tensor* mask = TensorOf(entry, "attention_mask")) {
+      if (mask->dim() != 2 || mask->size(1) != entry.cond.size(1))
+        return InvalidArgument("the conditioning's attention mask is not one of its ", entry.cond.size(1), " tokens");
+      inputs.attention_mask = mask->to(device, at::kFloat);
+    }
+    const int64_t channels = run.input_channels > 0 ? run.input_channels : shape.channels;
+    if (channels > kChannels) inputs.c_concat = Concat(entry, run, channels - kChannels);
     for (int64_t i = 0;; ++i) {
       const at::Tensor* reference = TensorOf(entry, Cat("reference_latents.", i).c_str());
       if (reference == nullptr) break;
@@ -81,6 +87,7 @@ StatusOr<engine::Model> Build(const engine::WeightSource& diffusion, const engin
   engine::Model model;
   ASSIGN_OR_RETURN(model.network, BuildFlux(diffusion, engine));
   model.sampling = shape.guidance ? engine::ModelSampling::Flux(kMu) : engine::ModelSampling::DiscreteFlow(1.0, 1.0);
+  model.fixed_context = true;
   model.latent_format.channels = kChannels;
   model.latent_format.scale = 0.3611;
   model.latent_format.shift = 0.1159;

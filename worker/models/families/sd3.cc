@@ -27,6 +27,7 @@ StatusOr<engine::Model> Build(const engine::WeightSource& diffusion, const engin
   engine::Model model;
   ASSIGN_OR_RETURN(model.network, BuildMmdit(diffusion, engine));
   model.sampling = engine::ModelSampling::DiscreteFlow(kShift);
+  model.fixed_context = true;
   model.latent_format.channels = 16;
   model.latent_format.scale = 1.5305;
   model.latent_format.shift = 0.0609;
