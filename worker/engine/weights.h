@@ -19,7 +19,8 @@ namespace atelier::engine {
 /// theirs.
 using WeightDecoder = std::function<at::Tensor(const at::Tensor& stored)>;
 
-/// Changes a weight as it is loaded: f32 of the logical shape in and out, on the same device. Thread: any.
+/// Changes a weight as it is loaded: f32 of the logical shape in and out, on the same device; on "meta" no values are
+/// read and the shape alone counts. Thread: any.
 using WeightPatch = std::function<at::Tensor(const at::Tensor& weight)>;
 /// By tensor name, applied in order.
 using WeightPatches = std::map<std::string, std::vector<WeightPatch>, std::less<>>;

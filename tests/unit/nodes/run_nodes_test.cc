@@ -177,6 +177,37 @@ TEST_CASE("contexts of unequal length are repeated only for networks that may no
   CHECK(at::equal(apart[0], EvaluateConds(model, {&*alone}, x, 2.0)[0]));
 }
 
+TEST_CASE("the shape of a merged weight is told without decoding the other model's") {
+  const c10::InferenceMode inference;
+  Model first;
+  first.weights = WeightSource("first", {{"a.weight", at::full({2, 3}, 1.0)}});
+  Model second;
+  WeightExtras extras;
+  extras.encoded = at::full({2, 3}, 6, at::kByte);
+  extras.decoder = [](const at::Tensor& stored) {
+    TORCH_CHECK(!stored.is_meta(), "decoded without bytes");
+    return stored.to(at::kFloat) * 0.5;
+  };
+  second.weights =
+      WeightSource("second", {{"a.weight", at::empty({2, 3}, at::TensorOptions(at::kMeta).dtype(at::kFloat))}},
+                   {{"a.weight", extras}});
+  std::vector<int64_t> shape;
+  at::Tensor merged;
+  first.rebuild = [&](const WeightPatches& patches) -> StatusOr<std::shared_ptr<const DiffusionNetwork>> {
+    const WeightSource changed = first.weights.Patched(patches);
+    shape = changed.PatchedShape("a.weight");
+    merged = changed.Value("a.weight", at::kCPU);
+    return std::shared_ptr<const DiffusionNetwork>(std::make_shared<Plain>());
+  };
+  const auto made = RunNode("ModelMergeSimple", {{"model1", {Value::Of<Model>("MODEL", first)}},
+                                                 {"model2", {Value::Of<Model>("MODEL", second)}},
+                                                 {"ratio", {Value::Literal(Json(0.25))}}});
+  INFO(Message(made.status()));
+  REQUIRE(made.ok());
+  CHECK(shape == std::vector<int64_t>{2, 3});
+  CHECK(at::allclose(merged, at::full({2, 3}, 0.25 + 0.75 * 3)));
+}
+
 TEST_CASE("LTXVScheduler's levels") {
   const auto levels = [](int64_t steps, bool stretch, std::vector<int64_t> shape) {
     InputValues inputs{{"steps", {Value::Literal(Json(steps))}}, {"stretch", {Value::Literal(Json(stretch))}}};
